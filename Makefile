@@ -1,0 +1,87 @@
+# Each target sets up what it needs, in .venv, from the locked requirements: `make PYTHON=python3.13 test` chooses the
+# Python. Nothing is written outside this folder. `make` alone lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+
+# A second call finds .venv as it is, unless the locks, the Python or the place of this folder have changed.
+KEY := $(shell { cat requirements/*.txt; pwd; "$(PYTHON)" -VV; } 2>/dev/null | cksum | tr ' ' -)
+VENV := .venv/made-$(KEY)
+RUNTIME := .venv/runtime-$(KEY)
+DEV := .venv/dev-$(KEY)
+PROJECT := .venv/project-$(KEY)
+
+PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check
+PYTEST := $(RUN) pytest -n auto --basetemp=.cache/pytest
+DOCS_TESTS := $(wildcard tests/contract tests/docs tests/test_docs*.py)
+LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-config pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
+	$(if $(UPGRADE),--upgrade)
+
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help run test test-long check bench mutants lock clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+run: $(RUNTIME) $(PROJECT) ## show what titrator does, on a made-up course
+	$(BIN)/titrator demo
+
+test: $(DEV) $(PROJECT) ## the tests, and that they cover the medicine
+	@mkdir -p .cache
+	$(PYTEST) -m 'not long' --cov
+
+test-long: $(DEV) $(PROJECT) ## the tests that take longer
+	@mkdir -p .cache
+	$(PYTEST) -m long
+
+check: $(DEV) $(PROJECT) ## style, types, imports, documents
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(BIN)/lint-imports
+ifneq ($(DOCS_TESTS),)
+	@mkdir -p .cache
+	$(PYTEST) -m 'not long' $(DOCS_TESTS)
+endif
+
+bench: $(DEV) $(PROJECT) ## measurements
+	@if [ -f bench/run.py ]; then $(BIN)/python bench/run.py; \
+	elif [ -f bench/__main__.py ]; then $(RUN) bench; \
+	else echo 'bench/ has no run.py and no __main__.py' >&2; exit 1; fi
+
+mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
+	rm -rf mutants
+	$(RUN) mutmut run
+	$(RUN) mutmut results
+
+lock: $(DEV) ## lock the requirements anew; UPGRADE=1 takes newer versions
+	@for name in build runtime dev; do \
+		echo "requirements/$$name.txt"; $(LOCK) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit; done
+
+clean: ## remove all that the other targets made
+	rm -rf .venv .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist mutants *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV):
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "titrator needs Python 3.11 or newer: make PYTHON=...")'
+	"$(PYTHON)" -m venv --clear .venv
+	@touch $@
+
+$(RUNTIME): $(VENV)
+	$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/runtime.txt
+	@touch $@
+
+$(DEV): $(VENV)
+	$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@ $(RUNTIME)
+
+$(PROJECT): $(RUNTIME) setup.cfg pyproject.toml $(wildcard */__init__.py)
+	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,207 @@
+"""The commands of `titrator`. Exit codes: 0 answered, 2 wrong usage, 3 wrong input. docs/cli.md describes each."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from titrator import console
+from titrator.bulk.ndjson import answer_file, error_document
+from titrator.protocols import Catalogue, load
+from titrator.settings import load_settings
+from titrator.titration.answer import to_text
+from titrator.titration.course import read_document
+from titrator.titration.documents import encode
+from titrator.titration.errors import Fault, InvalidInput
+from titrator.titration.protocol import Protocol
+from titrator.titration.recommend import recommend
+from titrator.workflow import demo as published
+from titrator.workflow.examples import Outcome, examples_path, run_file
+from titrator.workflow.propose import LARGEST_DOCUMENT, propose, read_request
+from titrator.workflow.replay import replay
+
+WRONG_INPUT = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="titrator")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Romiplostim titration: from a course of therapy to the next dose, with its reasons.
+
+    Every answer is a proposal for a pharmacist or prescriber to check, never an order.
+    """
+    context.obj = load_settings(os.environ)
+
+
+def _catalogue() -> Catalogue:
+    return Catalogue(click.get_current_context().obj.local_protocols)
+
+
+@contextmanager
+def _refusing(name: str, *, as_json: bool = False) -> Iterator[None]:
+    """Turn input that cannot be answered into its faults, a line each on standard error or as JSON, and exit code 3."""
+    try:
+        yield
+    except InvalidInput as error:
+        if as_json:
+            click.echo(encode(error_document(error.faults)))
+            raise click.exceptions.Exit(WRONG_INPUT) from None
+        click.echo(f"{name}: not answered", err=True)
+        for fault in error.faults:
+            click.echo(f"  {fault}", err=True)
+        raise click.exceptions.Exit(WRONG_INPUT) from None
+
+
+def _read(file: BinaryIO) -> bytes:
+    """A course document as bytes; more than any may have is not read, and refused later."""
+    return file.read(LARGEST_DOCUMENT + 1)
+
+
+@main.command("recommend")
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+@click.option("--ndjson", is_flag=True, help="Read one course a line, answer one line each, in order.")
+@click.option("--jobs", type=click.IntRange(1, 256), help="Processes for --ndjson; by default one a core.")
+@click.pass_context
+def recommend_command(context: click.Context, file: BinaryIO, as_json: bool, ndjson: bool, jobs: int | None) -> None:
+    """Answer the course document in FILE (- for standard input): the next dose, and why."""
+    if ndjson:
+        if as_json:
+            raise click.UsageError("--json and --ndjson exclude each other")
+        context.exit(_answer_lines(file, jobs or len(os.sched_getaffinity(0))))
+    if jobs is not None:
+        raise click.UsageError("--jobs goes with --ndjson")
+    with _refusing(file.name, as_json=as_json):
+        answer = propose(_catalogue(), _read(file))
+    if as_json:
+        click.echo(to_text(answer))
+    else:
+        console.out().print(console.recommendation(answer))
+
+
+def _answer_lines(file: BinaryIO, jobs: int) -> int:
+    """Answer each line and return the exit code."""
+    bad = total = 0
+    with _progress(file) as advance:
+        for answers in answer_file(file, click.get_current_context().obj.local_protocols, jobs):
+            sys.stdout.write(answers.text)
+            bad += answers.bad
+            total += answers.lines
+            advance(answers.size, f"{total} answered, {bad} refused")
+    sys.stdout.flush()
+    if bad:
+        click.echo(f"{bad} of {total} lines could not be answered; each has an error object in its place", err=True)
+    return WRONG_INPUT if bad else 0
+
+
+@contextmanager
+def _progress(file: BinaryIO) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on standard error while it is a terminal; the bytes of a regular file tell how far it is."""
+    if not sys.stderr.isatty():
+        yield lambda size, text: None
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=_size(file))
+        yield lambda size, text: bar.update(task, advance=size, description=text)
+
+
+def _size(file: BinaryIO) -> int | None:
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+@main.command("replay")
+@click.argument("file", type=click.File("rb"), default="-")
+def replay_command(file: BinaryIO) -> None:
+    """Answer the course in FILE anew for each day with a count or a dose, beside what was given that day."""
+    catalogue = _catalogue()
+    with _refusing(file.name):
+        request = read_request(catalogue, _read(file))
+    protocol = catalogue.get(request.protocol)
+    days = replay(protocol, request.course, request.on)
+    console.out().print(console.replayed(days, f"{protocol.id}: what would have been proposed, before each day's dose"))
+
+
+@main.command("demo")
+def demo_command() -> None:
+    """Show the published case week by week, and its next dose."""
+    catalogue = _catalogue()
+    request = read_document(published.document(), catalogue.fault)
+    protocol = catalogue.get(request.protocol)
+    screen = console.out()
+    screen.print(published.STORY, soft_wrap=False)
+    screen.print(console.replayed(replay(protocol, request.course, request.on), f"The case by {protocol.id}"))
+    screen.print()
+    screen.print(console.recommendation(recommend(protocol, request.course, request.on)))
+
+
+@main.group("protocols")
+def protocols_group() -> None:
+    """The labels and reports that doses are titrated by."""
+
+
+@protocols_group.command("list")
+def list_command() -> None:
+    """List the protocols, shipped and local."""
+    catalogue = _catalogue()
+    entries = [
+        (ident, fault) if (fault := catalogue.fault(ident)) else catalogue.get(ident) for ident in catalogue.ids()
+    ]
+    console.out().print(console.protocol_list(entries))
+    for path in catalogue.clashes:
+        click.echo(
+            f"{path}: ignored, for a shipped protocol has its id; give the new edition an id of its own", err=True
+        )
+
+
+def _find(catalogue: Catalogue, ident: str) -> Protocol:
+    with _refusing(ident):
+        return catalogue.find(ident)
+
+
+@protocols_group.command("show")
+@click.argument("ident", metavar="ID")
+def show_command(ident: str) -> None:
+    """Show a protocol as a pharmacist reads it: what it does at each count, its settings, its source."""
+    console.out().print(console.protocol_page(_find(_catalogue(), ident)))
+
+
+@protocols_group.command("diff")
+@click.argument("one", metavar="A")
+@click.argument("other", metavar="B")
+def diff_command(one: str, other: str) -> None:
+    """Show where two protocols part: settings, and counts that they treat differently."""
+    catalogue = _catalogue()
+    console.out().print(console.protocol_difference(_find(catalogue, one), _find(catalogue, other)))
+
+
+@protocols_group.command("check")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.pass_context
+def check_command(context: click.Context, files: Sequence[Path]) -> None:
+    """Check protocol files and run their worked examples; without FILE, all shipped and local ones."""
+    catalogue = _catalogue()
+    wrong = False
+    for path in files or [catalogue.path(ident) for ident in catalogue.ids()]:
+        faults: Sequence[Fault] = ()
+        outcomes: Sequence[Outcome] = ()
+        try:
+            protocol, examples = load(path), examples_path(path)
+            if examples.exists():
+                outcomes = run_file(protocol, examples)
+        except InvalidInput as error:
+            faults = error.faults
+        wrong = wrong or bool(faults) or any(outcome.wrong for outcome in outcomes)
+        console.out().print(console.checked(path, faults, outcomes))
+    context.exit(WRONG_INPUT if wrong else 0)

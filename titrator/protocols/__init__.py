@@ -1,0 +1,91 @@
+"""The protocols as data: shipped beside this file, local ones in a folder of the installation. Standard library only.
+
+`<id>.toml` holds the rules, `<id>.examples.toml` worked courses with their answers; docs/protocols.md describes both.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+
+from titrator.titration.errors import Fault, InvalidProtocol
+from titrator.titration.protocol import Protocol, read_protocol
+
+SHIPPED = Path(__file__).parent
+_LARGEST_FILE = 1_000_000  # bytes
+
+
+class Catalogue:
+    """The protocols that an installation has; each is read and checked once, when it is first asked for.
+
+    A local file does not replace a shipped one: a new edition is a new file with an id of its own.
+    """
+
+    def __init__(self, local: Path | None = None) -> None:
+        self._files = {path.stem: path for path in _files(SHIPPED)}
+        self.shipped = frozenset(self._files)
+        self.clashes = []
+        for path in _files(local) if local else ():
+            if path.stem in self._files:
+                self.clashes.append(path)
+            else:
+                self._files[path.stem] = path
+        self._protocols: dict[str, Protocol] = {}
+
+    def ids(self) -> list[str]:
+        """The ids of all protocols, sorted."""
+        return sorted(self._files)
+
+    def path(self, ident: str) -> Path:
+        """The file of a protocol; raises KeyError for one that is not there."""
+        return self._files[ident]
+
+    def fault(self, ident: str) -> str | None:
+        """Why a protocol cannot be used, in words; None if it can."""
+        if ident not in self._files:
+            near = get_close_matches(ident[:100], self._files, n=3, cutoff=0.5) or self.ids()
+            return f"unknown protocol; the nearest are {', '.join(near)}"
+        try:
+            self.get(ident)
+        except InvalidProtocol as error:
+            return f"the file of this protocol is refused: {error}"
+        return None
+
+    def get(self, ident: str) -> Protocol:
+        """A protocol; raises KeyError for one that is not there and InvalidProtocol for one that is refused."""
+        if ident not in self._protocols:
+            self._protocols[ident] = load(self._files[ident])
+        return self._protocols[ident]
+
+    def find(self, ident: str) -> Protocol:
+        """A protocol asked for by a person; raises InvalidProtocol that says why it cannot be used."""
+        if wrong := self.fault(ident):
+            raise InvalidProtocol([Fault("protocol", wrong)])
+        return self.get(ident)
+
+
+def load(path: Path) -> Protocol:
+    """Read and check one protocol file; raises InvalidProtocol with every fault."""
+    document, digest = read_toml(path)
+    return read_protocol(document, name=path.stem, sha256=digest)
+
+
+def read_toml(path: Path) -> tuple[Mapping[str, object], str]:
+    """The decoded file and the SHA-256 of its bytes; raises InvalidProtocol where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise InvalidProtocol([Fault("", f"larger than {_LARGEST_FILE} bytes")])
+        return tomllib.loads(content.decode()), sha256(content).hexdigest()
+    except OSError as error:
+        raise InvalidProtocol([Fault("", f"cannot be read: {error.strerror}")]) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidProtocol([Fault("", f"not TOML: {error}")]) from None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.toml") if not path.name.endswith(".examples.toml"))

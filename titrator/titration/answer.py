@@ -1,0 +1,71 @@
+"""The answer document: what a recommendation looks like on the wire, at every door. docs/answer-document.md.
+
+Keys stand in a fixed order and numbers are written exactly, so that the same recommendation is the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import cast
+
+from titrator.titration.documents import decode, quote
+from titrator.titration.preparation import DoseToGive
+from titrator.titration.quantities import HUNDREDTH, iso, plain, rounded
+from titrator.titration.recommend import ENGINE_VERSION, Recommendation
+from titrator.titration.wording import Statement, alerts, reasons
+
+
+def to_document(answer: Recommendation) -> dict[str, object]:
+    """The answer document as values: texts, Decimals, lists and dicts."""
+    return cast("dict[str, object]", decode(to_text(answer)))
+
+
+def to_text(answer: Recommendation) -> str:
+    """The answer document as one line of JSON. It is written out here, once, key by key."""
+    evidence, protocol, dose = answer.evidence, answer.protocol, answer.dose
+    return (
+        f'{{"action": "{answer.action}", "on": "{iso(answer.on)}", '
+        f'"reasons": {_statements(reasons(answer))}, "alerts": {_statements(alerts(answer))}, '
+        f'"dose": {"null" if dose is None else _dose(dose)}, '
+        f'"due_on": {_day(answer.due)}, "next_count_on": {_day(answer.next_count)}, '
+        f'"evidence": {{"step": {evidence.step}, '
+        f'"dosing_weight_kg": {_number(evidence.dosing_weight_kg)}, '
+        f'"dosing_weight_on": {_day(evidence.dosing_weight_on)}, '
+        f'"counts_used": {_days(evidence.counts_used)}, "doses_used": {_days(evidence.doses_used)}, '
+        f'"last_level_micrograms_per_kg": {_number(evidence.last_level)}, '
+        f'"stable": {"true" if evidence.stable else "false"}}}, '
+        f'"protocol": {{"id": "{protocol.id}", "edition": {quote(protocol.source.edition)}, '
+        f'"sha256": "{protocol.sha256}"}}, '
+        f'"input_sha256": "{answer.input_sha256}", "engine_version": "{ENGINE_VERSION}"}}'
+    )
+
+
+def _statements(statements: Iterable[Statement]) -> str:
+    items = [
+        f'{{"code": "{code}", "text": {quote(text)}, "citation": {quote(citation)}}}'
+        for code, text, citation in statements
+    ]
+    return f"[{', '.join(items)}]"
+
+
+def _dose(dose: DoseToGive) -> str:
+    vials = ", ".join([f'{{"size_micrograms": {size}, "count": {count}}}' for size, count in dose.vials])
+    return (
+        f'{{"micrograms_per_kg": {plain(dose.level)}, "micrograms": {plain(rounded(dose.micrograms, HUNDREDTH))}, '
+        f'"volume_ml": {plain(dose.volume)}, "concentration_micrograms_per_ml": {dose.concentration}, '
+        f'"delivered_micrograms": {plain(dose.delivered)}, "vials": [{vials}], '
+        f'"waste_micrograms": {plain(dose.waste)}}}'
+    )
+
+
+def _day(day: int | None) -> str:
+    return "null" if day is None else f'"{iso(day)}"'
+
+
+def _days(days: Iterable[int]) -> str:
+    return f"[{', '.join([_day(day) for day in days])}]"
+
+
+def _number(value: Decimal | None) -> str:
+    return "null" if value is None else plain(value)

@@ -1,0 +1,149 @@
+"""JSON, read strictly and written exactly: numbers are Decimals, a repeated key is a fault, no float anywhere.
+
+`decode` turns text into values, `exact` does the same for values of another decoder (TOML), `encode` writes back.
+"""
+
+from __future__ import annotations
+
+import json
+from codecs import BOM_UTF8
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import NoReturn
+
+from titrator.titration.errors import Fault, InvalidDocument
+from titrator.titration.quantities import Unusable, plain, read_amount
+
+#: quote(text): a text as JSON writes it, as UTF-8; lone surrogates stay, see `printable`.
+quote: Callable[[str], str] = json.encoder.encode_basestring
+
+
+def decode(text: str | bytes) -> object:
+    """The value of a JSON text; raises InvalidDocument for anything else, and for each repeated key by its path."""
+    try:
+        if isinstance(text, bytes):
+            text = text.removeprefix(BOM_UTF8).decode()
+        value = _DECODER.decode(text)
+        if text.count(":") != _keys(value):
+            # Each key is followed by a colon, so with as many colons as keys no key can have been dropped. More colons
+            # than keys: one stands in a text, an object lies deeper, or a key came twice. The second reading tells.
+            _refuse_repeated_keys(text)
+    except UnicodeDecodeError as error:
+        raise _no_json(f"not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise _no_json(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise _no_json("not a course document: nested too deeply") from None
+    return value
+
+
+def exact(value: object) -> object:
+    """The same value with each number as `decode` would have read it."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, Decimal | int | float):
+        return read_amount(repr(value) if isinstance(value, float) else str(value))
+    if isinstance(value, Mapping):
+        return {key: exact(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [exact(item) for item in value]
+    return value
+
+
+def encode(value: object) -> str:
+    """The JSON text of a value: keys in the order given, Decimals to their last digit, text as UTF-8."""
+    return _ENCODERS[type(value)](value)
+
+
+def _encode_object(value: dict[str, object]) -> str:
+    return "{" + ", ".join([f"{quote(key)}: {_ENCODERS[type(item)](item)}" for key, item in value.items()]) + "}"
+
+
+def _encode_list(value: list[object]) -> str:
+    return "[" + ", ".join([_ENCODERS[type(item)](item) for item in value]) + "]"
+
+
+def _keys(value: object) -> int:
+    """How many keys a course document has; those of deeper objects, which it has not, are not counted."""
+    if type(value) is not dict:
+        return 0
+    lists = [item for item in value.values() if type(item) is list]
+    return len(value) + sum([len(entry) for entries in lists for entry in entries if type(entry) is dict])
+
+
+def _refuse_repeated_keys(text: str) -> None:
+    """Raise InvalidDocument naming each repeated key of a valid JSON text."""
+    repeated: dict[int, list[str]] = {}
+
+    def remember(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            repeated[id(value)] = sorted(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+            kept.append(value)
+        return value
+
+    kept: list[dict[str, object]] = []  # so that no id is used twice
+    root = json.JSONDecoder(object_pairs_hook=remember, parse_int=str, parse_float=str).decode(text)
+    faults: list[Fault] = []
+
+    def walk(value: object, path: str) -> None:
+        if isinstance(value, dict):
+            faults.extend(Fault(join(path, key), "repeated key") for key in repeated.get(id(value), ()))
+            for key, item in value.items():
+                walk(item, join(path, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                walk(item, f"{path}[{index}]")
+
+    walk(root, "")
+    if faults:
+        raise InvalidDocument(faults)
+
+
+def join(path: str, key: str) -> str:
+    """The path of a key; one that is no plain word is shown escaped and cut, so that a path stays a readable line."""
+    if not (key.isascii() and key.replace("_", "").isalnum()) or len(key) > 64:
+        key = printable(key[:64])
+    return f"{path}.{key}" if path else key
+
+
+def printable(text: str) -> str:
+    """A text in quotes, as JSON writes it, with control characters and lone surrogates escaped."""
+    return quote(text).encode("utf-8", "backslashreplace").decode()
+
+
+def shown(value: object) -> str:
+    """A value as quoted back in an error: escaped and cut, and nothing but its kind for what is not a plain value."""
+    match value:
+        case str():
+            return printable(value if len(value) <= 40 else value[:40] + "…")
+        case Unusable():
+            return value.text if len(value.text) <= 40 else value.text[:40] + "…"
+        case Decimal():
+            return plain(value)
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+    return "an object" if isinstance(value, dict) else "a list"
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise _no_json(f"not JSON: {text} is no JSON number")
+
+
+def _no_json(message: str) -> InvalidDocument:
+    return InvalidDocument([Fault("", message)])
+
+
+_ENCODERS: dict[type, Callable[..., str]] = {
+    str: quote,
+    type(None): lambda _: "null",
+    bool: lambda value: "true" if value else "false",
+    int: str,
+    Decimal: plain,
+    dict: _encode_object,
+    list: _encode_list,
+}
+_DECODER = json.JSONDecoder(parse_float=read_amount, parse_int=read_amount, parse_constant=_refuse_constant)

@@ -1,0 +1,1 @@
+"""The steps of the work, each a function over values; the day is always an argument."""
