@@ -25,7 +25,6 @@ from titrator.titration.quantities import HUNDREDTH, iso, plain, rounded
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.titration.wording import Statement, alerts, level_text, reasons
 from titrator.workflow.compare import Band, decision_table, differences, settings
-from titrator.workflow.examples import Outcome
 from titrator.workflow.replay import Replayed
 
 _STYLES = {
@@ -258,17 +257,16 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> Padding:
     return Padding(table, (0, 0, 0, 2))
 
 
-def checked(path: Path, faults: Sequence[Fault], outcomes: Sequence[Outcome]) -> RenderableType:
-    """What a check of a protocol file found."""
-    failed = [outcome for outcome in outcomes if outcome.wrong]
-    if faults:
-        return Group(Text(f"{path}: REFUSED", style="bold red"), *(Text(f"  {fault}") for fault in faults))
-    if failed:
-        lines = [Text(f"  {outcome.example.name}: {outcome.wrong}") for outcome in failed]
-        return Group(Text(f"{path}: {len(failed)} of {len(outcomes)} examples FAIL", style="bold red"), *lines)
-    if not outcomes:
-        return Text(f"{path}: in order, but without examples", style="bold yellow")
-    return Text(f"{path}: in order, {len(outcomes)} examples agree", style="green")
+def checked(path: Path, examples: int) -> Text:
+    """What a check says of a sound protocol file."""
+    if examples:
+        return Text(f"{path}: in order, {examples} examples agree", style="green")
+    return Text(f"{path}: in order, but without examples", style="bold yellow")
+
+
+def refused(path: Path, faults: Sequence[Fault]) -> Text:
+    """What a check says of a protocol file with faults."""
+    return Text("\n".join([f"{path}: REFUSED", *(f"  {fault}" for fault in faults)]), style="bold red")
 
 
 def out() -> Console:

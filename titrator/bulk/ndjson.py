@@ -72,7 +72,7 @@ def _answer(catalogue: Catalogue, batch: Batch) -> Answers:
     answers, bad = [], 0
     for number, line in enumerate(batch.lines, start=batch.first):
         try:
-            answers.append(to_text(propose(catalogue, line)))
+            answers.append(to_text(propose(catalogue, line.rstrip(b"\r\n"))))
         except InvalidInput as error:
             answers.append(encode(error_document(error.faults, number)))
             bad += 1

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
 from difflib import get_close_matches
-from hashlib import sha256
 from pathlib import Path
 
+from titrator.protocols.examples import Outcome, run_examples
+from titrator.protocols.files import read_toml
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import Protocol, read_protocol
 
 SHIPPED = Path(__file__).parent
-_LARGEST_FILE = 1_000_000  # bytes
 
 
 class Catalogue:
@@ -57,7 +55,7 @@ class Catalogue:
     def get(self, ident: str) -> Protocol:
         """A protocol; raises KeyError for one that is not there and InvalidProtocol for one that is refused."""
         if ident not in self._protocols:
-            self._protocols[ident] = load(self._files[ident])
+            self._protocols[ident] = load(self._files[ident])[0]
         return self._protocols[ident]
 
     def find(self, ident: str) -> Protocol:
@@ -67,24 +65,15 @@ class Catalogue:
         return self.get(ident)
 
 
-def load(path: Path) -> Protocol:
-    """Read and check one protocol file; raises InvalidProtocol with every fault."""
+def load(path: Path) -> tuple[Protocol, list[Outcome]]:
+    """Read and check one protocol file, run the examples beside it; raises InvalidProtocol with every fault."""
     document, digest = read_toml(path)
-    return read_protocol(document, name=path.stem, sha256=digest)
-
-
-def read_toml(path: Path) -> tuple[Mapping[str, object], str]:
-    """The decoded file and the SHA-256 of its bytes; raises InvalidProtocol where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_FILE + 1)
-        if len(content) > _LARGEST_FILE:
-            raise InvalidProtocol([Fault("", f"larger than {_LARGEST_FILE} bytes")])
-        return tomllib.loads(content.decode()), sha256(content).hexdigest()
-    except OSError as error:
-        raise InvalidProtocol([Fault("", f"cannot be read: {error.strerror}")]) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InvalidProtocol([Fault("", f"not TOML: {error}")]) from None
+    protocol = read_protocol(document, name=path.stem, sha256=digest)
+    outcomes = run_examples(protocol, path.with_suffix(".examples.toml"))
+    faults = [Fault(f"example {outcome.example.name!r}", outcome.wrong) for outcome in outcomes if outcome.wrong]
+    if faults:
+        raise InvalidProtocol(faults)
+    return protocol, outcomes
 
 
 def _files(folder: Path) -> list[Path]:

@@ -242,7 +242,9 @@ def _read_common(reader: _Reader) -> dict[str, object]:
         "maximum_micrograms": dose.optional_amount("maximum_micrograms"),
         "vials": dose.wholes("vials_micrograms"),
         "citations": reader.table("citations").all_texts(RULES),
-        "unprinted": tuple(Unprinted(item.text("rule"), item.text("text")) for item in reader.tables("unprinted")),
+        "unprinted": tuple(
+            Unprinted(item.one_of("rule", RULES), item.text("text")) for item in reader.tables("unprinted")
+        ),
         "notes": reader.table("notes", required=False).all_texts(None),
     }
 
@@ -362,13 +364,15 @@ class _Reader:
         return {key: self.text(key) for key in self.value if known is None or key in known}
 
     def choice(self, key: str, kind: type[_Choice]) -> _Choice:
+        return kind(self.one_of(key, tuple(kind)))
+
+    def one_of(self, key: str, known: tuple[str, ...]) -> str:
         value = self._get(key, required=True)
-        for choice in kind:
-            if choice == value:
-                return choice
+        if value in known:
+            return str(value)
         if value is not None:
-            self._wrong(key, "one of " + ", ".join(kind), value)
-        return next(iter(kind))
+            self._wrong(key, "one of " + ", ".join(known), value)
+        return known[0]
 
     def amount(self, key: str) -> Decimal:
         return self.optional_amount(key, required=True) or Decimal(1)

@@ -1,7 +1,7 @@
 """Worked examples of a protocol: courses with the answers that they must get, run against the engine.
 
-They stand beside the protocol, as `<id>.examples.toml`; docs/protocols.md describes the form. A protocol whose examples
-fail must not be dosed by.
+They stand beside the protocol, as `<id>.examples.toml`; docs/protocols.md describes the form. A protocol one of whose
+examples fails is refused, so that neither the file nor the engine can drift unnoticed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
-from titrator.protocols import read_toml
+from titrator.protocols.files import read_toml
 from titrator.titration.answer import to_document
 from titrator.titration.course import read_document
 from titrator.titration.documents import encode, exact
@@ -34,11 +34,6 @@ class Outcome(NamedTuple):
 
     example: Example
     wrong: str
-
-
-def examples_path(protocol_file: Path) -> Path:
-    """Where the examples of a protocol stand."""
-    return protocol_file.with_suffix(".examples.toml")
 
 
 def read_examples(path: Path, protocol_id: str) -> list[Example]:
@@ -77,9 +72,9 @@ def run(protocol: Protocol, example: Example) -> Outcome:
     )
 
 
-def run_file(protocol: Protocol, path: Path) -> list[Outcome]:
-    """Run all examples of a file; raises InvalidProtocol where it cannot be read."""
-    return [run(protocol, example) for example in read_examples(path, protocol.id)]
+def run_examples(protocol: Protocol, path: Path) -> list[Outcome]:
+    """Run all examples of a file, none if there is no such file; raises InvalidProtocol where it cannot be read."""
+    return [run(protocol, example) for example in read_examples(path, protocol.id)] if path.exists() else []
 
 
 def _shown(values: Mapping[str, object], key: str) -> str:
