@@ -52,6 +52,7 @@ def course(chance: random.Random, weeks: int) -> str:
 
 
 def write(path: Path, lines: int, weeks: Callable[[random.Random], int]) -> Path:
+    """Write so many courses to a file, the same ones each time."""
     chance = random.Random(20260309)
     with path.open("w") as file:
         for _ in range(lines):
@@ -105,6 +106,7 @@ def in_process(text: str) -> Callable[[], float]:
 
 
 def main() -> None:
+    """Measure and tell."""
     with tempfile.TemporaryDirectory() as folder:
         source = write(Path(folder) / "courses.ndjson", LINES, lambda chance: chance.randrange(21))
         answering = [str(TITRATOR), "recommend", "--ndjson", "--jobs", "1", "-"]

@@ -25,7 +25,7 @@ from titrator.titration.errors import InvalidInput
 from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import recommend
 from titrator.workflow import demo as published
-from titrator.workflow.propose import LARGEST_DOCUMENT, propose, read_request
+from titrator.workflow.propose import LARGEST_DOCUMENT, read_request
 from titrator.workflow.replay import replay
 
 WRONG_INPUT = 3
@@ -80,12 +80,14 @@ def recommend_command(context: click.Context, file: BinaryIO, as_json: bool, ndj
         context.exit(_answer_lines(file, jobs or len(os.sched_getaffinity(0))))
     if jobs is not None:
         raise click.UsageError("--jobs goes with --ndjson")
+    catalogue = _catalogue()
     with _refusing(file.name, as_json=as_json):
-        answer = propose(_catalogue(), _read(file))
+        request = read_request(catalogue, _read(file))
+    answer = recommend(catalogue.get(request.protocol), request.course, request.on)
     if as_json:
         click.echo(to_text(answer))
     else:
-        console.out().print(console.recommendation(answer))
+        console.out().print(console.recommendation(answer, request.course.later(request.on)))
 
 
 def _answer_lines(file: BinaryIO, jobs: int) -> int:
@@ -129,7 +131,9 @@ def replay_command(file: BinaryIO) -> None:
         request = read_request(catalogue, _read(file))
     protocol = catalogue.get(request.protocol)
     days = replay(protocol, request.course, request.on)
-    console.out().print(console.replayed(days, f"{protocol.id}: what would have been proposed, before each day's dose"))
+    screen = console.out()
+    screen.print(console.replayed(days, f"{protocol.id}: what would have been proposed, before each day's dose"))
+    screen.print(console.happened(request.course.until(request.on)))
 
 
 @main.command("demo")
@@ -139,8 +143,9 @@ def demo_command() -> None:
     request = read_document(published.document(), catalogue.fault)
     protocol = catalogue.get(request.protocol)
     screen = console.out()
-    screen.print(published.STORY, soft_wrap=False)
+    screen.print(published.STORY)
     screen.print(console.replayed(replay(protocol, request.course, request.on), f"The case by {protocol.id}"))
+    screen.print(console.happened(request.course))
     screen.print()
     screen.print(console.recommendation(recommend(protocol, request.course, request.on)))
 

@@ -6,24 +6,29 @@ says so.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from itertools import takewhile
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from titrator.titration.codes import Action
-from titrator.titration.course import Count
+from titrator.titration.codes import Action, Reason
+from titrator.titration.course import Count, Course, EventKind
 from titrator.titration.errors import Fault
 from titrator.titration.grading import Analyte, grade
 from titrator.titration.preparation import DoseToGive, Sourced, preparation_of
 from titrator.titration.protocol import Protocol, Status, WeeklyProtocol
 from titrator.titration.quantities import HUNDREDTH, iso, plain, rounded
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
-from titrator.titration.wording import Statement, alerts, level_text, reasons
+from titrator.titration.terms import SETTLES_AFTER, Terms
+from titrator.titration.wording import Statement, alerts, level_text, reasons, side
 from titrator.workflow.compare import Band, decision_table, differences, settings
 from titrator.workflow.replay import Replayed
 
@@ -46,9 +51,10 @@ def headline(answer: Recommendation) -> str:
     dose = answer.dose
     if dose is None:
         return f"{answer.action.upper()}: {_NO_DOSE[answer.action]}"
+    cut = ", cut to the highest dose" if dose.capped else ""
     return (
-        f"{answer.action.upper()}: {micrograms(dose)} ({level_text(dose.level)}), {volume(dose)}, due "
-        f"{iso(_due(answer))}"
+        f"{answer.action.upper()} romiPLOStim: {micrograms(dose)} ({level_text(dose.level)}{cut}), {volume(dose)}, "
+        f"due {iso(_due(answer))}"
     )
 
 
@@ -66,36 +72,74 @@ def volume(dose: DoseToGive) -> str:
     return f"{plain(dose.volume)} mL"
 
 
-def recommendation(answer: Recommendation) -> RenderableType:
-    """One answer: the action, the dose, why, what to look at, what comes next, how to prepare it, what it rests on."""
+def recommendation(answer: Recommendation, later: Sequence[tuple[str, int]] = ()) -> RenderableType:
+    """One answer: the action, the dose, why, what to look at, what comes next, what it rests on, how to prepare it.
+
+    `later` names facts of the course dated after the day, which the answer leaves out: often a slip of the date.
+    """
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column()
     if answer.dose:
-        rows.add_row("Give", _give(answer, answer.dose))
-        rows.add_row("Vials", _vials(answer.dose))
+        _add(rows, "Propose", [_arithmetic(answer, answer.dose), _drawn_up(answer.dose), _vials(answer.dose)])
     _add_statements(rows, "Why", reasons(answer))
     _add_statements(rows, "Look at", alerts(answer))
-    rows.add_row("Next", _next(answer))
-    rows.add_row("Rests on", _evidence(answer))
+    _add(rows, "Next", [_next(answer)])
+    _add(rows, "Rests on", _evidence(answer))
+    _add(
+        rows,
+        "Left out",
+        [f"{name} of {iso(day)}, after the day asked about: is the date right?" for name, day in later],
+    )
     if answer.dose:
         _add_preparation(rows, preparation_of(answer.dose))
-    rows.add_row("By", _source(answer))
-    return Group(Text(headline(answer), style=_STYLES.get(answer.action, "bold green")), Text(), rows)
-
-
-def _give(answer: Recommendation, dose: DoseToGive) -> str:
-    concentration = f"{plain(dose.concentration)} micrograms/mL"
-    delivered = f", which delivers {plain(dose.delivered)} micrograms" if dose.delivered != dose.micrograms else ""
-    return (
-        f"{micrograms(dose)} under the skin on {iso(_due(answer))}: draw up {volume(dose)} of "
-        f"{concentration}{delivered}"
+    _add(
+        rows,
+        "By",
+        [f"engine {ENGINE_VERSION}, protocol {answer.protocol.sha256[:12]}, input {answer.input_sha256[:12]}"],
     )
+    style = _STYLES.get(answer.action, "bold green")
+    return Group(Text(headline(answer), style=style), Text(_provenance(answer.protocol)), Text(), rows)
+
+
+def _provenance(protocol: Protocol) -> str:
+    source = protocol.source
+    off_label = "OFF LABEL, a case report. " if protocol.status is Status.CASE_REPORT else ""
+    reviewed = f"reviewed by {_reviewer(protocol)}" if source.reviewer else "not reviewed by a pharmacist"
+    return (
+        f"A proposal to check, not an order. {off_label}{protocol.id}: {protocol.title}; read as "
+        f"{source.verification.replace('_', ' ')} ({source.edition}); {reviewed}."
+    )
+
+
+def _add(rows: Table, title: str, lines: Iterable[str]) -> None:
+    for index, line in enumerate(lines):
+        rows.add_row("" if index else title, line)
+
+
+def _arithmetic(answer: Recommendation, dose: DoseToGive) -> str:
+    weight = answer.facts.dosing_weight
+    kg = "" if weight is None else f" × {plain(weight.kg)} kg (weighed {iso(weight.day)})"
+    cut = ", cut to the highest dose," if dose.capped else ""
+    return (
+        f"romiPLOStim, under the skin, on {iso(_due(answer))}: {level_text(dose.level)}{kg}{cut} = {micrograms(dose)}"
+    )
+
+
+def _drawn_up(dose: DoseToGive) -> str:
+    same = dose.delivered == dose.micrograms
+    delivers = "" if same else f", which delivers {plain(dose.delivered)} micrograms"
+    return f"{volume(dose)} of {plain(dose.concentration)} micrograms/mL{delivers}"
 
 
 def _vials(dose: DoseToGive) -> str:
     vials = " + ".join(f"{vials.number} × {vials.size} micrograms" for vials in dose.vials)
-    return f"{vials}; {plain(dose.waste)} micrograms left over" if dose.waste else f"{vials}; nothing left over"
+    printed = sum(vials.number * vials.size for vials in dose.vials)
+    return (
+        f"vials: {vials} ({plain(dose.waste)} of the printed {printed} micrograms unused). Draw up only "
+        f"{volume(dose)}: a "
+        "vial holds more than is printed on it"
+    )
 
 
 def _add_statements(rows: Table, title: str, statements: Sequence[Statement]) -> None:
@@ -107,54 +151,110 @@ def _add_statements(rows: Table, title: str, statements: Sequence[Statement]) ->
 def _next(answer: Recommendation) -> str:
     if answer.next_count is None:
         return "nothing further by this protocol"
-    return f"platelet count on {iso(answer.next_count)}"
+    if {Reason.WEIGHT_MISSING, Reason.WEIGHT_STALE} >= set(answer.reasons):
+        return "weigh, then ask again"
+    count = f"platelet count on {iso(answer.next_count)}"
+    if answer.dose is None:
+        return count
+    if not isinstance(answer.protocol, WeeklyProtocol):
+        return f"{count}; the dose does not wait for it"
+    shows = _due(answer) + SETTLES_AFTER
+    if answer.next_count == _due(answer):
+        return f"{count}, before this dose"
+    return count if answer.next_count >= shows else f"{count}; counts before {iso(shows)} do not show this dose"
 
 
-def _evidence(answer: Recommendation) -> str:
-    evidence = answer.evidence
-    facts = [f"day asked about {iso(answer.on)}"]
+def _evidence(answer: Recommendation) -> list[str]:
+    evidence, facts = answer.evidence, answer.facts
+    counts = {count.day: count for count in facts.counts}
+    lines = [f"day asked about {iso(answer.on)}; decided at step {evidence.step} of docs/titration-rules.md"]
+    if facts.course.born is None:
+        lines.append("age not checked: no date of birth")
     if evidence.dosing_weight_kg is not None and evidence.dosing_weight_on is not None:
-        facts.append(f"weight {plain(evidence.dosing_weight_kg)} kg of {iso(evidence.dosing_weight_on)}")
+        age = answer.on - evidence.dosing_weight_on
+        lines.append(
+            f"weight {plain(evidence.dosing_weight_kg)} kg of {iso(evidence.dosing_weight_on)}, {age} days old"
+        )
     if evidence.counts_used:
-        facts.append("counts of " + ", ".join(map(iso, evidence.counts_used)))
-    if evidence.doses_used:
-        facts.append("doses of " + ", ".join(map(iso, evidence.doses_used)))
-    if evidence.last_level is not None:
-        facts.append(f"last level {level_text(evidence.last_level)}")
-    facts.append(f"decided at step {evidence.step} of docs/titration-rules.md")
-    return "; ".join(facts)
+        used = ", ".join(f"{plain(counts[day].platelets)} of {iso(day)}" for day in evidence.counts_used)
+        lines.append(f"platelets ×10⁹/L: {used}")
+    return [*lines, *_last_dose(answer), *_course_so_far(answer), *_safety_events(answer)]
 
 
-def _add_preparation(rows: Table, lines: Iterable[Sourced]) -> None:
-    for index, line in enumerate(lines):
-        source = line.source if line.verified else f"NOT VERIFIED: {line.source}. Follow the label in hand."
-        text = Text.assemble(line.text, " ", (f"({source})", "dim" if line.verified else "bold yellow"))
-        rows.add_row("" if index else "Prepare", text)
+def _last_dose(answer: Recommendation) -> list[str]:
+    facts = answer.facts
+    if not facts.doses:
+        return []
+    last = facts.doses[-1]
+    level = "" if answer.evidence.last_level is None else f" ({level_text(answer.evidence.last_level)})"
+    entries = [plain(dose.micrograms) for dose in facts.course.doses if dose.day == last.day]
+    added = f", {len(entries)} entries of this day added: {' + '.join(entries)}" if len(entries) > 1 else ""
+    first = ", the first of this course" if len(facts.doses) == 1 else f", dose {len(facts.doses)} of this course"
+    return [f"last dose {plain(last.micrograms)} micrograms{level} of {iso(last.day)}{first}{added}"]
 
 
-def _source(answer: Recommendation) -> str:
-    protocol = answer.protocol
-    kind = "" if protocol.status is Status.LABEL else f" [{protocol.status.replace('_', ' ')}]"
-    return (
-        f"{protocol.id}{kind}: {protocol.title}. A proposal for a pharmacist or prescriber to check, not an order. "
-        f"Engine {ENGINE_VERSION}, protocol {protocol.sha256[:12]}, input {answer.input_sha256[:12]}."
-    )
+def _course_so_far(answer: Recommendation) -> list[str]:
+    """How long the count has held, and how long no platelets were transfused: the prescriber decides what it means."""
+    facts = answer.facts
+    if not isinstance(facts, Terms) or not facts.doses:
+        return []
+    lines, increase = [], facts.rules.increase
+    held = list(takewhile(lambda count: not increase.holds(count.platelets), reversed(facts.reliable)))
+    if held:
+        lines.append(
+            f"platelets {side(increase.complement())} at each count since {iso(held[-1].day)} ({len(held)} counts)"
+        )
+    transfused = [e.day for e in facts.course.events if e.kind is EventKind.PLATELET_TRANSFUSION]
+    since = f"since {iso(transfused[-1])}, {answer.on - transfused[-1]} days" if transfused else "in this course"
+    lines.append(f"no platelet transfusion recorded {since}")
+    return lines
+
+
+def _safety_events(answer: Recommendation) -> list[str]:
+    lines = []
+    for event in answer.facts.course.events:
+        if event.kind in (EventKind.THROMBOSIS, EventKind.MARROW_DISORDER) and event.resolved is not None:
+            check = " (before it occurred: check the dates)" if event.resolved < event.day else ""
+            kind = event.kind.replace("_", " ")
+            lines.append(f"{kind} of {iso(event.day)}, recorded as resolved on {iso(event.resolved)}{check}")
+    return lines
+
+
+def _add_preparation(rows: Table, steps: Iterable[Sourced]) -> None:
+    for number, step in enumerate(steps, start=1):
+        warning = Text() if step.verified else Text("NOT VERIFIED, read it off the label in hand: ", "bold yellow")
+        text = Text.assemble(f"{number}. ", warning, step.text, " ", (f"({step.source})", "dim"))
+        rows.add_row("Prepare" if number == 1 else "", text)
 
 
 def replayed(days: Iterable[Replayed], title: str) -> Table:
     """A course day by day: the count with its grade, what was proposed, why, and what was given."""
-    table = Table(title=title, title_justify="left")
-    for name in ("Day", "Platelets ×10⁹/L", "CTCAE v5 grade", "Proposed", "micrograms per kg", "micrograms", "mL"):
-        words = name in ("Day", "Proposed")
-        table.add_column(name, justify="left" if words else "right", no_wrap=words)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("Day", no_wrap=True)
+    table.add_column("Platelets\n×10⁹/L", justify="right")
+    table.add_column("CTCAE\nv5\ngrade", justify="right")
+    table.add_column("Proposed", no_wrap=True)
+    table.add_column("Level,\nmicro-\ngrams\nper kg", justify="right")
+    table.add_column("To draw\nup,\nmicro-\ngrams", justify="right")
+    table.add_column("mL", justify="right")
+    table.add_column("Given,\nmicro-\ngrams", justify="right")
     table.add_column("Why, and what to look at", overflow="fold")
-    table.add_column("Given, micrograms", justify="right")
     for answer, count, given in days:
         codes = ", ".join(map(str, answer.reasons))
         beside = f"; look at {', '.join(map(str, answer.alerts))}" if answer.alerts else ""
         stated = "" if given is None else plain(given.micrograms)
-        table.add_row(iso(answer.on), *_counted(count), *_proposed(answer), codes + beside, stated)
+        table.add_row(iso(answer.on), *_counted(count), *_proposed(answer), stated, codes + beside)
     return table
+
+
+def happened(course: Course) -> Text:
+    """The events of a course, a line each."""
+    lines = [
+        f"{iso(event.day)} {event.kind.replace('_', ' ')}"
+        + ("" if event.resolved is None else f", recorded as resolved on {iso(event.resolved)}")
+        for event in course.events
+    ]
+    return Text("\n".join(["Events", *lines]) if lines else "No events recorded")
 
 
 def _counted(count: Count | None) -> tuple[str, str]:
@@ -180,18 +280,22 @@ def _grade(analyte: Analyte, value: Decimal) -> str:
 
 def protocol_list(protocols: Iterable[Protocol | tuple[str, str]]) -> Table:
     """The protocols with where they come from; a pair is the id of one that is refused, and why."""
-    table = Table(show_edge=False)
-    for name in ("Id", "Title", "Status", "Source", "Reviewed by"):
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    for name in ("Id", "Title", "Status", "Read as", "Reviewed by"):
         table.add_column(name, no_wrap=name == "Id")
     for protocol in protocols:
         if isinstance(protocol, tuple):
             table.add_row(protocol[0], Text(f"REFUSED: {protocol[1]}", style="bold red"))
         else:
-            source = protocol.source
-            reviewer = f"{source.reviewer}, {source.reviewed_on}" if source.reviewer else "nobody yet"
             status = protocol.status.replace("_", " ")
-            table.add_row(protocol.id, protocol.title, status, source.cited_as, reviewer)
+            read_as = protocol.source.verification.replace("_", " ")
+            table.add_row(protocol.id, protocol.title, status, read_as, _reviewer(protocol))
     return table
+
+
+def _reviewer(protocol: Protocol) -> str:
+    source = protocol.source
+    return f"{source.reviewer}, {source.reviewed_on}" if source.reviewer else "nobody yet"
 
 
 def protocol_page(protocol: Protocol) -> RenderableType:
@@ -213,7 +317,7 @@ def protocol_page(protocol: Protocol) -> RenderableType:
         "section": source.section,
         "address": f"{source.url}, read on {source.retrieved_on}",
         "read as": source.verification.replace("_", " "),
-        "reviewed by": f"{source.reviewer}, {source.reviewed_on}" if source.reviewer else "nobody yet",
+        "reviewed by": _reviewer(protocol),
         "SHA-256": protocol.sha256,
     }
     parts += [Text(), Text("Source", style="bold"), _pairs(about.items())]
@@ -251,7 +355,7 @@ def _bands(rows: Iterable[Band], names: Iterable[str]) -> Table:
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Padding:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
     for key, value in pairs:
         table.add_row(key.replace("_", " "), value)
     return Padding(table, (0, 0, 0, 2))
@@ -270,5 +374,9 @@ def refused(path: Path, faults: Sequence[Fault]) -> Text:
 
 
 def out() -> Console:
-    """The console on standard output, no wider than reads well; texts are shown as they are, never as markup."""
-    return Console(highlight=False, markup=False, width=min(Console().width, 140))
+    """The console on standard output, 120 columns wide where there is no terminal to fit, 140 at most.
+
+    Texts are shown as they are, never as markup.
+    """
+    fitting = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, markup=False, width=min(Console().width, 140) if fitting else 120)

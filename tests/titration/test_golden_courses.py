@@ -1,8 +1,8 @@
 """Courses answered by a second implementation, which was written from the rules by someone who had not seen this one.
 
 `tests/golden/courses.ndjson` has about 700 of them: two for each protocol, deciding step and set of reasons that tens
-of thousands of random courses reached, the shortest first. Each line has a `course` and an `answer`; texts, evidence and
-digests are left out.
+of thousands of random courses reached, the shortest first. Each line has a `course` and an `answer`; texts, evidence
+and digests are left out.
 """
 
 from __future__ import annotations

@@ -86,56 +86,104 @@ def test_of_equal_combinations_the_one_with_the_largest_vial_stands() -> None:
     assert fewest_vials(D(400), (100, 200, 300)) == (((300, 1), (100, 1)), 400)
 
 
-@pytest.mark.parametrize(
-    ("size", "contains", "water", "saline", "verified"),
-    [
-        (125, 230, "0.44", "1.38", (False, False)),
-        (250, 375, "0.72", "2.25", (True, True)),
-        (500, 625, "1.2", "3.75", (True, False)),
-    ],
-)
-def test_each_vial_has_its_own_line(
+VIAL_LINES = [
+    (125, 230, "0.44", "1.38", (False, False)),
+    (250, 375, "0.72", "2.25", (True, True)),
+    (500, 625, "1.2", "3.75", (True, False)),
+]
+
+
+@pytest.mark.parametrize(("size", "contains", "water", "saline", "verified"), VIAL_LINES)
+def test_each_vial_has_its_own_lines(
     size: int, contains: int, water: str, saline: str, verified: tuple[bool, bool]
 ) -> None:
-    reconstituting, diluting = VIALS[size].lines(D(125))
-    assert VIALS[size].lines(D(500)) == [reconstituting]
-    assert reconstituting.text == (
-        f"{size} microgram vial (contains {contains} micrograms): add {water} mL of water for injection, which makes "
-        "500 micrograms/mL."
+    reconstitute, dilute = VIALS[size].add_water(1), VIALS[size].add_saline()
+    assert reconstitute.text == (
+        f"To the {size} microgram vial (contains {contains} micrograms) add {water} mL of water for injection: "
+        "500 micrograms/mL. No saline and no bacteriostatic water at this step."
     )
-    assert diluting.text == (
-        f"Then add {saline} mL of preservative-free sodium chloride 0.9 %, which makes 125 micrograms/mL."
+    assert dilute.text == (
+        f"Only then add {saline} mL of preservative-free sodium chloride 0.9 % to the {size} microgram vial: "
+        "125 micrograms/mL."
     )
-    assert (reconstituting.verified, diluting.verified) == verified
+    assert (reconstitute.verified, dilute.verified) == verified
+    assert VIALS[size].add_water(3).text.startswith(f"To each of 3 vials of {size} micrograms (contains {contains}")
 
 
-@pytest.mark.parametrize("size", VIALS)
-def test_the_dilution_makes_125_micrograms_per_ml(size: int) -> None:
-    """All that the vial contains, at 500 and then at 125 micrograms/mL; 0.44 mL is the one that does not come out."""
-    vial = VIALS[size]
-    assert vial.printed == size
-    assert D(vial.contains) / 125 - D(vial.contains) / 500 == vial.saline
-    assert D(vial.contains) / 500 - vial.water == {125: D("0.02"), 250: D("0.03"), 500: D("0.05")}[size]
+@pytest.mark.parametrize(("size", "contains", "water", "saline", "verified"), VIAL_LINES)
+def test_the_dilution_makes_125_micrograms_per_ml(
+    size: int, contains: int, water: str, saline: str, verified: tuple[bool, bool]
+) -> None:
+    """All that the vial contains, at 500 and then at 125 micrograms/mL; powder makes up the rest of the volume."""
+    assert (VIALS[size].printed, VIALS[size].contains) == (size, contains)
+    assert D(contains) / 125 - D(contains) / 500 == D(saline)
+    assert D(contains) / 500 - D(water) == {125: D("0.02"), 250: D("0.03"), 500: D("0.05")}[size]
 
 
-def test_a_diluted_dose_says_how_to_dilute_and_how_long_it_keeps() -> None:
-    lines = preparation_of(prepare(D(1), D(10), None, ALL))
-    assert [line.verified for line in lines] == [False, False, True, True, True, True, True, True, True]
-    assert lines[4].text == "Draw up 0.08 mL (10 micrograms at 125 micrograms/mL), inject under the skin once."
-    assert "4 hours" in lines[-1].text
-    assert all(line.source for line in lines)
+def texts(level: str, kg: str, sizes: tuple[int, ...] = ALL) -> list[str]:
+    return [step.text for step in preparation_of(prepare(D(level), D(kg), None, sizes))]
+
+
+def test_a_diluted_dose_is_prepared_in_the_order_of_the_work() -> None:
+    steps = preparation_of(prepare(D(1), D(10), None, ALL))
+    assert [step.text.split(" (")[0].split(",")[0][:24] for step in steps] == [
+        "To the 125 microgram via",
+        "Swirl gently",
+        "Only then add 1.38 mL of",
+        "Draw up 0.08 mL of the d",
+        "Use a syringe graduated ",
+        "Each vial is for this on",
+        "Diluted: use at once. If",
+    ]
+    assert steps[3].text == "Draw up 0.08 mL of the diluted solution (10 micrograms)."
+    assert [step.verified for step in steps] == [False, True, False, True, True, True, False]
+    assert all(step.source for step in steps)
 
 
 def test_an_undiluted_dose_says_nothing_of_dilution() -> None:
-    lines = preparation_of(prepare(D(8), D(80), None, ALL))
-    texts = [line.text for line in lines]
-    assert [text[:10] for text in texts[:3]] == ["500 microg", "250 microg", "Reconstitu"]
-    assert not any("sodium chloride" in text or "diluted" in text for text in texts)
-    assert any("24 hours" in text for text in texts)
-    assert any("do not shake" in text for text in texts)
+    steps = texts("2", "75")
+    assert [step[:12] for step in steps] == [
+        "To the 250 m",
+        "Swirl gently",
+        "Draw up 0.3 ",
+        "Use a syring",
+        "Each vial is",
+        "Reconstitute",
+    ]
+    assert not any("sodium chloride" in step or "diluted solution" in step for step in steps)
+    assert "24 hours" in steps[-1]
+
+
+@pytest.mark.parametrize(
+    ("level", "kg", "sizes", "text"),
+    [
+        (
+            "10",
+            "80",
+            ALL,
+            "draw up 1 mL from a 500 microgram vial + 0.5 mL from a 250 microgram vial + 0.1 mL from a 125",
+        ),
+        ("10", "80", ALL, "0.1 mL from a 125 microgram vial = 1.6 mL of the solution (800 micrograms)."),
+        ("10", "50", (250,), "0.5 mL from a 250 microgram vial + 0.5 mL from a 250 microgram vial = 1 mL of the"),
+        ("4", "75", ALL, "Into this one dose draw up 0.5 mL from a 250 microgram vial + 0.1 mL from a 125 microgram"),
+    ],
+)
+def test_several_vials_say_how_much_from_which(level: str, kg: str, sizes: tuple[int, ...], text: str) -> None:
+    assert any(text in step for step in texts(level, kg, sizes))
+
+
+def test_equal_vials_are_reconstituted_alike() -> None:
+    assert texts("10", "50", (250,))[0].startswith(
+        "To each of 2 vials of 250 micrograms (contains 375 micrograms) add 0.72 mL"
+    )
+
+
+@pytest.mark.parametrize(("kg", "told"), [("50", False), ("50.5", True)])
+def test_more_than_a_syringe_holds_is_told(kg: str, told: bool) -> None:
+    assert any("more than a syringe of 1 mL holds" in step for step in texts("10", kg)) is told
 
 
 def test_a_vial_that_is_not_known_refers_to_its_label() -> None:
-    line = preparation_of(prepare(D(1), D(80), None, (100,)))[0]
-    assert line.text == "100 microgram vial: see its own label."
-    assert not line.verified
+    step = preparation_of(prepare(D(1), D(80), None, (100,)))[0]
+    assert step.text == "100 microgram vial: see its own label."
+    assert not step.verified

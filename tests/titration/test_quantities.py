@@ -272,13 +272,13 @@ def test_constants_are_exact() -> None:
 
 def test_weight_units_in_kilograms() -> None:
     pound = Decimal("0.45359237")
-    assert KILOGRAMS_PER == {"kg": None, "g": Decimal("0.001"), "[lb_av]": pound, "lb": pound}
+    assert {"kg": None, "g": Decimal("0.001"), "[lb_av]": pound, "lb": pound} == KILOGRAMS_PER
 
 
 def test_count_units_in_giga_per_litre() -> None:
     same = dict.fromkeys(["10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L"])
     expected = same | {"/uL": Decimal("0.001"), "/mm3": Decimal("0.001")}
-    assert GIGA_PER_LITRE_PER == expected
+    assert expected == GIGA_PER_LITRE_PER
 
 
 # Days

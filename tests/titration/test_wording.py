@@ -32,27 +32,27 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ABOVE-RANGE-CONFOUNDED": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": [count(0, 250)], "events": [event(1, "rescue_therapy")]},
-        "Platelets 250 ×10⁹/L on 2026-03-09 are above 200, but followed a platelet transfusion or rescue therapy: keep the dose.",
+        "Platelets 250 ×10⁹/L on 2026-03-09 are above 200, but followed the rescue therapy of 2026-03-08: keep the level of 1 microgram/kg.",
     ),
     "ABOVE-RANGE-UNCONFIRMED": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": [count(0, 250)]},
-        "Platelets 250 ×10⁹/L on 2026-03-09 are above 200, not yet for 2 weeks in a row at this dose: keep the dose.",
+        "Platelets 250 ×10⁹/L on 2026-03-09 are above 200, not yet for 2 weeks in a row: keep the level of 1 microgram/kg. It takes unconfounded counts above 200 each week, 4 to 10 days apart, the first 4 days or more after the last change of dose on 2026-03-02.",
     ),
     "AT-MAXIMUM": (
         "us-itp-adult",
         {"doses": [dose(7, 1000, 10)], "platelet_counts": LOW},
-        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50, but 1000 micrograms (10 micrograms/kg) on 2026-03-02 is the maximum: keep the dose.",
+        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50, but 10 micrograms/kg cannot be raised: keep the level.",
     ),
     "AWAITING-RESUME-COUNT": (
         "us-itp-adult",
         {"doses": HELD, "platelet_counts": [count(7, 450), count(0, 300)]},
-        "On hold: Platelets 450 ×10⁹/L on 2026-03-02 were above 400. Platelets 300 ×10⁹/L on 2026-03-09 are not below 200 yet: do not dose, count every week.",
+        "On hold: platelets were above 400 on 2026-03-02. Platelets 300 ×10⁹/L on 2026-03-09 are not below 200 yet: do not dose, count every week.",
     ),
     "BELOW-TARGET": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": LOW},
-        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50: raise by 1 microgram/kg.",
+        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50: raise by 1 microgram/kg to 2 micrograms/kg.",
     ),
     "COUNT-MISSING": (
         "us-itp-adult",
@@ -62,7 +62,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "COUNT-NEEDED": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": [count(7, 38)]},
-        "Platelets 38 ×10⁹/L on 2026-03-02 do not show the dose of 2026-03-02 yet: a count 4 days or more after it is needed.",
+        "Platelets 38 ×10⁹/L on 2026-03-02 do not show the dose of 2026-03-02: a count from 2026-03-06 on is needed before the next dose.",
     ),
     "COUNT-STALE": (
         "us-itp-adult",
@@ -97,17 +97,17 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "IN-RANGE": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": [count(0, 100)]},
-        "Platelets 100 ×10⁹/L on 2026-03-09 are 50 or above and 200 or below: keep the dose.",
+        "Platelets 100 ×10⁹/L on 2026-03-09 are in range (50 or above, 200 or below): keep the level of 1 microgram/kg.",
     ),
     "LOW-AFTER-MISSED-DOSE": (
         "us-itp-adult",
         {"doses": [dose(11, 100, 1)], "platelet_counts": LOW},
-        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50, but the last dose was 11 days ago, on 2026-02-26: the count may show the missed dose, not the dose.",
+        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50, but the last dose was 11 days ago, on 2026-02-26: the count may be low because a dose was missed. A prescriber decides whether to repeat or raise.",
     ),
     "NO-RESPONSE-AT-MAXIMUM": (
         "us-itp-adult",
         {"doses": [dose(ago, 1000, 10) for ago in (28, 21, 14, 7)], "platelet_counts": LOW},
-        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50 after 4 doses at the maximum since 2026-02-09: a prescriber decides whether to stop.",
+        "Platelets 38 ×10⁹/L on 2026-03-09 are below 50 after 4 doses at the maximum since 2026-02-09: a prescriber decides whether to stop. Labels stop when four weeks at the maximum have not raised the count enough to avoid clinically important bleeding, and print no number; after stopping, count weekly for two weeks.",
     ),
     "OUTSIDE-POPULATION": (
         "us-itp-paediatric",
@@ -117,7 +117,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "REDUCTION-BELOW-MINIMUM": (
         "us-itp-adult",
         {"doses": [dose(14, 100, 1), dose(7, 100, 1)], "platelet_counts": [count(7, 250), count(0, 250)]},
-        "Platelets 250 ×10⁹/L on 2026-03-09 call for a reduction, but one step below 1 microgram/kg is below the minimum of 1 microgram/kg.",
+        "Platelets 250 ×10⁹/L on 2026-03-09 call for a reduction, but one step below 1 microgram/kg is less than 1 microgram/kg, the lowest dose here, and the source prints nothing for it: a prescriber decides whether to withhold or to keep the dose.",
     ),
     "RESUME-AFTER-HOLD": (
         "us-itp-adult",
@@ -127,12 +127,12 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "RESUME-BELOW-MINIMUM": (
         "us-itp-adult",
         {"doses": [dose(14, 100, 1)], "platelet_counts": [count(7, 450), count(0, 180)]},
-        "Platelets 180 ×10⁹/L on 2026-03-09 allow dosing again, but one step below 1 microgram/kg is below the minimum of 1 microgram/kg.",
+        "Platelets 180 ×10⁹/L on 2026-03-09 allow dosing again, but one step below 1 microgram/kg is less than 1 microgram/kg, the lowest dose here, and the source prints nothing for it: a prescriber decides whether to withhold or to keep the dose.",
     ),
     "RESUME-CONFOUNDED": (
         "us-itp-adult",
         {"doses": HELD, "platelet_counts": [count(7, 450), count(0, 180)], "events": [event(8, "platelet_transfusion")]},
-        "Platelets 180 ×10⁹/L on 2026-03-09 would resume dosing, but each count over the hold limit followed a platelet transfusion or rescue therapy: a prescriber decides at which dose.",
+        "Platelets 180 ×10⁹/L on 2026-03-09 would resume dosing, but each count over the hold limit followed the platelet transfusion of 2026-03-01: a prescriber decides at which dose.",
     ),
     "RESUME-UNSPECIFIED": (
         "eu-itp-adult-higher-cutoffs",
@@ -147,7 +147,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "SINGLE-DOSE-GIVEN": (
         "us-hs-ars",
         {"doses": [dose(3, 1000)]},
-        "The single dose was given on 2026-03-06 (1000 micrograms): this protocol has no further dose.",
+        "The single dose was given on 2026-03-06 (1000 micrograms at 100 kg, about 10 micrograms/kg; the protocol's dose is 10 micrograms/kg): this protocol has no further dose.",
     ),
     "STABLE": (
         "us-itp-adult",
@@ -155,7 +155,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
             "doses": [dose(7 * week, 100, 1) for week in range(1, 9)],
             "platelet_counts": [count(ago, 100) for ago in (36, 29, 22, 15, 8)],
         },
-        "Stable for four weeks or more at 1 microgram/kg. Platelets 100 ×10⁹/L on 2026-03-01 are in range: the same dose, counted monthly.",
+        "Stable for four weeks or more. Platelets 100 ×10⁹/L on 2026-03-01 are in range: keep the level of 1 microgram/kg, count monthly.",
     ),
     "START": (
         "us-itp-adult",
@@ -175,7 +175,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "WEIGHT-DISPARATE": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": LOW, "weights": [weight(70, 100), weight(1, 130)]},
-        "The newest weight, 130 kg of 2026-03-08, is 30 % or more away from the baseline, 100 kg of 2025-12-29: a prescriber decides whether to take a new baseline.",
+        "The newest weight, 130 kg of 2026-03-08, is 30 % or more away from the baseline, 100 kg of 2025-12-29: check the weight and its unit (kg or lb); if it is right, a prescriber decides whether to take a new baseline.",
     ),
     "WEIGHT-MISSING": (
         "us-itp-adult",
@@ -185,7 +185,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "WEIGHT-STALE": (
         "us-itp-paediatric",
         {"doses": [dose(7, 10, 1)], "platelet_counts": LOW, "weights": [weight(85, 10)]},
-        "The weight to dose by, 10 kg of 2025-12-14, is 85 days old: weigh again before dosing.",
+        "The weight to dose by, 10 kg of 2025-12-14, is 85 days old, more than 84 days: weigh again before dosing.",
     ),
 }  # fmt: skip
 
@@ -198,7 +198,7 @@ ALERTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "COUNT-CONFOUNDED": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": LOW, "events": [event(1, "platelet_transfusion")]},
-        "Platelets 38 ×10⁹/L on 2026-03-09 may be raised by a platelet transfusion in the 7 days or rescue therapy in the 28 days before.",
+        "Platelets 38 ×10⁹/L on 2026-03-09 followed the platelet transfusion of 2026-03-08: the patient's own count may be lower.",
     ),
     "COUNT-STALE": (
         "us-itp-adult",
@@ -208,7 +208,7 @@ ALERTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "DOSE-CAPPED": (
         "cart-2021-case",
         {"doses": [dose(7, 500, 8.6)], "platelet_counts": [count(0, 100)], "weights": [weight(7, 60)]},
-        "8.6 micrograms/kg × 60 kg exceeds the maximum: cut to 500 micrograms.",
+        "8.6 micrograms/kg × 60 kg = 516 micrograms is above the maximum: cut to 500 micrograms.",
     ),
     "DOSE-JUMP": (
         "us-itp-adult",
@@ -218,7 +218,7 @@ ALERTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "DOSE-MISSED": (
         "us-itp-adult",
         {"doses": [dose(11, 100, 1)], "platelet_counts": [count(0, 100)]},
-        "The last dose was 11 days ago, on 2026-02-26: a weekly dose was missed.",
+        "No dose is recorded since 2026-02-26, 11 days ago: missed, withheld, or given and not recorded?",
     ),
     "DOSES-TOO-CLOSE": (
         "us-itp-adult",
@@ -272,20 +272,17 @@ def test_each_alert_says_its_sentence(code: Alert) -> None:
         (
             "us-itp-adult",
             {"doses": HELD, "platelet_counts": [count(7, 450), count(0, 90, unreliable=True)]},
-            "On hold: Platelets 450 ×10⁹/L on 2026-03-02 were above 400. Platelets 90 ×10⁹/L on 2026-03-09 are marked "
-            "unreliable: repeat the count; dosing resumes below 200.",
+            "On hold: platelets were above 400 on 2026-03-02. Platelets 90 ×10⁹/L on 2026-03-09 are marked unreliable: repeat the count; dosing resumes below 200.",
         ),
         (
             "eu-itp-adult-higher-cutoffs",
             {"doses": HELD, "platelet_counts": [count(7, 450), count(0, 90, unreliable=True)]},
-            "On hold: Platelets 450 ×10⁹/L on 2026-03-02 were above 400. Platelets 90 ×10⁹/L on 2026-03-09 are marked "
-            "unreliable: repeat the count; dosing resumes by decision of a prescriber.",
+            "On hold: platelets were above 400 on 2026-03-02. Platelets 90 ×10⁹/L on 2026-03-09 are marked unreliable: repeat the count; dosing resumes by decision of a prescriber.",
         ),
         (
             "us-itp-adult",
             {"doses": [dose(20, 300, 3)], "platelet_counts": [count(13, 450), count(8, 180)]},
-            "On hold: Platelets 450 ×10⁹/L on 2026-02-24 were above 400. Platelets 180 ×10⁹/L on 2026-03-01 are 8 days "
-            "old: a new count below 200 is needed to resume.",
+            "On hold: platelets were above 400 on 2026-02-24. Platelets 180 ×10⁹/L on 2026-03-01 are 8 days old: a new count below 200 is needed to resume.",
         ),
         (
             "us-itp-adult",
@@ -318,10 +315,41 @@ def test_sentences_fit_the_case(protocol: str, course: dict[str, Any], text: str
     assert [statement.text for statement in reasons(answer(protocol, **course))] == [text]
 
 
+@pytest.mark.parametrize(
+    ("platelets", "kg", "level", "text"),
+    [
+        (250, 70, 8, "lower one step from 7.1 micrograms/kg (500 micrograms at 70 kg; the level on record is 8)."),
+        (38, 62.5, 8, "but 8 micrograms/kg, which is cut to 500 micrograms, cannot be raised: keep the level."),
+        (38, 70, 7, "raise by 1 microgram/kg to 8 micrograms/kg."),
+    ],
+)
+def test_sentences_tell_what_the_maximum_in_micrograms_does(
+    platelets: float, kg: float, level: float, text: str
+) -> None:
+    doses = [dose(ago, min(kg * level, 500), level) for ago in (21, 14, 7)]
+    counts = [count(7, platelets), count(0, platelets)]
+    given = answer("cart-2021-case", doses=doses, weights=[weight(30, kg)], platelet_counts=counts)
+    assert reasons(given)[0].text.endswith(text)
+
+
+def test_two_raisers_of_a_count_are_both_named() -> None:
+    events = [event(9, "platelet_transfusion"), event(5, "platelet_transfusion"), event(3, "rescue_therapy")]
+    given = answer(doses=ONCE, platelet_counts=LOW, events=events)
+    assert (
+        "followed the platelet transfusion of 2026-03-04 and the rescue therapy of 2026-03-06:" in alerts(given)[0].text
+    )
+
+
+def test_a_birth_after_the_day_is_a_slip() -> None:
+    text = reasons(answer(born_on="2026-03-10"))[0].text
+    assert text == "The date of birth, 2026-03-10, is after the day asked about: check it."
+
+
 def test_a_rule_is_cited_where_the_source_prints_it_and_else_as_ours() -> None:
     cited = {code: reasons(answer(protocol, **course))[0].citation for code, (protocol, course, _) in REASONS.items()}
     assert cited["BELOW-TARGET"] == US
-    assert cited["IN-RANGE"] == US
+    assert cited["IN-RANGE"] == f"{US} (no row printed; implied)"
+    assert cited["WEIGHT-STALE"].startswith(f"{HOUSE_RULE} 3; related: Nplate US prescribing information, section 2")
     assert cited["LOW-AFTER-MISSED-DOSE"] == f"{HOUSE_RULE} 4, step 11"
     assert cited["RESUME-UNSPECIFIED"] == f"{HOUSE_RULE} 4, step 6"
     assert cited["DOSE-MISMATCH"] == f"{HOUSE_RULE} 3"

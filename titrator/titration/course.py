@@ -117,6 +117,11 @@ class Course:
             eligibility=self.eligibility,
         )
 
+    def later(self, day: int) -> list[tuple[str, int]]:
+        """What is dated after a day, and so left out on it: the kind of fact, and its day."""
+        named = (("weight", self.weights), ("count", self.counts), ("dose", self.doses), ("event", self.events))
+        return [(name, fact.day) for name, facts in named for fact in facts if fact.day > day]
+
     def document(self, protocol: str, on: int) -> str:
         """The canonical course document: facts up to `on`, in order of day, amounts in base units, keys sorted.
 

@@ -79,7 +79,7 @@ def fewest_vials(micrograms: Decimal, sizes: tuple[int, ...]) -> tuple[tuple[Via
 
 
 class Sourced(NamedTuple):
-    """A figure or an instruction, where it was read, and whether it was read there as printed by a label."""
+    """An instruction, where its figures were read, and whether they were read in the text of a label."""
 
     text: str
     source: str
@@ -91,93 +91,102 @@ class VialData(NamedTuple):
 
     printed: int
     contains: int
-    water: Decimal
-    saline: Decimal
-    contains_source: Sourced
-    water_source: Sourced
-    saline_source: Sourced
+    water: Sourced
+    saline: Sourced
 
-    def lines(self, concentration: Decimal) -> list[Sourced]:
-        """What to do with one such vial for a dose of this concentration."""
-        reconstitute = Sourced(
-            f"{self.printed} microgram vial (contains {self.contains} micrograms): add {self.water} mL of water for "
-            f"injection, which makes {UNDILUTED} micrograms/mL.",
-            f"{self.contains_source.source}; {self.water_source.source}",
-            self.contains_source.verified and self.water_source.verified,
+    def add_water(self, number: int) -> Sourced:
+        """What to add to so many of these vials."""
+        one, several = f"the {self.printed} microgram vial", f"each of {number} vials of {self.printed} micrograms"
+        return self.water._replace(
+            text=f"To {one if number == 1 else several} (contains {self.contains} micrograms) add {self.water.text} of "
+            f"water for injection: {UNDILUTED} micrograms/mL. No saline and no bacteriostatic water at this step."
         )
-        dilute = Sourced(
-            f"Then add {self.saline} mL of preservative-free sodium chloride 0.9 %, which makes {DILUTED} "
-            "micrograms/mL.",
-            self.saline_source.source,
-            self.saline_source.verified,
+
+    def add_saline(self) -> Sourced:
+        """What to add to the reconstituted vial for a small dose."""
+        return self.saline._replace(
+            text=f"Only then add {self.saline.text} of preservative-free sodium chloride 0.9 % to the "
+            f"{self.printed} microgram vial: {DILUTED} micrograms/mL."
         )
-        return [reconstitute, dilute] if concentration == DILUTED else [reconstitute]
 
 
-_EU_LEAFLET: Final = "EU package leaflet of 2022"
-_EU_66: Final = "EU SmPC (copy of 2013), section 6.6"
-_JP_NOTICE: Final = "Japanese label revision notice, section 14"
-_DERIVED: Final = "computed from the contents at 500 and 125 micrograms/mL; the printed figure was not read"
+_LEAFLET: Final = "EU package leaflet of 2022"
+_READ: Final = f"contents: {_LEAFLET}; water: EU SmPC (copy of 2013), section 6.6"
+_COMPUTED: Final = "computed from what the vial contains; the printed figure was not read"
 
 #: The vials on the market. 0.44, 1.38 and 3.75 mL could not be read in a label and are marked so wherever they appear.
 VIALS: Final = {
     125: VialData(
-        125, 230, Decimal("0.44"), Decimal("1.38"),
-        Sourced("230 micrograms", _EU_LEAFLET),
-        Sourced("0.44 mL", "no label text read; 230 micrograms at 500 micrograms/mL make 0.46 mL", verified=False),
-        Sourced("1.38 mL", _DERIVED, verified=False),
+        125,
+        230,
+        Sourced("0.44 mL", f"the volume was not read in a label; contents: {_LEAFLET}", verified=False),
+        Sourced("1.38 mL", _COMPUTED, verified=False),
     ),
     250: VialData(
-        250, 375, Decimal("0.72"), Decimal("2.25"),
-        Sourced("375 micrograms", _EU_LEAFLET),
-        Sourced("0.72 mL", _EU_66),
-        Sourced("2.25 mL", _JP_NOTICE),
+        250,
+        375,
+        Sourced("0.72 mL", f"{_READ}; Japanese package insert, section 3"),
+        Sourced("2.25 mL", "Japanese label revision notice, section 14"),
     ),
-    500: VialData(
-        500, 625, Decimal("1.2"), Decimal("3.75"),
-        Sourced("625 micrograms", _EU_LEAFLET),
-        Sourced("1.2 mL", _EU_66),
-        Sourced("3.75 mL", _DERIVED, verified=False),
-    ),
-}  # fmt: skip
+    500: VialData(500, 625, Sourced("1.2 mL", _READ), Sourced("3.75 mL", _COMPUTED, verified=False)),
+}
 
-RECONSTITUTING: Final = (
-    Sourced("Reconstitute with sterile water for injection only: no saline, no bacteriostatic water.", _EU_66),
-    Sourced("Swirl gently, do not shake; it dissolves in less than 2 minutes and is clear and colourless.", _EU_66),
+_SWIRL: Final = Sourced(
+    "Swirl gently, do not shake, until dissolved (under 2 minutes), clear and colourless.",
+    "EU SmPC (copy of 2013), section 6.6",
 )
-GIVING: Final = (
-    Sourced("Use a syringe graduated to 0.01 mL.", "US dosing text as transcribed before 2018"),
-    Sourced(
-        "Keep from light; use within 24 hours at up to 25 °C or at 2 to 8 °C.", "EU SmPC (copy of 2013), section 6.3"
-    ),
-    Sourced(
-        "One dose from each vial: discard the rest, do not pool.", "US prescribing information of 01/2011, section 2.2"
-    ),
+_INJECT: Final = Sourced(
+    "Use a syringe graduated to 0.01 mL; inject under the skin.", "US dosing text as transcribed before 2018"
 )
-GIVING_DILUTED: Final = (
-    Sourced(
-        "Once diluted use at once; if it must wait, in the vial at 2 to 8 °C away from light, for 4 hours at most. "
-        "US and EU wording was not read.",
-        "Japanese label revision notice",
-    ),
+_MORE_THAN_A_SYRINGE: Final = Sourced(
+    "This is more than a syringe of 1 mL holds: follow local practice to divide it.",
+    "no text on dividing a dose was found",
+    verified=False,
 )
+_ONE_DOSE: Final = Sourced(
+    "Each vial is for this one dose: it holds more than is printed on it, so discard what is left, and never keep or "
+    "combine leftovers.",
+    "US prescribing information of 01/2011, section 2.2",
+)
+_KEEPS: Final = Sourced(
+    "Reconstituted, not diluted: keep from light, use within 24 hours at up to 25 °C or at 2 to 8 °C.",
+    "US prescribing information of 01/2011; EU SmPC (copy of 2013), section 6.3; not read for Japan",
+)
+_DILUTED_KEEPS: Final = Sourced(
+    "Diluted: use at once. If it must wait: in the vial, at 2 to 8 °C, from light, and begin within 4 hours.",
+    "Japanese label revision notice; US and EU wording was not read",
+    verified=False,
+)
+_SYRINGE: Final = Decimal(1)  # mL
 
 
 def preparation_of(dose: DoseToGive) -> list[Sourced]:
-    """How to prepare a dose, line by line: each kind of vial, what to draw up, and how to handle it."""
-    lines: list[Sourced] = []
-    for vials in dose.vials:
-        known = VIALS.get(vials.size)
-        if known is None:
-            lines.append(
-                Sourced(f"{vials.size} microgram vial: see its own label.", "no data on this vial here", verified=False)
-            )
-        else:
-            lines.extend(known.lines(dose.concentration))
-    draw_up = Sourced(
-        f"Draw up {plain(dose.volume)} mL ({plain(dose.delivered)} micrograms at {plain(dose.concentration)} "
-        "micrograms/mL), inject under the skin once.",
-        "the dose above, rounded to 0.01 mL",
-    )
-    diluted = GIVING_DILUTED if dose.concentration == DILUTED else ()
-    return [*lines, *RECONSTITUTING, draw_up, *GIVING, *diluted]
+    """How to prepare a dose, in the order of the work: water, swirl, saline for a small dose, draw up, inject, keep."""
+    diluted = dose.concentration == DILUTED
+    known = [(VIALS[vials.size], vials.number) for vials in dose.vials if vials.size in VIALS]
+    unknown = [vials.size for vials in dose.vials if vials.size not in VIALS]
+    steps = [vial.add_water(number) for vial, number in known]
+    steps += [
+        Sourced(f"{size} microgram vial: see its own label.", "no data on this vial here", False) for size in unknown
+    ]
+    steps.append(_SWIRL)
+    if diluted:
+        steps += [vial.add_saline() for vial, _ in known]
+    steps.append(Sourced(_draw_up(dose), "the dose above, rounded to 0.01 mL"))
+    if dose.volume > _SYRINGE:
+        steps.append(_MORE_THAN_A_SYRINGE)
+    return [*steps, _INJECT, _ONE_DOSE, _DILUTED_KEEPS if diluted else _KEEPS]
+
+
+def _draw_up(dose: DoseToGive) -> str:
+    """How much to draw from which vial: each up to the micrograms printed on it, the smallest last."""
+    solution = "diluted solution" if dose.concentration == DILUTED else "solution"
+    total = f"{plain(dose.volume)} mL of the {solution} ({plain(dose.delivered)} micrograms)"
+    if sum(vials.number for vials in dose.vials) == 1:
+        return f"Draw up {total}."
+    parts, left = [], dose.volume
+    for size in (vials.size for vials in dose.vials for _ in range(vials.number)):
+        part = min(left, EXACT.divide(Decimal(size), dose.concentration))
+        parts.append(f"{plain(tidy(part))} mL from a {size} microgram vial")
+        left -= part
+    return f"Into this one dose draw up {' + '.join(parts)} = {total}."

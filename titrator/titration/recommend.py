@@ -16,7 +16,7 @@ from titrator.titration.codes import Action, Alert, Reason
 from titrator.titration.course import Count, Course, Dose, canonical
 from titrator.titration.preparation import DoseToGive, prepare
 from titrator.titration.protocol import Protocol, WeeklyProtocol
-from titrator.titration.quantities import apart, completed_years, times
+from titrator.titration.quantities import EXACT, apart, completed_years, times
 from titrator.titration.terms import Facts, Terms
 
 #: Raised whenever an answer to some input changes in anything but its wording.
@@ -268,7 +268,7 @@ def step_11(t: Terms) -> Decision | None:
         if len(row) >= DOSES_TO_JUDGE_MAXIMUM and t.age(row[-1]) >= DAYS_TO_JUDGE_MAXIMUM:
             return refer._replace(reasons=(Reason.NO_RESPONSE_AT_MAXIMUM,), doses=tuple(row))
         return refer._replace(action=Action.MAINTAIN, reasons=(Reason.AT_MAXIMUM,), level=t.level)
-    level = min(t.level + t.rules.step, t.rules.maximum)
+    level = min(EXACT.add(t.level, t.rules.step), t.rules.maximum)
     return refer._replace(action=Action.INCREASE, reasons=(Reason.BELOW_TARGET,), level=level)
 
 

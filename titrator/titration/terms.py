@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
 from operator import itemgetter
-from typing import Final, TypeVar, cast
+from typing import Final, cast
 
 from titrator.titration.codes import Reason
 from titrator.titration.course import Count, Course, Dose, Event, EventKind, Weight
@@ -31,8 +31,6 @@ HALF_GRADUATION: Final = UNDILUTED * HUNDREDTH / 2
 HALF_GRADUATION_DILUTED: Final = DILUTED * HUNDREDTH / 2
 ON_GRID_WITHIN: Final = Decimal("0.05")
 MATCHES_WITHIN: Final = Decimal("0.1")
-
-_Dated = TypeVar("_Dated", Weight, Count, Dose)
 
 
 class Facts:
@@ -125,6 +123,11 @@ class Terms(Facts):
             self._rescues, count.day, RESCUE_CONFOUNDS
         )
 
+    def confounders(self, count: Count) -> list[Event]:
+        """The transfusions and rescue therapies that may have raised a count."""
+        windows = {EventKind.PLATELET_TRANSFUSION: TRANSFUSION_CONFOUNDS, EventKind.RESCUE_THERAPY: RESCUE_CONFOUNDS}
+        return [event for event in self.course.events if 0 <= count.day - event.day <= windows.get(event.kind, -1)]
+
     def settled(self, count: Count) -> bool:
         """Whether a reliable count shows the dose as it is since the last change."""
         return count.day >= self.last_change + SETTLES_AFTER
@@ -182,12 +185,16 @@ class Terms(Facts):
         """The last level where `dose_fault` finds nothing, and so found it known."""
         return cast(Decimal, self.last_level)
 
+    def highest_step(self) -> Decimal:
+        """The level that a step down starts from: the last, or what the maximum in µg makes of it if that is less."""
+        most, weight = self.rules.maximum_micrograms, self.usable_weight()
+        if most is None or not isinstance(weight, Weight):
+            return self.level
+        return min(self.level, ratio_rounded(most, weight.kg, TENTH))
+
     def one_step_down(self) -> Decimal:
-        """The level one step below the last, or below what the maximum in µg makes of it."""
-        level, most, weight = self.level, self.rules.maximum_micrograms, self.usable_weight()
-        if most is not None and isinstance(weight, Weight):
-            level = min(level, ratio_rounded(most, weight.kg, TENTH))
-        return EXACT.subtract(level, self.rules.step)
+        """The level one step below that."""
+        return EXACT.subtract(self.highest_step(), self.rules.step)
 
     def dose_fault(self) -> Reason | None:
         """What keeps the last dose from being built on, if anything; the first that applies."""

@@ -14,12 +14,12 @@ from titrator.titration.codes import Alert, Reason
 from titrator.titration.course import Count, Event, Weight
 from titrator.titration.preparation import DoseToGive
 from titrator.titration.protocol import Limit
-from titrator.titration.quantities import completed_years, iso, plain
-from titrator.titration.recommend import LAPSED_ON_HOLD_AFTER, Recommendation
-from titrator.titration.terms import Terms
+from titrator.titration.quantities import EXACT, TENTH, completed_years, iso, plain, ratio_rounded, tidy, times
+from titrator.titration.recommend import COUNT_KEEPS, LAPSED_ON_HOLD_AFTER, STARTING_WEIGHT_KEEPS, Recommendation
+from titrator.titration.terms import SETTLES_AFTER, Terms
 
 #: How an answer cites a rule that its source does not print.
-HOUSE_RULE: Final = "Rule of this program where the source is silent: docs/titration-rules.md, section"
+HOUSE_RULE: Final = "Rule of this program: docs/titration-rules.md, section"
 
 
 class Statement(NamedTuple):
@@ -41,16 +41,19 @@ def alerts(answer: Recommendation) -> list[Statement]:
 
 
 class _Words(NamedTuple):
-    """How a code is said, the rule of the source that it applies, and else the section of ours."""
+    """How a code is said, the rule of the source that it applies, our section, and whether the rule is ours anyway."""
 
     say: Callable[[Recommendation], str]
     rule: str
     section: str
+    ours: bool = False
 
 
 def _statement(answer: Recommendation, code: Reason | Alert, words: _Words) -> Statement:
-    citation = answer.protocol.citation(words.rule) or f"{HOUSE_RULE} {words.section}"
-    return Statement(code, words.say(answer), citation)
+    printed, ours = answer.protocol.citation(words.rule), f"{HOUSE_RULE} {words.section}"
+    if printed is None:
+        return Statement(code, words.say(answer), ours)
+    return Statement(code, words.say(answer), f"{ours}; related: {printed}" if words.ours else printed)
 
 
 def _terms(answer: Recommendation) -> Terms:
@@ -93,19 +96,44 @@ def _events(events: list[Event]) -> str:
     return ", ".join(f"{event.kind.replace('_', ' ')} of {iso(event.day)}" for event in events)
 
 
+def _raisers(answer: Recommendation, *counts: Count) -> str:
+    """What may have raised some counts, each event once."""
+    events = dict.fromkeys(event for count in counts for event in _terms(answer).confounders(count))
+    return " and ".join(f"the {_events([event])}" for event in events)
+
+
+def _step_from(t: Terms) -> str:
+    """The level that a step down starts from, and how it came about where the maximum in micrograms made it."""
+    level = t.highest_step()
+    if level == t.level:
+        return level_text(level)
+    most, kg = cast(Decimal, t.rules.maximum_micrograms), cast(Weight, t.dosing_weight).kg
+    return f"{level_text(level)} ({plain(most)} micrograms at {plain(kg)} kg; the level on record is {plain(t.level)})"
+
+
+def _below_minimum(t: Terms) -> str:
+    return (
+        f"one step below {_step_from(t)} is less than {level_text(t.rules.minimum)}, the lowest dose here, and "
+        "the source "
+        "prints nothing for it: a prescriber decides whether to withhold or to keep the dose."
+    )
+
+
 def _newest(answer: Recommendation) -> str:
     return _platelets(_terms(answer).newest)
 
 
 def _outside_population(answer: Recommendation) -> str:
     protocol, facts = answer.protocol, answer.facts
-    age = completed_years(cast(int, facts.course.born), answer.on)
+    born = cast(int, facts.course.born)
+    if born > answer.on:
+        return f"The date of birth, {iso(born)}, is after the day asked about: check it."
     ages = (
         f"from {protocol.minimum_age}"
         if protocol.maximum_age is None
         else f"{protocol.minimum_age} to {protocol.maximum_age}"
     )
-    return f"Age {age} on {iso(answer.on)}; this protocol serves ages {ages} years."
+    return f"Age {completed_years(born, answer.on)} on {iso(answer.on)}; this protocol serves ages {ages} years."
 
 
 def _start(answer: Recommendation) -> str:
@@ -119,11 +147,11 @@ def _start(answer: Recommendation) -> str:
 
 
 def _single_dose_given(answer: Recommendation) -> str:
-    dose = answer.facts.doses[-1]
-    return (
-        f"The single dose was given on {iso(dose.day)} ({plain(dose.micrograms)} micrograms): this "
-        "protocol has no further dose."
-    )
+    dose, kg = answer.facts.doses[-1], answer.facts.weight_of(answer.facts.doses[-1].day)
+    given = f"The single dose was given on {iso(dose.day)} ({plain(dose.micrograms)} micrograms"
+    if kg is not None:
+        given += f" at {plain(kg)} kg, about {level_text(tidy(ratio_rounded(dose.micrograms, kg, TENTH)))}"
+    return f"{given}; the protocol's dose is {level_text(answer.protocol.start)}): this protocol has no further dose."
 
 
 def _eligibility_unconfirmed(answer: Recommendation) -> str:
@@ -143,9 +171,12 @@ def _weight_missing(answer: Recommendation) -> str:
 
 
 def _weight_stale(answer: Recommendation) -> str:
-    weight = cast(Weight, answer.facts.dosing_weight)
+    facts = answer.facts
+    weight = cast(Weight, facts.dosing_weight)
+    keeps = facts.protocol.weight_maximum_age if facts.doses else STARTING_WEIGHT_KEEPS
     return (
-        f"The weight to dose by, {_weighed(weight)}, is {_days(answer.facts.age(weight))} old: weigh again "
+        f"The weight to dose by, {_weighed(weight)}, is {_days(facts.age(weight))} old, more than {keeps} days: "
+        "weigh again "
         "before dosing."
     )
 
@@ -154,7 +185,8 @@ def _weight_disparate(answer: Recommendation) -> str:
     facts = answer.facts
     return (
         f"The newest weight, {_weighed(facts.weights[-1])}, is 30 % or more away from the baseline, "
-        f"{_weighed(cast(Weight, facts.dosing_weight))}: a prescriber decides whether to take a new baseline."
+        f"{_weighed(cast(Weight, facts.dosing_weight))}: check the weight and its unit (kg or lb); if it is right, a "
+        "prescriber decides whether to take a new baseline."
     )
 
 
@@ -177,7 +209,9 @@ def _count_stale(answer: Recommendation) -> str:
 def _count_needed(answer: Recommendation) -> str:
     t = _terms(answer)
     return (
-        f"{_newest(answer)} do not show the dose of {iso(t.last.day)} yet: a count 4 days or more after it is needed."
+        f"{_newest(answer)} do not show the dose of {iso(t.last.day)}: a count from "
+        f"{iso(t.last.day + SETTLES_AFTER)} on "
+        "is needed before the next dose."
     )
 
 
@@ -187,15 +221,14 @@ def _above_hold_limit(answer: Recommendation) -> str:
 
 def _awaiting_resume_count(answer: Recommendation) -> str:
     t = _terms(answer)
-    over = t.over_hold_limit()[-1]
-    held = f"On hold: {_platelets(over)} were {side(t.rules.hold)}"
+    held = f"On hold: platelets were {side(t.rules.hold)} on {iso(t.over_hold_limit()[-1].day)}"
     resume = "" if t.rules.resume is None else f" {side(t.rules.resume)}"
     if t.counts[-1].unreliable:
         return (
-            f"{held}. {_platelets(t.counts[-1])} are marked unreliable: repeat the count; dosing "
-            f"resumes{resume or ' by decision of a prescriber'}."
+            f"{held}. {_platelets(t.counts[-1])} are marked unreliable: repeat the count; dosing resumes"
+            f"{resume or ' by decision of a prescriber'}."
         )
-    if t.age(t.newest) > 7:
+    if t.age(t.newest) > COUNT_KEEPS:
         return f"{held}. {_newest(answer)} are {_days(t.age(t.newest))} old: a new count{resume} is needed to resume."
     return f"{held}. {_newest(answer)} are not{resume} yet: do not dose, count every week."
 
@@ -209,25 +242,19 @@ def _resume_unspecified(answer: Recommendation) -> str:
 
 def _resume_confounded(answer: Recommendation) -> str:
     return (
-        f"{_newest(answer)} would resume dosing, but each count over the hold limit followed a platelet transfusion or "
-        "rescue therapy: a prescriber decides at which dose."
+        f"{_newest(answer)} would resume dosing, but each count over the hold limit followed "
+        f"{_raisers(answer, *_terms(answer).over_hold_limit())}: a prescriber decides at which dose."
     )
 
 
 def _resume_after_hold(answer: Recommendation) -> str:
     t = _terms(answer)
-    return (
-        f"{_newest(answer)} are {side(cast(Limit, t.rules.resume))} after a hold: resume one step below "
-        f"{level_text(t.level)}."
-    )
+    limit = cast(Limit, t.rules.resume)
+    return f"{_newest(answer)} are {side(limit)} after a hold: resume one step below {_step_from(t)}."
 
 
 def _resume_below_minimum(answer: Recommendation) -> str:
-    t = _terms(answer)
-    return (
-        f"{_newest(answer)} allow dosing again, but one step below {level_text(t.level)} is below the "
-        f"minimum of {level_text(t.rules.minimum)}."
-    )
+    return f"{_newest(answer)} allow dosing again, but {_below_minimum(_terms(answer))}"
 
 
 def _therapy_lapsed(answer: Recommendation) -> str:
@@ -255,14 +282,14 @@ def _dose_mismatch(answer: Recommendation) -> str:
     kg = cast(Decimal, t.weight_of(t.last.day))
     return (
         f"The last dose, {_given(t)}, does not fit its weight: {level_text(t.last_level)} × {plain(kg)} kg = "
-        f"{plain(t.level * kg)} micrograms. Check dose, level and weight."
+        f"{plain(times(t.level, kg))} micrograms. Check dose, level and weight."
     )
 
 
 def _stable(answer: Recommendation) -> str:
     return (
-        f"Stable for four weeks or more at {level_text(_terms(answer).level)}. {_newest(answer)} are in "
-        "range: the same dose, counted monthly."
+        f"Stable for four weeks or more. {_newest(answer)} are in range: keep the level of "
+        f"{level_text(_terms(answer).level)}, count monthly."
     )
 
 
@@ -270,14 +297,17 @@ def _low_after_missed_dose(answer: Recommendation) -> str:
     t = _terms(answer)
     return (
         f"{_newest(answer)} are {side(t.rules.increase)}, but the last dose was {_days(t.age(t.last))} ago, on "
-        f"{iso(t.last.day)}: "
-        "the count may show the missed dose, not the dose."
+        f"{iso(t.last.day)}: the count may be low because a dose was missed. A prescriber decides whether to "
+        "repeat or raise."
     )
 
 
 def _at_maximum(answer: Recommendation) -> str:
     t = _terms(answer)
-    return f"{_newest(answer)} are {side(t.rules.increase)}, but {_given(t)} is the maximum: keep the dose."
+    reached = level_text(t.level)
+    if t.level < t.rules.maximum:
+        reached += f", which is cut to {plain(cast(Decimal, t.rules.maximum_micrograms))} micrograms,"
+    return f"{_newest(answer)} are {side(t.rules.increase)}, but {reached} cannot be raised: keep the level."
 
 
 def _no_response_at_maximum(answer: Recommendation) -> str:
@@ -285,29 +315,35 @@ def _no_response_at_maximum(answer: Recommendation) -> str:
     row = t.doses_at_maximum()
     return (
         f"{_newest(answer)} are {side(t.rules.increase)} after {len(row)} doses at the maximum since "
-        f"{iso(row[-1].day)}: "
-        "a prescriber decides whether to stop."
+        f"{iso(row[-1].day)}: a "
+        "prescriber decides whether to stop. Labels stop when four weeks at the maximum have not raised the "
+        "count enough "
+        "to avoid clinically important bleeding, and print no number; after stopping, count weekly for two weeks."
     )
 
 
 def _below_target(answer: Recommendation) -> str:
-    t = _terms(answer)
-    step = _dose(answer).level - t.level
-    return f"{_newest(answer)} are {side(t.rules.increase)}: raise by {level_text(step)}."
+    t, dose = _terms(answer), _dose(answer)
+    step = EXACT.subtract(dose.level, t.level)
+    return f"{_newest(answer)} are {side(t.rules.increase)}: raise by {level_text(step)} to {level_text(dose.level)}."
 
 
 def _above_range_confounded(answer: Recommendation) -> str:
+    t = _terms(answer)
     return (
-        f"{_newest(answer)} are {side(_terms(answer).rules.reduce)}, but followed a platelet transfusion or rescue "
-        "therapy: keep the dose."
+        f"{_newest(answer)} are {side(t.rules.reduce)}, but followed {_raisers(answer, t.newest)}: keep the level of "
+        f"{level_text(t.level)}."
     )
 
 
 def _above_range_unconfirmed(answer: Recommendation) -> str:
     t = _terms(answer)
     return (
-        f"{_newest(answer)} are {side(t.rules.reduce)}, not yet for {t.rules.reduce_weeks} weeks in a row "
-        "at this dose: keep the dose."
+        f"{_newest(answer)} are {side(t.rules.reduce)}, not yet for {t.rules.reduce_weeks} weeks in a row: keep "
+        "the level of "
+        f"{level_text(t.level)}. It takes unconfounded counts {side(t.rules.reduce)} each week, 4 to 10 days "
+        "apart, the first 4 days or "
+        f"more after the last change of dose on {iso(t.last_change)}."
     )
 
 
@@ -315,20 +351,17 @@ def _above_range(answer: Recommendation) -> str:
     t = _terms(answer)
     weeks = t.rules.reduce_weeks
     lasted = "" if weeks == 1 else f" for {weeks} weeks in a row"
-    return f"{_newest(answer)} are {side(t.rules.reduce)}{lasted}: lower one step from {level_text(t.level)}."
+    return f"{_newest(answer)} are {side(t.rules.reduce)}{lasted}: lower one step from {_step_from(t)}."
 
 
 def _reduction_below_minimum(answer: Recommendation) -> str:
-    t = _terms(answer)
-    return (
-        f"{_newest(answer)} call for a reduction, but one step below {level_text(t.level)} is below the "
-        f"minimum of {level_text(t.rules.minimum)}."
-    )
+    return f"{_newest(answer)} call for a reduction, but {_below_minimum(_terms(answer))}"
 
 
 def _in_range(answer: Recommendation) -> str:
     low, high = _terms(answer).rules.maintain
-    return f"{_newest(answer)} are {side(low)} and {side(high)}: keep the dose."
+    level = level_text(_terms(answer).level)
+    return f"{_newest(answer)} are in range ({side(low)}, {side(high)}): keep the level of {level}."
 
 
 def _dose_too_small(answer: Recommendation) -> str:
@@ -342,8 +375,7 @@ def _safety_event(answer: Recommendation) -> str:
 
 def _count_confounded(answer: Recommendation) -> str:
     return (
-        f"{_newest(answer)} may be raised by a platelet transfusion in the 7 days or rescue therapy in the "
-        "28 days before."
+        f"{_newest(answer)} followed {_raisers(answer, _terms(answer).newest)}: the patient's own count may be lower."
     )
 
 
@@ -397,15 +429,19 @@ def _below_target_on_hold(answer: Recommendation) -> str:
 
 def _dose_missed(answer: Recommendation) -> str:
     t = _terms(answer)
-    return f"The last dose was {_days(t.age(t.last))} ago, on {iso(t.last.day)}: a weekly dose was missed."
+    return (
+        f"No dose is recorded since {iso(t.last.day)}, {_days(t.age(t.last))} ago: missed, withheld, or given and not "
+        "recorded?"
+    )
 
 
 def _dose_capped(answer: Recommendation) -> str:
     dose = _dose(answer)
     weight = cast(Weight, answer.facts.dosing_weight)
     return (
-        f"{level_text(dose.level)} × {plain(weight.kg)} kg exceeds the maximum: cut to "
-        f"{plain(dose.micrograms)} micrograms."
+        f"{level_text(dose.level)} × {plain(weight.kg)} kg = {plain(times(dose.level, weight.kg))} micrograms is "
+        "above the "
+        f"maximum: cut to {plain(dose.micrograms)} micrograms."
     )
 
 
@@ -419,22 +455,22 @@ _REASONS: Final[Mapping[Reason, _Words]] = {
     Reason.BELOW_TARGET: _Words(_below_target, "increase", "4, step 11"),
     Reason.COUNT_MISSING: _Words(_count_missing, "monitoring", "4, steps 4 and 5"),
     Reason.COUNT_NEEDED: _Words(_count_needed, "", "4, step 10"),
-    Reason.COUNT_STALE: _Words(_count_stale, "monitoring", "4, steps 4 and 10"),
+    Reason.COUNT_STALE: _Words(_count_stale, "monitoring", "4, steps 4 and 10", ours=True),
     Reason.COUNT_UNRELIABLE: _Words(_count_unreliable, "", "4, steps 4 and 9"),
     Reason.DOSE_ABOVE_MAXIMUM: _Words(_dose_above_maximum, "maximum", "3"),
     Reason.DOSE_MISMATCH: _Words(_dose_mismatch, "", "3"),
-    Reason.DOSE_TOO_SMALL: _Words(_dose_too_small, "preparation", "5"),
-    Reason.ELIGIBILITY_UNCONFIRMED: _Words(_eligibility_unconfirmed, "population", "4, step 4"),
+    Reason.DOSE_TOO_SMALL: _Words(_dose_too_small, "preparation", "5", ours=True),
+    Reason.ELIGIBILITY_UNCONFIRMED: _Words(_eligibility_unconfirmed, "warnings", "4, step 4", ours=True),
     Reason.IN_RANGE: _Words(_in_range, "maintain", "4, step 13"),
     Reason.LOW_AFTER_MISSED_DOSE: _Words(_low_after_missed_dose, "missed_dose", "4, step 11"),
-    Reason.NO_RESPONSE_AT_MAXIMUM: _Words(_no_response_at_maximum, "no_response", "4, step 11"),
+    Reason.NO_RESPONSE_AT_MAXIMUM: _Words(_no_response_at_maximum, "no_response", "4, step 11", ours=True),
     Reason.OUTSIDE_POPULATION: _Words(_outside_population, "population", "4, step 1"),
     Reason.REDUCTION_BELOW_MINIMUM: _Words(_reduction_below_minimum, "minimum", "4, step 12"),
     Reason.RESUME_AFTER_HOLD: _Words(_resume_after_hold, "resume", "4, step 6"),
     Reason.RESUME_BELOW_MINIMUM: _Words(_resume_below_minimum, "minimum", "4, step 6"),
     Reason.RESUME_CONFOUNDED: _Words(_resume_confounded, "", "4, step 6"),
     Reason.RESUME_UNSPECIFIED: _Words(_resume_unspecified, "", "4, step 6"),
-    Reason.SAFETY_EVENT: _Words(_safety_event, "warnings", "4, step 2"),
+    Reason.SAFETY_EVENT: _Words(_safety_event, "warnings", "4, step 2", ours=True),
     Reason.SINGLE_DOSE_GIVEN: _Words(_single_dose_given, "start", "4, step 3"),
     Reason.STABLE: _Words(_stable, "monitoring", "4, step 10"),
     Reason.START: _Words(_start, "start", "4, steps 3 and 4"),
@@ -442,18 +478,18 @@ _REASONS: Final[Mapping[Reason, _Words]] = {
     Reason.THERAPY_LAPSED: _Words(_therapy_lapsed, "missed_dose", "4, steps 6 and 7"),
     Reason.WEIGHT_DISPARATE: _Words(_weight_disparate, "", "4, after the steps"),
     Reason.WEIGHT_MISSING: _Words(_weight_missing, "weight", "3"),
-    Reason.WEIGHT_STALE: _Words(_weight_stale, "weight", "3"),
+    Reason.WEIGHT_STALE: _Words(_weight_stale, "weight", "3", ours=True),
 }
 _ALERTS: Final[Mapping[Alert, _Words]] = {
     Alert.BELOW_TARGET_ON_HOLD: _Words(_below_target_on_hold, "", "6"),
     Alert.COUNT_CONFOUNDED: _Words(_count_confounded, "", "3"),
-    Alert.COUNT_STALE: _Words(_count_stale, "monitoring", "6"),
+    Alert.COUNT_STALE: _Words(_count_stale, "monitoring", "6", ours=True),
     Alert.DOSE_CAPPED: _Words(_dose_capped, "maximum", "5"),
     Alert.DOSE_JUMP: _Words(_dose_jump, "", "6"),
     Alert.DOSE_MISSED: _Words(_dose_missed, "missed_dose", "6"),
     Alert.DOSES_TOO_CLOSE: _Words(_doses_too_close, "", "6"),
     Alert.LARGE_FALL: _Words(_large_fall, "", "6"),
-    Alert.LOSS_OF_RESPONSE: _Words(_loss_of_response, "warnings", "6"),
+    Alert.LOSS_OF_RESPONSE: _Words(_loss_of_response, "warnings", "6", ours=True),
     Alert.OFF_PROTOCOL_DOSE: _Words(_off_protocol_dose, "", "6"),
     Alert.WEIGHT_CHANGED: _Words(_weight_changed, "", "6"),
 }

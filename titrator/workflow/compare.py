@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from titrator.titration.protocol import Limit, Protocol, WeeklyProtocol
 from titrator.titration.quantities import plain
+from titrator.titration.wording import level_text, side
 
 _NOTHING: Final = "not printed"
 
@@ -50,8 +51,8 @@ def settings(protocol: Protocol) -> dict[str, str]:
         "ages": ages,
         "confirmed before the first dose": ", ".join(protocol.eligibility) or "nothing",
         "dosed by": weight,
-        "first dose": f"{plain(protocol.start)} micrograms/kg",
-        "highest dose": f"{plain(protocol.maximum)} micrograms/kg{most}",
+        "first dose": level_text(protocol.start),
+        "highest dose": level_text(protocol.maximum) + most,
         "vials": ", ".join(map(str, protocol.vials)) + " micrograms",
     }
     if not isinstance(protocol, WeeklyProtocol):
@@ -60,13 +61,13 @@ def settings(protocol: Protocol) -> dict[str, str]:
     return {
         "schedule": "once a week",
         **common,
-        "lowest dose": f"{plain(protocol.minimum)} micrograms/kg",
-        "step": f"{plain(protocol.step)} micrograms/kg",
-        "increase at": str(protocol.increase),
-        "keep at": " and ".join(map(str, protocol.maintain)),
-        "reduce at": f"{protocol.reduce}, {weeks}",
-        "hold at": str(protocol.hold),
-        "resume at": str(protocol.resume or _NOTHING),
+        "lowest dose": level_text(protocol.minimum),
+        "step": level_text(protocol.step),
+        "increase at": f"{side(protocol.increase)} ×10⁹/L",
+        "keep at": f"{side(protocol.maintain[0])}, {side(protocol.maintain[1])} ×10⁹/L",
+        "reduce at": f"{side(protocol.reduce)} ×10⁹/L, {weeks}",
+        "hold at": f"{side(protocol.hold)} ×10⁹/L",
+        "resume at": f"{side(protocol.resume)} ×10⁹/L" if protocol.resume else _NOTHING,
     }
 
 
@@ -105,9 +106,9 @@ def _dosing(protocol: WeeklyProtocol, platelets: Decimal) -> str:
     if protocol.hold.holds(platelets):
         return "hold"
     if protocol.reduce.holds(platelets):
-        weeks = "" if protocol.reduce_weeks == 1 else f" after {protocol.reduce_weeks} weeks"
-        return f"reduce by {plain(protocol.step)}{weeks}"
-    return f"increase by {plain(protocol.step)}" if protocol.increase.holds(platelets) else "keep"
+        weeks = "" if protocol.reduce_weeks == 1 else f" ({protocol.reduce_weeks} weeks in a row)"
+        return f"reduce by {level_text(protocol.step)}{weeks}"
+    return f"increase by {level_text(protocol.step)}" if protocol.increase.holds(platelets) else "keep"
 
 
 def _on_hold(protocol: WeeklyProtocol, platelets: Decimal) -> str:
@@ -115,7 +116,7 @@ def _on_hold(protocol: WeeklyProtocol, platelets: Decimal) -> str:
         return "stay on hold"
     if protocol.resume is None:
         return "refer"
-    return f"resume {plain(protocol.step)} lower" if protocol.resume.holds(platelets) else "stay on hold"
+    return f"resume {level_text(protocol.step)} lower" if protocol.resume.holds(platelets) else "stay on hold"
 
 
 def _range(first: _Cell, last: _Cell) -> str:

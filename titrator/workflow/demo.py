@@ -20,13 +20,13 @@ KG: Final = Decimal("58.1")
 #: Platelets in 10⁹/L before each weekly dose; the first and the last are the report's.
 PLATELETS: Final = (16, 14, 18, 21, 25, 24, 31, 38, 44, 57, 66, 71, 64, 69, 62, 68, 73, 65, 61, 67, 70, 63, 66, 60)
 TRANSFUSED_BEFORE: Final = (21, 14)  # days before the first dose, made up
-STORY: Final = """\
-A published case (J Immunother Cancer 2021;9:e002721): a woman of 66, three months after CAR-T cells for lymphoma,
-platelets 16 and in need of transfusions. Romiplostim every week from 60 micrograms (1 microgram/kg) step by step to
-500 micrograms (8.6 micrograms/kg); platelets above 50 after two months, no transfusion since the first dose.
-From the report: the doses at the start and at the end, the first count, 60 at six months. Made up to fit it: the dates,
-the counts between, the transfusions' days. Off label.
-"""
+STORY: Final = (
+    "A published case (J Immunother Cancer 2021;9:e002721): a woman of 66, three months after CAR-T cells for "
+    "lymphoma, platelets 16 ×10⁹/L and in need of transfusions. Romiplostim every week from 60 micrograms "
+    "(1 microgram/kg) step by step to 500 micrograms (8.6 micrograms/kg); platelets above 50 after two months, no "
+    "transfusion since the first dose. From the report: the doses at the start and at the end, the first count, and 60 "
+    "at six months. Made up to fit it: the dates, the counts between, the days of transfusions. Off label.\n"
+)
 
 
 def document() -> dict[str, object]:
