@@ -1,11 +1,16 @@
-"""The commands of `titrator`. Exit codes: 0 answered, 2 wrong usage, 3 wrong input. docs/cli.md describes each."""
+"""The commands of `titrator`. docs/cli.md describes each.
+
+Exit codes: 0 answered, 1 interrupted, 2 wrong usage, 3 wrong input, 4 answers could not be given or written.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +25,7 @@ from titrator.protocols import Catalogue, load
 from titrator.settings import load_settings
 from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
-from titrator.titration.documents import encode
+from titrator.titration.documents import encode, printable
 from titrator.titration.errors import InvalidInput
 from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import recommend
@@ -29,6 +34,27 @@ from titrator.workflow.propose import LARGEST_DOCUMENT, read_request
 from titrator.workflow.replay import replay
 
 WRONG_INPUT = 3
+NOT_WRITTEN = 4
+
+
+def run() -> None:
+    """The command line: `main`, and no success where an answer was lost on its way out."""
+    if sys.stdout is None:
+        sys.exit(NOT_WRITTEN)
+    sys.stdin = sys.stdin or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            main(prog_name="titrator")
+        finally:
+            sys.stdout.flush()
+    except (OSError, BrokenExecutor) as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written must not fail again at the end
+        click.echo(f"titrator: answers were lost: {error}", err=True)
+        sys.exit(NOT_WRITTEN)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,9 +79,9 @@ def _refusing(name: str, *, as_json: bool = False) -> Iterator[None]:
         yield
     except InvalidInput as error:
         if as_json:
-            click.echo(encode(error_document(error.faults)))
+            _write(encode(error_document(error.faults)))
             raise click.exceptions.Exit(WRONG_INPUT) from None
-        click.echo(f"{name}: not answered", err=True)
+        click.echo(f"{printable(name)[1:-1]}: not answered", err=True)
         for fault in error.faults:
             click.echo(f"  {fault}", err=True)
         raise click.exceptions.Exit(WRONG_INPUT) from None
@@ -77,7 +103,7 @@ def recommend_command(context: click.Context, file: BinaryIO, as_json: bool, ndj
     if ndjson:
         if as_json:
             raise click.UsageError("--json and --ndjson exclude each other")
-        context.exit(_answer_lines(file, jobs or len(os.sched_getaffinity(0))))
+        context.exit(_answer_lines(file, jobs or os.cpu_count() or 1))
     if jobs is not None:
         raise click.UsageError("--jobs goes with --ndjson")
     catalogue = _catalogue()
@@ -85,21 +111,27 @@ def recommend_command(context: click.Context, file: BinaryIO, as_json: bool, ndj
         request = read_request(catalogue, _read(file))
     answer = recommend(catalogue.get(request.protocol), request.course, request.on)
     if as_json:
-        click.echo(to_text(answer))
+        _write(to_text(answer))
     else:
         console.out().print(console.recommendation(answer, request.course.later(request.on)))
+
+
+def _write(text: str) -> None:
+    """Write a line for programs: in UTF-8, whatever the terminal's encoding."""
+    sys.stdout.buffer.write(text.encode() + b"\n")
 
 
 def _answer_lines(file: BinaryIO, jobs: int) -> int:
     """Answer each line and return the exit code."""
     bad = total = 0
+    output = sys.stdout.buffer
     with _progress(file) as advance:
         for answers in answer_file(file, click.get_current_context().obj.local_protocols, jobs):
-            sys.stdout.write(answers.text)
+            output.write(answers.text.encode())
             bad += answers.bad
             total += answers.lines
             advance(answers.size, f"{total} answered, {bad} refused")
-    sys.stdout.flush()
+    output.flush()
     if bad:
         click.echo(f"{bad} of {total} lines could not be answered; each has an error object in its place", err=True)
     return WRONG_INPUT if bad else 0
@@ -107,14 +139,17 @@ def _answer_lines(file: BinaryIO, jobs: int) -> int:
 
 @contextmanager
 def _progress(file: BinaryIO) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar on standard error while it is a terminal; the bytes of a regular file tell how far it is."""
-    if not sys.stderr.isatty():
+    """A progress bar on standard error, if it is a terminal and the answers go elsewhere; bytes tell how far it is."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
         yield lambda size, text: None
         return
     columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    terminal = Console(stderr=True)
+    with Progress(
+        *columns, console=terminal, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task("", total=_size(file))
-        yield lambda size, text: bar.update(task, advance=size, description=text)
+        yield lambda size, text: bar.update(task, advance=size, description=text, refresh=True)
 
 
 def _size(file: BinaryIO) -> int | None:

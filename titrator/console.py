@@ -21,6 +21,7 @@ from rich.text import Text
 
 from titrator.titration.codes import Action, Reason
 from titrator.titration.course import Count, Course, EventKind
+from titrator.titration.documents import printable
 from titrator.titration.errors import Fault
 from titrator.titration.grading import Analyte, grade
 from titrator.titration.preparation import DoseToGive, Sourced, preparation_of
@@ -285,7 +286,7 @@ def protocol_list(protocols: Iterable[Protocol | tuple[str, str]]) -> Table:
         table.add_column(name, no_wrap=name == "Id")
     for protocol in protocols:
         if isinstance(protocol, tuple):
-            table.add_row(protocol[0], Text(f"REFUSED: {protocol[1]}", style="bold red"))
+            table.add_row(printable(protocol[0])[1:-1], Text(f"REFUSED: {protocol[1]}", style="bold red"))
         else:
             status = protocol.status.replace("_", " ")
             read_as = protocol.source.verification.replace("_", " ")
@@ -370,7 +371,8 @@ def checked(path: Path, examples: int) -> Text:
 
 def refused(path: Path, faults: Sequence[Fault]) -> Text:
     """What a check says of a protocol file with faults."""
-    return Text("\n".join([f"{path}: REFUSED", *(f"  {fault}" for fault in faults)]), style="bold red")
+    name = printable(str(path))[1:-1]
+    return Text("\n".join([f"{name}: REFUSED", *(f"  {fault}" for fault in faults)]), style="bold red")
 
 
 def out() -> Console:

@@ -1,4 +1,4 @@
-"""Settings: what an installation may choose, from its environment. docs/settings.md lists them."""
+"""Settings: what an installation may choose, from its environment. docs/cli.md lists them."""
 
 from __future__ import annotations
 

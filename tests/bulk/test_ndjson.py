@@ -24,7 +24,7 @@ from titrator.workflow.propose import LARGEST_DOCUMENT, propose
 several_processes = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 BLANK = "not JSON: Expecting value at line 1 column 1"
-TOO_DEEP = "not a course document: nested too deeply"
+TOO_DEEP = "nested too deeply"
 # A line without its end, and what is said of it: path and message of each fault.
 BAD = [
     (b"", [("", BLANK)]),
@@ -76,11 +76,16 @@ def run(content: bytes | BinaryIO, *, jobs: int = 1, local: Path | None = None) 
     return list(answer_file(stream, local, jobs))
 
 
+def said(answers: Answers) -> str:
+    """The text of a batch, which is UTF-8 wherever it is written."""
+    text: str | bytes = answers.text
+    return text.encode().decode() if isinstance(text, str) else text.decode()
+
+
 def lines(content: bytes | BinaryIO, *, jobs: int = 1, local: Path | None = None) -> list[str]:
     """The lines that answer a file; each ends with a line feed and nothing else breaks it."""
-    text = "".join(answers.text for answers in run(content, jobs=jobs, local=local))
+    text = "".join(said(answers) for answers in run(content, jobs=jobs, local=local))
     assert text == "" or text.endswith("\n")
-    text.encode()
     return text.split("\n")[:-1]
 
 
@@ -127,7 +132,6 @@ def test_a_bad_line_gets_an_error_object_in_its_place(line: bytes, faults: list[
     }
 
 
-@pytest.mark.xfail(strict=True, reason="an exponent of a million or more escapes as decimal.Overflow and ends the run")
 def test_a_number_beyond_the_arithmetic_does_not_stop_the_others() -> None:
     content = course(1) + b"\n" + course(1).replace(b'"value": 1,', b'"value": 1e9999999,') + b"\n" + course(3) + b"\n"
     first, second, third = lines(content)
@@ -148,7 +152,7 @@ def test_batches_say_how_many_lines_and_bytes_they_took_and_how_many_were_bad() 
     assert sum(batch.bad for batch in batches) == 101
     assert sum(batch.size for batch in batches) == len(content)
     assert [batch.lines for batch in batches] == [64, 64, 64, 9]
-    assert [batch.text.count("\n") for batch in batches] == [64, 64, 64, 9]
+    assert [said(batch).count("\n") for batch in batches] == [64, 64, 64, 9]
 
 
 # Where a line ends
@@ -245,7 +249,7 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path) -> None:
             tracemalloc.stop()
     assert bad == 201
     assert last is not None
-    assert last.text.endswith(expected + "\n")
+    assert said(last).endswith(expected + "\n")
     assert peak < 20_000_000
 
 

@@ -40,9 +40,9 @@ NO_JSON = [
     (b'{"a": "\xed\xa0\x80"}', "not UTF-8 text: invalid continuation byte at byte 7"),
     (b'"\xc3', "not UTF-8 text: unexpected end of data at byte 1"),
     (b"\x00", "not JSON: Expecting value at line 1 column 1"),
-    ("[" * 100_000, "not a course document: nested too deeply"),
-    ("[" * 100_000 + "]" * 100_000, "not a course document: nested too deeply"),
-    ('{"a":' * 100_000, "not a course document: nested too deeply"),
+    ("[" * 100_000, "nested too deeply"),
+    ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+    ('{"a":' * 100_000, "nested too deeply"),
 ]
 REPEATED = [
     ('{"a": 1, "a": 1}', ["a"]),
@@ -126,21 +126,33 @@ def test_the_same_key_in_two_objects_and_colons_in_texts_are_no_fault(text: str)
     assert decode(text) == exact(json.loads(text))
 
 
-def test_a_hundred_levels_are_not_too_deep() -> None:
-    text = '{"a": ' * 100 + "1" + "}" * 100
+@pytest.mark.parametrize(
+    "text", ['{"a": {"a": {"a": {"a": {"a": 1}}}}}', '{"a": [[[[1]]]], "b": {"a": [{"a": [1]}]}}', '[[[[{"a": ":"}]]]]']
+)
+def test_five_levels_are_not_too_deep(text: str) -> None:
+    """A course document has three, an answer four."""
     assert encode(decode(text)) == text
 
 
-def test_nesting_that_only_the_second_reading_finds_too_deep_is_refused_the_same_way() -> None:
-    """The first reading takes fewer frames than the search for repeated keys."""
-    messages = set()
-    for depth in range(50, 3000, 10):
-        text = '{"a": ' * depth + "1" + "}" * depth
-        try:
-            decode(text)
-        except InvalidDocument as error:
-            messages |= set(error.faults)
-    assert messages == {Fault("", "not a course document: nested too deeply")}
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"a": {"b": {"c": {"d": {"e": {}}}}}}', "a.b.c.d.e"),
+        ('{"a": {"b": {"c": {"d": {"e": []}}}}}', "a.b.c.d.e"),
+        ('{"a": {"b": [[[1, [2]]]]}}', "a.b[0][0][1]"),
+        ('[[[[{"a": {}}]]]]', "[0][0][0][0].a"),
+    ],
+)
+def test_a_sixth_level_is_too_deep_and_told_with_its_path(text: str, path: str) -> None:
+    assert faults(text) == [(path, "nested too deeply")]
+
+
+def test_any_depth_is_refused_and_never_a_crash() -> None:
+    """At some depth the reading itself gives up, and no path can be told."""
+    for depth in range(6, 3000, 13):
+        (path, message) = faults('{"a": ' * depth + "1" + "}" * depth)[0]
+        assert message == "nested too deeply"
+        assert path in {"a.a.a.a.a", ""}
 
 
 # Values of another decoder
@@ -159,7 +171,9 @@ def test_nesting_that_only_the_second_reading_finds_too_deep_is_refused_the_same
         (float("inf"), Unusable("inf")),
         (float("-inf"), Unusable("-inf")),
         (10**12, Unusable("1000000000000")),
-        (10**60, Unusable("1" + "0" * 47)),
+        (10**18 - 1, Unusable("9" * 18)),
+        (10**18, Unusable("a whole number of more than 18 digits")),
+        (-(10**18), Unusable("a whole number of more than 18 digits")),
         ("38", "38"),
         (None, None),
         ({"a": [1, {"b": 2.5}]}, {"a": [Decimal(1), {"b": Decimal("2.5")}]}),
@@ -183,9 +197,6 @@ def test_whole_numbers_written_in_text_are_exact_to_their_digits() -> None:
     assert encode(value) == "[38, 75]"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="str() of an integer of more than 4300 digits raises ValueError"
-)
 def test_a_whole_number_of_5000_digits_is_unusable() -> None:
     assert isinstance(exact(int("f" * 5000, 16)), Unusable)
 
@@ -313,7 +324,6 @@ def test_control_characters_and_lone_surrogates_are_escaped(code: int) -> None:
     assert json.loads(text) == chr(code)
 
 
-@pytest.mark.xfail(strict=True, reason="DEL and the C1 controls, CSI (U+009B) among them, are not escaped")
 def test_the_other_control_characters_are_escaped_too() -> None:
     """`printable`: control characters escaped."""
     assert [code for code in range(0x7F, 0xA0) if not printable(chr(code)).isprintable()] == []

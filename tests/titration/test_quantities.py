@@ -45,6 +45,8 @@ READ = [
     ("-0.0", "0"),
     ("0e5", "0"),
     ("0e400", "0"),
+    ("0e-400", "0"),
+    ("0e9999999", "0"),
     ("5e2", "500"),
     ("0.000001", "0.000001"),
     ("999999999999", "999999999999"),
@@ -98,13 +100,11 @@ def test_a_number_beyond_12_digits_before_and_24_after_the_point_is_unusable(tex
     assert read_amount(text) == Unusable(text)
 
 
-@pytest.mark.xfail(strict=True, raises=Overflow, reason="an exponent of a million or more escapes as decimal.Overflow")
 @pytest.mark.parametrize("text", ["1e1000000", "1e9999999", "-1e1000000", "1e999999999999999999"])
 def test_a_number_with_an_exponent_beyond_the_arithmetic_is_unusable(text: str) -> None:
     assert read_amount(text) == Unusable(text)
 
 
-@pytest.mark.xfail(strict=True, reason="an exponent below minus a million underflows to 0")
 @pytest.mark.parametrize("text", ["1e-1000200", "1e-9999999", "-1e-9999999"])
 def test_a_number_too_small_for_the_arithmetic_is_unusable_and_not_zero(text: str) -> None:
     assert read_amount(text) == Unusable(text)

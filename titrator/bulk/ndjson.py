@@ -6,6 +6,10 @@ under way at a time, so memory does not grow with the input. docs/answer-documen
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -59,7 +63,7 @@ def answer_file(stream: BinaryIO, local_protocols: Path | None, jobs: int) -> It
             yield _answer(catalogue, batch)
         return
     under_way: deque[Future[Answers]] = deque()
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
         for batch in _batches(stream):
             under_way.append(pool.submit(_answer_in_process, local_protocols, batch))
             if len(under_way) > jobs * _BATCHES_UNDER_WAY:
@@ -99,6 +103,16 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         while len(line) == longest and not line.endswith(b"\n"):
             line = stream.readline(longest)
 
+
+def _end_with_parent(parent: int) -> None:
+    """Let the system end this worker when its parent ends however it may; elsewhere than on Linux, do without."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 #: The catalogue of a worker process, by its folder: each process reads the protocols once.
 _catalogue_here = lru_cache(maxsize=1)(Catalogue)

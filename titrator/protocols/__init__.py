@@ -10,6 +10,7 @@ from pathlib import Path
 
 from titrator.protocols.examples import Outcome, run_examples
 from titrator.protocols.files import read_toml
+from titrator.titration.documents import printable
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import Protocol, read_protocol
 
@@ -31,7 +32,7 @@ class Catalogue:
                 self.clashes.append(path)
             else:
                 self._files[path.stem] = path
-        self._protocols: dict[str, Protocol] = {}
+        self._protocols: dict[str, Protocol | InvalidProtocol] = {}
 
     def ids(self) -> list[str]:
         """The ids of all protocols, sorted."""
@@ -45,7 +46,7 @@ class Catalogue:
         """Why a protocol cannot be used, in words; None if it can."""
         if ident not in self._files:
             near = get_close_matches(ident[:100], self._files, n=3, cutoff=0.5) or self.ids()
-            return f"unknown protocol; the nearest are {', '.join(near)}"
+            return f"unknown protocol; the nearest are {', '.join(printable(name)[1:-1] for name in near)}"
         try:
             self.get(ident)
         except InvalidProtocol as error:
@@ -55,8 +56,14 @@ class Catalogue:
     def get(self, ident: str) -> Protocol:
         """A protocol; raises KeyError for one that is not there and InvalidProtocol for one that is refused."""
         if ident not in self._protocols:
-            self._protocols[ident] = load(self._files[ident])[0]
-        return self._protocols[ident]
+            try:
+                self._protocols[ident] = load(self._files[ident])[0]
+            except InvalidProtocol as error:
+                self._protocols[ident] = error
+        found = self._protocols[ident]
+        if isinstance(found, InvalidProtocol):
+            raise InvalidProtocol(found.faults)
+        return found
 
     def find(self, ident: str) -> Protocol:
         """A protocol asked for by a person; raises InvalidProtocol that says why it cannot be used."""
@@ -77,4 +84,4 @@ def load(path: Path) -> tuple[Protocol, list[Outcome]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.toml") if not path.name.endswith(".examples.toml"))
+    return sorted(path for path in folder.glob("[!.]*.toml") if not path.name.endswith(".examples.toml"))

@@ -6,6 +6,7 @@ examples fails is refused, so that neither the file nor the engine can drift unn
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from titrator.protocols.files import read_toml
 from titrator.titration.answer import to_document
 from titrator.titration.course import read_document
-from titrator.titration.documents import encode, exact
+from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput, InvalidProtocol
 from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import Recommendation, recommend
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
 
 def read_examples(path: Path, protocol_id: str) -> list[Example]:
     """The examples of a file; raises InvalidProtocol where it is no such file."""
-    document = exact(read_toml(path)[0])
+    document = read_toml(path)[0]
     entries = document.get("example") if isinstance(document, dict) else None
     base = document.get("base", {}) if isinstance(document, dict) else None
     if not isinstance(base, dict) or not isinstance(entries, list) or not entries:
@@ -74,11 +75,16 @@ def run(protocol: Protocol, example: Example) -> Outcome:
 
 def run_examples(protocol: Protocol, path: Path) -> list[Outcome]:
     """Run all examples of a file, none if there is no such file; raises InvalidProtocol where it cannot be read."""
-    return [run(protocol, example) for example in read_examples(path, protocol.id)] if path.exists() else []
+    return [run(protocol, example) for example in read_examples(path, protocol.id)] if os.path.lexists(path) else []
 
 
 def _shown(values: Mapping[str, object], key: str) -> str:
-    return encode(values[key]) if key in values else "nothing"
+    if key not in values:
+        return "nothing"
+    try:
+        return encode(values[key])
+    except KeyError:  # a date, or a number that is no amount
+        return str(values[key])
 
 
 def _comparable(answer: Recommendation) -> dict[str, object]:

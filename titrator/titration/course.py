@@ -24,6 +24,7 @@ from titrator.titration.quantities import (
     KILOGRAMS_PER,
     ZERO,
     Unusable,
+    fits,
     iso,
     plain,
     read_day,
@@ -310,7 +311,10 @@ def _read_eligibility(document: Mapping[str, object], faults: list[Fault]) -> tu
 
 def _converted(value: object, factor: Decimal | None) -> object:
     """A value in base units, of which its unit is so many (None: one); what is no amount stays what it is."""
-    return value if factor is None or type(value) is not Decimal else tidy(EXACT.multiply(value, factor))
+    if factor is None or type(value) is not Decimal:
+        return value
+    converted = tidy(EXACT.multiply(value, factor))
+    return converted if fits(converted) else Unusable(plain(converted))
 
 
 class _Field(NamedTuple):
@@ -350,6 +354,10 @@ def _explain(entry: object, path: str, expected: _Fields) -> list[Fault]:
     measure, unit = expected.measure, entry.get("unit")
     if measure and isinstance(unit, str) and unit in measure.units:
         value = _converted(entry.get("value"), measure.units[unit])
+        if isinstance(value, Unusable) and isinstance(entry.get("value"), Decimal):
+            faults.append(
+                Fault(join(path, "value"), f"must have at most 24 digits after the point in {measure.base_unit}")
+            )
         if isinstance(value, Decimal) and not measure.least <= value <= measure.most:
             bounds = f"from {plain(measure.least)} to {plain(measure.most)} {measure.base_unit}"
             given = f"{shown(entry['value'])} {unit}"

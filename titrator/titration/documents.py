@@ -19,6 +19,11 @@ from titrator.titration.quantities import Unusable, plain, read_amount
 quote: Callable[[str], str] = json.encoder.encode_basestring
 
 
+_DEEPEST = 5  # levels: a course document has three, an answer four
+_LARGEST_WHOLE = 10**18
+_MOST_FAULTS = 1000  # repeated keys reported at a time
+
+
 def decode(text: str | bytes) -> object:
     """The value of a JSON text; raises InvalidDocument for anything else, and for each repeated key by its path."""
     try:
@@ -34,14 +39,16 @@ def decode(text: str | bytes) -> object:
     except json.JSONDecodeError as error:
         raise _no_json(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
-        raise _no_json("not a course document: nested too deeply") from None
+        raise _no_json("nested too deeply") from None
     return value
 
 
 def exact(value: object) -> object:
     """The same value with each number as `decode` would have read it."""
-    if isinstance(value, bool) or value is None:
+    if value is None or isinstance(value, bool | Unusable):
         return value
+    if isinstance(value, int) and abs(value) >= _LARGEST_WHOLE:
+        return Unusable("a whole number of more than 18 digits")
     if isinstance(value, Decimal | int | float):
         return read_amount(repr(value) if isinstance(value, float) else str(value))
     if isinstance(value, Mapping):
@@ -73,8 +80,9 @@ def _keys(value: object) -> int:
 
 
 def _refuse_repeated_keys(text: str) -> None:
-    """Raise InvalidDocument naming each repeated key of a valid JSON text."""
+    """Raise InvalidDocument for a valid JSON text with a repeated key, or with objects deeper than any document has."""
     repeated: dict[int, list[str]] = {}
+    kept: list[dict[str, object]] = []  # so that no id is used twice
 
     def remember(pairs: list[tuple[str, object]]) -> dict[str, object]:
         value = dict(pairs)
@@ -83,20 +91,22 @@ def _refuse_repeated_keys(text: str) -> None:
             kept.append(value)
         return value
 
-    kept: list[dict[str, object]] = []  # so that no id is used twice
     root = json.JSONDecoder(object_pairs_hook=remember, parse_int=str, parse_float=str).decode(text)
     faults: list[Fault] = []
 
-    def walk(value: object, path: str) -> None:
+    def walk(value: object, path: str, depth: int) -> None:
         if isinstance(value, dict):
             faults.extend(Fault(join(path, key), "repeated key") for key in repeated.get(id(value), ()))
-            for key, item in value.items():
-                walk(item, join(path, key))
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                walk(item, f"{path}[{index}]")
+            below = [(join(path, key), item) for key, item in value.items()]
+        else:
+            below = [(f"{path}[{index}]", item) for index, item in enumerate(value)] if isinstance(value, list) else []
+        for place, item in below if len(faults) < _MOST_FAULTS else ():
+            if depth == _DEEPEST and isinstance(item, dict | list):
+                faults.append(Fault(place, "nested too deeply"))
+            elif isinstance(item, dict | list):
+                walk(item, place, depth + 1)
 
-    walk(root, "")
+    walk(root, "", 1)
     if faults:
         raise InvalidDocument(faults)
 
@@ -109,8 +119,9 @@ def join(path: str, key: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in quotes, as JSON writes it, with control characters and lone surrogates escaped."""
-    return quote(text).encode("utf-8", "backslashreplace").decode()
+    """A text in quotes, as JSON writes it, with all that a terminal might obey or not show escaped."""
+    quoted = quote(text)
+    return quoted if quoted.isprintable() else "".join([c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted])
 
 
 def shown(value: object) -> str:

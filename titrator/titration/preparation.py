@@ -6,6 +6,7 @@ docs/titration-rules.md, section 5; sources of the vial data beside `VIALS` and 
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from functools import lru_cache
 from math import gcd
@@ -63,18 +64,18 @@ def fewest_vials(micrograms: Decimal, sizes: tuple[int, ...]) -> tuple[tuple[Via
     whole, rest = divmod(micrograms, unit)
     needed = int(whole) + bool(rest)
     largest_first = sorted((size // unit for size in sizes), reverse=True)
-    # best[total] lists the sizes, largest first, of the fewest vials that hold exactly that many units.
-    best: dict[int, tuple[int, ...]] = {0: ()}
-    total = 0
-    while total < needed or total not in best:
+    # For each total that some vials hold exactly: how many at the fewest, and the largest size that such a choice has.
+    fewest, largest, total = {0: 0}, {0: 0}, 0
+    while total < needed or total not in fewest:
         total += 1
-        options = [(size, *best[total - size]) for size in largest_first if total - size in best]
+        options = [(fewest[total - size] + 1, -size) for size in largest_first if total - size in fewest]
         if options:
-            best[total] = min(
-                options, key=lambda option: (len(option), [-size for size in sorted(option, reverse=True)])
-            )
-    chosen = sorted(best[total], reverse=True)
-    vials = tuple(Vials(size * unit, chosen.count(size)) for size in dict.fromkeys(chosen))
+            fewest[total], largest[total] = min(options)[0], -min(options)[1]
+    chosen, left = Counter[int](), total
+    while left:
+        chosen[largest[left]] += 1
+        left -= largest[left]
+    vials = tuple(Vials(size * unit, chosen[size]) for size in largest_first if chosen[size])
     return vials, Decimal(total * unit)
 
 

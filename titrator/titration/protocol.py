@@ -41,6 +41,7 @@ RULES: Final = (
 _LONGEST_GRID: Final = 200  # steps
 _MOST: Final = 5000  # micrograms, of a dose or a vial
 _MOST_VIALS: Final = 8  # sizes
+_MOST_PER_KG: Final = 100  # micrograms/kg: ten times what any label reaches
 _COMPARATORS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -254,13 +255,7 @@ def _check(protocol: Protocol, name: str) -> Iterator[Fault]:
     source, vials = protocol.source, protocol.vials
     if not _ID.fullmatch(protocol.id) or protocol.id != name:
         yield Fault("id", f"P1: must be the file's name, lower-case words joined by hyphens, not {shown(protocol.id)}")
-    if not source.url.startswith(("https://", "http://")):
-        yield Fault("source.url", f"P2: must be a web address, not {shown(source.url)}")
-    for key, day in (("retrieved_on", source.retrieved_on), ("reviewed_on", source.reviewed_on)):
-        if day and read_day(day) is None:
-            yield Fault(f"source.{key}", f"P2: must be a date, YYYY-MM-DD, not {shown(day)}")
-    if bool(source.reviewer) != bool(source.reviewed_on):
-        yield Fault("source.reviewer", "P2: reviewer and reviewed_on go together")
+    yield from _check_source(source)
     if protocol.maximum_age is not None and protocol.maximum_age < protocol.minimum_age:
         yield Fault("population.maximum_age_years", f"P3: must not be below the minimum, {protocol.minimum_age}")
     if protocol.weight_maximum_age is not None and protocol.weight_basis is WeightBasis.BASELINE:
@@ -269,6 +264,18 @@ def _check(protocol: Protocol, name: str) -> Iterator[Fault]:
         yield Fault("dose.maximum_micrograms_per_kg", f"P5: must not be below the start, {plain(protocol.start)}")
     if not 1 <= len(vials) <= _MOST_VIALS or list(vials) != sorted(set(vials)):
         yield Fault("dose.vials_micrograms", f"P6: must be 1 to {_MOST_VIALS} sizes, each once, the smallest first")
+    if protocol.maximum > _MOST_PER_KG:
+        yield Fault("dose.maximum_micrograms_per_kg", f"P5: must be at most {_MOST_PER_KG}")
+
+
+def _check_source(source: Source) -> Iterator[Fault]:
+    if not source.url.startswith(("https://", "http://")):
+        yield Fault("source.url", f"P2: must be a web address, not {shown(source.url)}")
+    for key, day in (("retrieved_on", source.retrieved_on), ("reviewed_on", source.reviewed_on)):
+        if day and read_day(day) is None:
+            yield Fault(f"source.{key}", f"P2: must be a date, YYYY-MM-DD, not {shown(day)}")
+    if bool(source.reviewer) != bool(source.reviewed_on):
+        yield Fault("source.reviewer", "P2: reviewer and reviewed_on go together")
 
 
 def _check_once(protocol: Protocol) -> Iterator[Fault]:
@@ -349,10 +356,10 @@ class _Reader:
 
     def text(self, key: str, *, empty: bool = False) -> str:
         value = self._get(key, required=True)
-        if isinstance(value, str) and (value.strip() or empty):
+        if isinstance(value, str) and value.isprintable() and (value.strip() or empty):
             return value
         if value is not None:
-            self._wrong(key, "a text", value)
+            self._wrong(key, "a text of one line, without control characters", value)
         return ""
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 #: The arithmetic of this package: more digits than any sum or product of amounts has, half-up.
 EXACT = Context(prec=120, rounding=ROUND_HALF_UP, traps=[InvalidOperation, DivisionByZero, Overflow])
@@ -70,13 +70,18 @@ class _Amounts(dict[str, "Decimal | Unusable"]):
 
 def _parse_amount(text: str) -> Decimal | Unusable:
     try:
-        value = EXACT.normalize(Decimal(text))
+        value = Decimal(text)
     except InvalidOperation:
         return Unusable(text)
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_DIGITS_AFTER or value.adjusted() >= _DIGITS_BEFORE:
-        return Unusable(text)
-    return tidy(value)
+    if not value.is_finite() or not -_DIGITS_AFTER <= value.adjusted() < _DIGITS_BEFORE:
+        return ZERO if value.is_zero() else Unusable(text)
+    value = tidy(value)
+    return value if fits(value) else Unusable(text)
+
+
+def fits(value: Decimal) -> bool:
+    """Whether a tidy amount has no digit beyond the twenty-fourth after the point."""
+    return cast(int, value.as_tuple().exponent) >= -_DIGITS_AFTER
 
 
 #: read_amount(text): the amount that a JSON or TOML number token writes, normalised; Unusable with more than 12 digits
