@@ -742,3 +742,49 @@ def test_evidence_of_a_single_dose_gives_its_stated_level() -> None:
     assert answer("us-hs-ars").evidence.last_level is None
     assert answer("us-hs-ars").evidence.stable is False
     assert answer(weights=[]).evidence.dosing_weight_kg is None
+
+
+# Terms that only a special course tells apart
+
+
+def test_a_level_is_computed_from_the_weight_that_its_day_had() -> None:
+    """A new baseline counts from its day on; doses before it keep the old one."""
+    course = {"weights": [weight(70, 50), weight(10, 60)], "baseline_on": day(7)}
+    assert answer(doses=[dose(14, 50), dose(7, 60)], **course, **ONE_LOW).evidence.last_level == 1
+    assert answer(doses=[dose(14, 100), dose(8, 100)], **course, **ONE_LOW).evidence.last_level == 2
+
+
+@pytest.mark.parametrize(("micrograms", "level"), [(23, 2), (22.9, 2.1)])
+def test_a_dose_of_23_micrograms_is_measured_by_the_undiluted_graduation(micrograms: float, level: float) -> None:
+    given = answer("us-itp-paediatric", weights=[weight(7, 10.7)], doses=[dose(7, micrograms)], **ONE_LOW)
+    assert str(given.evidence.last_level) == str(level)
+
+
+def test_a_level_whose_dose_reaches_the_maximum_exactly_is_at_maximum() -> None:
+    given = answer("cart-2021-case", weights=[weight(7, 62.5)], doses=[dose(7, 495, 8)], **ONE_LOW)
+    assert said(given) == "maintain AT-MAXIMUM 8"
+
+
+def test_counts_from_before_the_last_change_span_nothing() -> None:
+    doses = [dose(21, 100, 1), dose(14, 200, 2), dose(7, 200, 2)]
+    given = answer(doses=doses, platelet_counts=[count(ago, 100) for ago in (36, 29, 22, 15, 8)])
+    assert said(given) == "incomplete COUNT-NEEDED"
+    assert given.evidence.stable is False
+
+
+def test_a_stable_course_says_so_in_its_evidence() -> None:
+    assert answer(**stable_course(8)).evidence.stable is True
+
+
+def test_one_week_above_range_asks_for_no_earlier_count() -> None:
+    doses = [dose(ago, 300, 3) for ago in (21, 14, 7)]
+    given = answer("jp-itp-adult", doses=doses, platelet_counts=[count(2, 150), count(0, 250)])
+    assert said(given) == "reduce ABOVE-RANGE 2"
+
+
+def test_step_4_and_step_3_name_what_they_read() -> None:
+    unreliable = answer(platelet_counts=[count(5, 38), count(1, 38, unreliable=True)]).evidence
+    assert [iso(read) for read in unreliable.counts_used] == [day(1)]
+    high = answer(weights=[weight(1, 60)], platelet_counts=[count(0, 90)]).evidence
+    assert [iso(read) for read in high.counts_used] == [day(0)]
+    assert [iso(read) for read in answer("us-hs-ars", doses=[dose(3, 900)]).evidence.doses_used] == [day(3)]

@@ -40,8 +40,7 @@ class Outcome(NamedTuple):
 def read_examples(path: Path, protocol_id: str) -> list[Example]:
     """The examples of a file; raises InvalidProtocol where it is no such file."""
     document = read_toml(path)[0]
-    entries = document.get("example") if isinstance(document, dict) else None
-    base = document.get("base", {}) if isinstance(document, dict) else None
+    entries, base = document.get("example"), document.get("base", {})
     if not isinstance(base, dict) or not isinstance(entries, list) or not entries:
         raise InvalidProtocol([Fault("", "must have a table [base] and at least one [[example]]")])
     return [_example(entry, index, base | {"protocol": protocol_id}) for index, entry in enumerate(entries)]
