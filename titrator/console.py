@@ -381,4 +381,4 @@ def out() -> Console:
     Texts are shown as they are, never as markup.
     """
     fitting = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, markup=False, width=min(Console().width, 140) if fitting else 120)
+    return Console(highlight=False, markup=False, emoji=False, width=min(Console().width, 140) if fitting else 120)

@@ -311,7 +311,6 @@ def test_a_value_is_quoted_back_escaped_and_cut(value: object, expected: str) ->
     assert shown(value) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="a date, which TOML has, is called a list")
 def test_a_date_of_toml_is_not_called_a_list() -> None:
     assert shown(date(2026, 3, 9)) != "a list"
 

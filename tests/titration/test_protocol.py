@@ -204,7 +204,6 @@ def test_an_empty_file_lacks_everything_that_is_required() -> None:
     assert set(refusal.value.faults) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="the table [dose] is asked for twice, so its fault is reported twice")
 @pytest.mark.parametrize(("value", "message"), [(ABSENT, "required"), ("x", 'must be a table, not "x"')])
 def test_a_missing_table_of_doses_is_one_fault(value: object, message: str) -> None:
     found = faults(US, {"dose": value})
@@ -304,7 +303,6 @@ def test_a_value_is_quoted_back_escaped_and_cut() -> None:
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="a day without quotes, which TOML has a kind of its own for, is called a list")
 def test_a_day_without_quotes_is_not_called_something_else() -> None:
     (fault,) = faults(US, {"source.retrieved_on": datetime.date(2026, 11, 22)})
     assert fault.path == "source.retrieved_on"

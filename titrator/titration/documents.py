@@ -137,7 +137,9 @@ def shown(value: object) -> str:
             return "null"
         case bool():
             return "true" if value else "false"
-    return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, dict):
+        return "an object"
+    return "a list" if isinstance(value, list) else str(value)
 
 
 def _refuse_constant(text: str) -> NoReturn:

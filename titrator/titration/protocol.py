@@ -343,7 +343,7 @@ class _Reader:
     def finish(self) -> list[Fault]:
         """All faults, unknown keys of this table and of those below it included, in order of their paths."""
         self.report_unknown_keys()
-        return sorted(self.faults)
+        return sorted(set(self.faults))
 
     def table(self, key: str, *, required: bool = True) -> _Reader:
         value = self._get(key, required)

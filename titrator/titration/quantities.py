@@ -94,7 +94,7 @@ def tidy(value: Decimal) -> Decimal:
     if not value:
         return ZERO
     value = value.normalize(EXACT)
-    return value.quantize(Decimal(1)) if value == value.to_integral_value() else value
+    return EXACT.quantize(value, Decimal(1)) if value == value.to_integral_value() else value
 
 
 def plain(value: Decimal) -> str:
