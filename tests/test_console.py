@@ -228,6 +228,16 @@ def test_what_to_do_next_is_to_weigh_where_only_a_weight_is_missing() -> None:
     assert re.search(r"^Next +weigh, then ask again *$", text, re.MULTILINE)
 
 
+def test_a_monthly_count_that_is_due_with_the_dose_comes_before_it() -> None:
+    mondays = ("2026-01-05", "2026-01-12", "2026-01-19", "2026-01-26", "2026-02-02", "2026-02-09", "2026-02-16",
+               "2026-02-23", "2026-03-02")  # fmt: skip
+    doses = dosed(*((monday, 150, 2) for monday in mondays))
+    stable = course(doses=doses, platelet_counts=counted(("2026-01-12", 60), ("2026-02-09", 60)))
+    text = words(shown(console.recommendation(answered(stable)), 80))
+    assert "[STABLE]" in text
+    assert "platelet count on 2026-03-09, before this dose" in text
+
+
 @pytest.mark.parametrize(("resolved_on", "doubtful"), [("2026-03-05", False), ("2026-02-01", True)])
 def test_a_safety_event_that_is_over_is_told_with_its_days(resolved_on: str, doubtful: bool) -> None:
     event = {"kind": "marrow_disorder", "occurred_on": "2026-02-20", "resolved_on": resolved_on}
