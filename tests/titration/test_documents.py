@@ -230,13 +230,19 @@ def test_a_float_is_never_written() -> None:
         encode([0.1])
 
 
-VALUES: st.SearchStrategy[Any] = st.recursive(
+PLAIN: st.SearchStrategy[Any] = (
     st.none()
     | st.booleans()
     | st.text()
-    | st.decimals(min_value=-(10**11), max_value=10**11, places=12, allow_nan=False).map(tidy),
-    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    | st.decimals(min_value=-(10**11), max_value=10**11, places=12, allow_nan=False).map(tidy)
 )
+
+
+def within(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return values | st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4)
+
+
+VALUES = within(within(within(PLAIN)))
 
 
 @settings(max_examples=50)

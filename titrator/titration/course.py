@@ -211,6 +211,11 @@ def read_document(document: object, find_protocol: Callable[[str], str | None]) 
     return Request(protocol, on, course)
 
 
+def entry_faults(key: str, entry: object) -> list[Fault]:
+    """What is wrong with one entry of the list `weights`, `platelet_counts`, `doses` or `events`, paths from the entry."""
+    return _explain(entry, "", _FIELDS[key])
+
+
 def _until(facts: tuple[_Fact, ...], day: int) -> tuple[_Fact, ...]:
     return facts[: bisect_right(facts, day, key=_DAY)]
 

@@ -1,14 +1,29 @@
-"""Propose the next dose: the one way from a course document to an answer, taken by every door."""
+"""Propose the next dose: the one way from facts to an answer, taken by every door.
+
+What a door has is a course document, or a patient whose facts are stored; of those a course document is made first, and
+read by the same parser.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
 from titrator.protocols import Catalogue
-from titrator.titration.course import Request, read_text
-from titrator.titration.errors import Fault, InvalidDocument
+from titrator.store.base import CourseFact, Where
+from titrator.store.records import CourseVersion, Patient
+from titrator.titration.course import Request, read_document, read_text
+from titrator.titration.errors import Fault, InvalidDocument, InvalidProtocol
+from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import Recommendation, recommend
+from titrator.workflow.errors import Code, Conflict, Unready
+from titrator.workflow.facts import BY_KIND, ENTRIES
+from titrator.workflow.visit import Visit
 
 #: The largest course document taken, in bytes: lists of 5,000 entries fit, with room for white space.
 LARGEST_DOCUMENT = 4_000_000
+
+OPEN = ("active", "paused")
 
 
 def read_request(catalogue: Catalogue, document: bytes) -> Request:
@@ -22,3 +37,145 @@ def propose(catalogue: Catalogue, document: bytes) -> Recommendation:
     """The answer to a course document; raises InvalidDocument with every fault."""
     request = read_request(catalogue, document)
     return recommend(catalogue.get(request.protocol), request.course, request.on)
+
+
+class Proposal(NamedTuple):
+    """The answer for a stored patient, and what was left out of it until somebody verifies it: collection and id."""
+
+    answer: Recommendation
+    course: CourseVersion
+    unverified: list[tuple[str, int]]
+
+
+def answer_document(visit: Visit, document: bytes) -> Recommendation:
+    """The answer to a course document that was sent; raises Unready, InvalidDocument."""
+    _refuse_if_broken(visit.services.broken)
+    return propose(visit.services.catalogue, document)
+
+
+def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
+    """The next dose of a stored patient on a day, by default today at the clinic.
+
+    Raises Unknown; Unready where the self-test failed or the protocol cannot be used; Conflict COURSE-NOT-ACTIVE,
+    FACTS-UNVERIFIED where a dose of a feed has not been verified, DOSES-BEFORE-COURSE.
+    """
+    _refuse_if_broken(visit.services.broken)
+    patient = visit.patient(patient_id)
+    course = active_course(visit, patient)
+    facts = visit.session.course_facts(patient.id)
+    day = on or visit.today(patient)
+    _refuse_unverified_doses(facts, day)
+    _refuse_doses_outside(visit, course, facts)
+    protocol = usable_protocol(visit.services.catalogue, course.protocol)
+    document = course_document(patient, course, facts, day)
+    request = read_document(document, lambda _: None)
+    answer = recommend(protocol, request.course, request.on)
+    visit.note(
+        "next-dose",
+        f"patient/{patient.id}/next-dose",
+        patient=patient,
+        on=day,
+        action=str(answer.action),
+        reasons=list(map(str, answer.reasons)),
+        protocol=f"{protocol.id} {protocol.sha256}",
+        input_sha256=answer.input_sha256,
+    )
+    left_out = [(BY_KIND[fact.kind].name, fact.id) for fact in facts if fact.status == "unverified" and fact.day <= day]
+    return Proposal(answer, course, left_out)
+
+
+def active_course(visit: Visit, patient: Patient) -> CourseVersion:
+    """The course that a patient is on; raises Conflict COURSE-NOT-ACTIVE."""
+    course = open_course(visit, patient)
+    if course is None or course.status != "active" or not patient.active:
+        state = "has no course" if course is None else f"has a course that is {course.status}"
+        if not patient.active:
+            state = "is not active"
+        raise Conflict(Code.COURSE_NOT_ACTIVE, f"The patient {state}: there is no next dose.")
+    return course
+
+
+def open_course(visit: Visit, patient: Patient) -> CourseVersion | None:
+    """The course of a patient that is active or paused, if any."""
+    found = visit.session.find(
+        CourseVersion,
+        Where("patient_id", "=", patient.id),
+        Where("current", "=", 1),
+        Where("status", "in", OPEN),
+    )
+    return found[0] if found else None
+
+
+def usable_protocol(catalogue: Catalogue, ident: str) -> Protocol:
+    """A protocol by its id; raises Unready PROTOCOL-UNUSABLE."""
+    try:
+        return catalogue.get(ident)
+    except (KeyError, InvalidProtocol) as error:
+        raise Unready(
+            f"The protocol {ident} cannot be used: {catalogue.fault(ident)}", code=Code.PROTOCOL_UNUSABLE
+        ) from error
+
+
+def course_document(
+    patient: Patient, course: CourseVersion, facts: Iterable[CourseFact], on: str
+) -> dict[str, object]:
+    """The course document of a stored patient on a day; weights and doses that nobody has verified are left out."""
+    lists: dict[str, list[dict[str, object]]] = {"weights": [], "platelet_counts": [], "doses": [], "events": []}
+    for fact in facts:
+        if fact.day > on or (fact.status == "unverified" and fact.kind != "platelet-count"):
+            continue
+        if fact.kind == "dose" and fact.day < course.started_on:
+            continue
+        name, entry = ENTRIES[fact.kind]
+        lists[name].append(entry(fact))
+    document: dict[str, object] = {"protocol": course.protocol, "on": on, **lists}
+    if patient.born_on is not None:
+        document["born_on"] = patient.born_on
+    if course.baseline_on is not None:
+        document["baseline_on"] = course.baseline_on
+    document["eligibility"] = list(course.eligibility)
+    return document
+
+
+def doses_between_courses(visit: Visit, patient: Patient, started_on: str, facts: Sequence[CourseFact]) -> list[str]:
+    """The days of doses before a course that belong to no course before it: a course may not leave them out."""
+    earlier = [fact.day for fact in facts if fact.kind == "dose" and fact.day < started_on]
+    if not earlier:
+        return []
+    ended = visit.session.find(
+        CourseVersion,
+        Where("patient_id", "=", patient.id),
+        Where("current", "=", 1),
+        Where("status", "=", "discontinued"),
+    )
+    return sorted({day for day in earlier if not any(c.started_on <= day <= (c.ended_on or "") for c in ended)})
+
+
+def _refuse_if_broken(broken: Sequence[str]) -> None:
+    if broken:
+        raise Unready(f"The self-test of this service failed, so it computes no dose: {'; '.join(broken)}")
+
+
+def _refuse_unverified_doses(facts: Iterable[CourseFact], on: str) -> None:
+    open_ones = [fact for fact in facts if fact.kind == "dose" and fact.status == "unverified" and fact.day <= on]
+    if open_ones:
+        raise Conflict(
+            Code.FACTS_UNVERIFIED,
+            "A dose that a system reported looks wrong and has not been verified. Verify it or mark it as entered in "
+            "error; until then nobody knows what the last dose was.",
+            faults=[
+                Fault(f"doses/{fact.id}", f"{fact.value} micrograms on {fact.day}, not verified") for fact in open_ones
+            ],
+        )
+
+
+def _refuse_doses_outside(visit: Visit, course: CourseVersion, facts: Sequence[CourseFact]) -> None:
+    if not any(fact.kind == "dose" and fact.day < course.started_on for fact in facts):
+        return
+    patient = visit.patient(course.patient_id)
+    if days := doses_between_courses(visit, patient, course.started_on, facts):
+        raise Conflict(
+            Code.DOSES_BEFORE_COURSE,
+            f"Doses on {', '.join(days[:10])} are recorded before the course began on {course.started_on}, in no other "
+            "course. Enter the course in error and start it anew on the day of its first dose.",
+        )

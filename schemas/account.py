@@ -1,0 +1,143 @@
+"""Accounts, logins, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import marshmallow as ma
+
+from schemas.fields import Choice, Flag, Instant, Many, Object, Schema, Text, Whole, one_of
+from schemas.patient import IdentifierPart
+
+ROLES: Final = ("technician", "pharmacist", "prescriber", "ehr", "auditor", "admin")
+
+
+class Login(Schema):
+    """A name and its password."""
+
+    username = Text(required=True)
+    password = Text(required=True, longest=256, lines=True)
+
+
+class SessionOut(Schema):
+    """A bearer token, that ends at an instant, or earlier if it is not used."""
+
+    token = Text(required=True)
+    expires_at = Instant(required=True)
+    idle_seconds = Whole(required=True, allow_none=True, least=1, most=10**9)
+    role = Choice(ROLES, required=True)
+    clinics = Many(Text(), required=True, most=10_000)
+    permissions = Many(Text(), required=True)
+
+
+class Activation(Schema):
+    """The secret of a one-time link, and the password to be."""
+
+    secret = Text(required=True)
+    password = Text(required=True, longest=256, lines=True)
+
+
+class AccountIn(Schema):
+    """A new account: of a person, or with the role `ehr` of a system."""
+
+    username = Text(required=True, longest=64, pattern=r"[A-Za-z0-9][A-Za-z0-9._@-]*")
+    display_name = Text(required=True)
+    role = Choice(ROLES, required=True)
+    clinics = Many(Text(), most=1000)
+
+
+class AccountChange(Schema):
+    """What is to be different."""
+
+    display_name = Text()
+    role = Choice(ROLES)
+    clinics = Many(Text(), most=1000)
+    active = Flag()
+
+
+class AccountOut(Schema):
+    """An account as stored."""
+
+    id = Text(required=True)
+    version = Whole(required=True, least=1, most=2**53)
+    username = Text(required=True)
+    display_name = Text(required=True)
+    role = Choice(ROLES, required=True)
+    clinics = Many(Text(), required=True, most=10_000)
+    active = Flag(required=True)
+    activated = Flag(required=True)
+    locked_until = Instant(required=True, allow_none=True)
+
+
+class Accounts(Schema):
+    """All accounts."""
+
+    items = Many(Object(AccountOut), required=True, most=1_000_000)
+
+
+class Invited(Schema):
+    """An account, and the secret that sets its password once; null for a system."""
+
+    account = Object(AccountOut, required=True)
+    activation_secret = Text(required=True, allow_none=True)
+
+
+class Me(Schema):
+    """The account that asks, and what its token allows."""
+
+    account = Object(AccountOut, required=True)
+    permissions = Many(Text(), required=True)
+
+
+class TokenIn(Schema):
+    """A token to issue. `permissions` narrows what the role allows."""
+
+    label = Text(required=True)
+    days = Whole(required=True, least=1, most=3660)
+    permissions = Many(Text(), most=100)
+
+
+class TokenOut(Schema):
+    """A token as stored: without its secret."""
+
+    id = Text(required=True)
+    kind = Choice(("api", "session", "activation"), required=True)
+    label = Text(required=True)
+    permissions = Many(Text(), required=True, allow_none=True)
+    created_at = Instant(required=True)
+    expires_at = Instant(required=True)
+    revoked_at = Instant(required=True, allow_none=True)
+
+
+class Tokens(Schema):
+    """The tokens of an account."""
+
+    items = Many(Object(TokenOut), required=True, most=1_000_000)
+
+
+class TokenIssued(Schema):
+    """A token with its secret, shown this once."""
+
+    token = Object(TokenOut, required=True)
+    secret = Text(required=True)
+
+
+class GlassIn(Schema):
+    """A patient of another clinic, by id or identifier, and why one must see the record now."""
+
+    patient = Text()
+    identifier = Object(IdentifierPart)
+    reason = Text(required=True, shortest=10, longest=1000, lines=True)
+
+    @ma.validates_schema(skip_on_field_errors=False)
+    def one_patient(self, data: Mapping[str, object], **_: Any) -> None:
+        """Refuse none and two."""
+        one_of("patient", "identifier")(data)
+
+
+class GlassOut(Schema):
+    """Access to a patient, for a while."""
+
+    patient = Text(required=True)
+    until = Instant(required=True)

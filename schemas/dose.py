@@ -1,0 +1,59 @@
+"""Doses given, and doses not given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import marshmallow as ma
+
+from schemas.fact import FactIn, FactOut, Reasoned
+from schemas.fields import Amount, Choice, Day, Schema, one_of
+
+NOT_GIVEN: Final = ("absent", "refused", "on-hold", "adverse-event", "no-supply", "prescriber-decision", "other")
+
+
+class DosePart(Schema):
+    """A dose given."""
+
+    given_on = Day(required=True)
+    micrograms = Amount(required=True, above=True, most="5000")
+    micrograms_per_kg = Amount(above=True, most="5000")
+
+
+class DoseIn(FactIn):
+    """A dose given (`given_on`, `micrograms`), or one that was not (`not_given_on`, `reason_not_given`)."""
+
+    given_on = Day()
+    micrograms = Amount(above=True, most="5000")
+    micrograms_per_kg = Amount(above=True, most="5000")
+    not_given_on = Day(metadata={"description": "The day on which it was due."})
+    reason_not_given = Choice(NOT_GIVEN)
+
+    @ma.validates_schema(skip_on_field_errors=False)
+    def one_or_the_other(self, data: Mapping[str, object], **_: Any) -> None:
+        """Refuse a dose that is both given and not, and one without what its kind needs."""
+        one_of("given_on", "not_given_on")(data)
+        needs, not_with = (
+            (["micrograms"], ["reason_not_given"])
+            if "given_on" in data
+            else (["reason_not_given"], ["micrograms", "micrograms_per_kg"])
+        )
+        wrong = {key: ["required"] for key in needs if key not in data}
+        wrong |= {key: ["does not go with the other keys"] for key in not_with if key in data}
+        if wrong:
+            raise ma.ValidationError(wrong)
+
+
+class DoseCorrection(Reasoned, DoseIn):
+    """What the dose really was."""
+
+
+class DoseOut(FactOut):
+    """A dose as recorded."""
+
+    given_on = Day()
+    micrograms = Amount(above=True, most="5000")
+    micrograms_per_kg = Amount(allow_none=True, above=True, most="5000")
+    not_given_on = Day()
+    reason_not_given = Choice(NOT_GIVEN)

@@ -1,0 +1,61 @@
+"""What all facts have in common."""
+
+from __future__ import annotations
+
+from schemas.fields import Choice, Day, Instant, Many, Object, Schema, Text, Whole
+from schemas.patient import IdentifierPart
+
+
+class FactIn(Schema):
+    """What may come with any fact to record."""
+
+    note = Text(longest=1000, lines=True)
+    external_id = Object(
+        IdentifierPart, metadata={"description": "Your own name for it; sent twice, it is recorded once."}
+    )
+    confirm = Many(
+        Text(longest=100), metadata={"description": "Codes of the questions that were asked, if it is right all the same."}
+    )
+
+
+class Reasoned(Schema):
+    """A change, and why."""
+
+    reason = Text(required=True, longest=1000, lines=True)
+
+
+class FactOut(Schema):
+    """How a fact came to be. `status`: `unverified` is a system's value that looks wrong and doses nothing."""
+
+    id = Whole(required=True, least=1, most=2**53)
+    version = Whole(required=True, least=1, most=2**53)
+    status = Choice(("final", "unverified", "entered-in-error"), required=True)
+    note = Text(required=True, allow_none=True, longest=1000, lines=True)
+    asked = Many(Text(), required=True, metadata={"description": "Codes of the questions that its plausibility raised."})
+    confirmed_by = Text(required=True, allow_none=True)
+    recorded_by = Text(required=True)
+    recorded_at = Instant(required=True)
+    reason = Text(required=True, allow_none=True, longest=1000, lines=True)
+
+
+class FactToVerify(Schema):
+    """What a system reported that looks wrong."""
+
+    patient = Text(required=True)
+    clinic = Text(required=True)
+    collection = Text(required=True)
+    id = Whole(required=True, least=1, most=2**53)
+    day = Day(required=True)
+    asked = Many(Text(), required=True)
+
+
+class Worklist(Schema):
+    """What waits for somebody."""
+
+    to_verify = Many(Object(FactToVerify), required=True, most=1_000_000)
+
+
+class WorklistQuery(Schema):
+    """Of which clinic."""
+
+    clinic = Text()

@@ -1,0 +1,9 @@
+"""The store: records in, records out, nothing of the medicine and nothing of access rights.
+
+base        the Store and Session ports, conditions, errors
+records     what is stored, one class a table
+rows        the only mapping of records to rows
+schema      the tables and their migrations, as data
+sqlite      the embedded store
+connect     open_store(url)
+"""

@@ -1,0 +1,124 @@
+"""The port of the store: what workflow may ask of it, whichever database is behind.
+
+StoreError
+├── Stale        the record has been changed, or is not there
+├── Duplicate    a record with that key, or the same unique value, is there already
+└── Unusable     the database cannot be opened, is another program's, or is of a newer version
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+from titrator.store.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class StoreError(Exception):
+    """The store could not do what it was asked."""
+
+
+class Stale(StoreError):
+    """The record has been changed since it was read, or is not there."""
+
+
+class Duplicate(StoreError):
+    """A record with that key, or with a value that must be unique, is there already."""
+
+
+class Unusable(StoreError):
+    """The database cannot be opened, is another program's, or is of a newer version of this one."""
+
+
+class Where(NamedTuple):
+    """A condition on a column; `in` takes a tuple, `contains` a text."""
+
+    column: str
+    operator: Literal["=", "!=", "<", "<=", ">", ">=", "in", "contains", "is null", "is not null"]
+    value: object = None
+
+
+class CourseFact(NamedTuple):
+    """What the rules look at in a fact; amounts as stored, in text."""
+
+    kind: str
+    day: str
+    code: str | None
+    value: str | None
+    unit: str | None
+    level: str | None
+    until: str | None
+    unreliable: int
+    status: str
+    id: int
+
+
+class Session(Protocol):
+    """A transaction. In a reading one all reads see the same state; a writing one is kept whole or not at all."""
+
+    def get(self, record: type[R], *key: object) -> R | None:
+        """The record with that key."""
+        ...
+
+    def find(
+        self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None
+    ) -> list[R]:
+        """The records that meet all conditions, in the order of the columns named (`-seq` for descending)."""
+        ...
+
+    def count(self, record: type[Record], *where: Where) -> int:
+        """How many records meet all conditions."""
+        ...
+
+    def add(self, *records: Record) -> None:
+        """Add records; raises Duplicate."""
+        ...
+
+    def change(self, record: Record, *where: Where) -> None:
+        """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
+        ...
+
+    def remove(self, record: type[Record], *where: Where) -> int:
+        """Remove the records that meet all conditions; how many they were."""
+        ...
+
+    def course_facts(self, patient_id: str) -> list[CourseFact]:
+        """The current weights, platelet counts, doses and events of a patient, in order of recording.
+
+        Those entered in error are left out; those unverified are there.
+        """
+        ...
+
+
+class Store(Protocol):
+    """A database of this installation. It may be used by many threads; each process opens its own."""
+
+    def reading(self) -> AbstractContextManager[Session]:
+        """A reading transaction."""
+        ...
+
+    def writing(self, *, durable: bool = True) -> AbstractContextManager[Session]:
+        """A writing transaction, kept at its end unless an exception leaves it.
+
+        What was kept survives the death of this process at any moment; if `durable`, the loss of power, too.
+        """
+        ...
+
+    def pending(self) -> list[str]:
+        """The names of the migrations that are still to be applied."""
+        ...
+
+    def check(self) -> list[str]:
+        """What is wrong with the database, in words; nothing if it is sound."""
+        ...
+
+    def backup(self, file: Path) -> None:
+        """Write a copy of the database, as of now, to a new file; others may go on working."""
+        ...
+
+    def close(self) -> None:
+        """Close what this thread has open."""
+        ...

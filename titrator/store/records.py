@@ -1,0 +1,274 @@
+"""What is stored: one class a table, frozen, with the fields in the order of the columns.
+
+Days are texts `YYYY-MM-DD` at the clinic, instants texts in UTC (`2026-03-09T08:00:00.000000Z`): both sort as text.
+Amounts are exact Decimals. `version` counts the changes of a record, and is what an ETag names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A row of `TABLE`, found by the columns of `KEY`."""
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clinic(Record):
+    """An outpatient clinic: its IANA time zone, its holidays as days, its injection days as `monday` to `sunday`."""
+
+    TABLE = "clinics"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    name: str
+    time_zone: str
+    holidays: tuple[str, ...]
+    injection_days: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient(Record):
+    """A patient of a clinic. `revision` counts what was recorded of the patient: facts and courses take their ids from it.
+
+    `search_name` is the name as it is searched: without case and accents.
+    """
+
+    TABLE = "patients"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    revision: int
+    clinic_id: str
+    family_name: str
+    given_name: str
+    search_name: str
+    born_on: str | None
+    active: bool
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identifier(Record):
+    """A number that a system (`urn:oid:…`, a URL) gives a patient; no two patients share one."""
+
+    TABLE = "identifiers"
+    KEY = ("system", "value")
+
+    patient_id: str
+    system: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CourseVersion(Record):
+    """A course of therapy as it stood after a change: who changed what, when and why. Only one version is current."""
+
+    TABLE = "courses"
+    KEY = ("patient_id", "id", "version")
+
+    patient_id: str
+    id: int
+    version: int
+    current: bool
+    protocol: str
+    status: str
+    started_on: str
+    ended_on: str | None
+    baseline_on: str | None
+    eligibility: tuple[str, ...]
+    change: str
+    reason: str | None
+    changed_by: str
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact(Record):
+    """Something that was observed of a patient or done, in one of its versions. Only one version is current.
+
+    `id` is the patient's revision at which it was first recorded: the order of ids is that of recording. What `code`,
+    `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is `final`,
+    `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the questions that
+    its plausibility raised, `confirmed_by` who answered them.
+    """
+
+    TABLE = "facts"
+    KEY = ("patient_id", "id", "version")
+
+    patient_id: str
+    id: int
+    version: int
+    current: bool
+    kind: str
+    day: str
+    code: str | None
+    value: Decimal | None
+    unit: str | None
+    level: Decimal | None
+    until: str | None
+    unreliable: bool
+    status: str
+    detail: dict[str, object]
+    asked: tuple[str, ...]
+    confirmed_by: str | None
+    reason: str | None
+    recorded_by: str
+    recorded_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalId(Record):
+    """The name that another system has for a fact of a patient."""
+
+    TABLE = "external_ids"
+    KEY = ("patient_id", "system", "value")
+
+    patient_id: str
+    system: str
+    value: str
+    fact_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account(Record):
+    """A person or system that may log in. `password_hash` is None until the account is activated, and for systems."""
+
+    TABLE = "accounts"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    username: str
+    display_name: str
+    role: str
+    clinics: tuple[str, ...]
+    active: bool
+    password_hash: str | None
+    failed_logins: int
+    locked_until: str | None
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(Record):
+    """A bearer token, known by the SHA-256 of its secret: of `api`, a `session` or an `activation`.
+
+    `permissions` narrows those of the account's role; None does not. A session ends after `idle_seconds` without use.
+    """
+
+    TABLE = "tokens"
+    KEY = ("sha256",)
+
+    sha256: str
+    id: str
+    account_id: str
+    kind: str
+    label: str
+    permissions: tuple[str, ...] | None
+    created_at: str
+    expires_at: str
+    idle_seconds: int | None
+    used_at: str | None
+    revoked_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlassBreak(Record):
+    """Access of an account to a patient of another clinic, for a reason, until an instant."""
+
+    TABLE = "glass_breaks"
+    KEY = ("patient_id", "id")
+
+    patient_id: str
+    id: str
+    account_id: str
+    reason: str
+    at: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswer(Record):
+    """The answer to a POST with an Idempotency-Key, so that the same request gets it again."""
+
+    TABLE = "kept_answers"
+    KEY = ("account_id", "key")
+
+    account_id: str
+    key: str
+    request_sha256: str
+    status: int
+    headers: dict[str, object]
+    body: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow(Record):
+    """One entry of an audit chain: a patient's (`chain` is the patient's id) or that of the system (`system`)."""
+
+    TABLE = "audit"
+    KEY = ("chain", "seq")
+
+    chain: str
+    seq: int
+    at: str
+    account_id: str | None
+    role: str | None
+    action: str
+    subject: str
+    clinic_id: str | None
+    request_id: str | None
+    detail: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditHead(Record):
+    """The last entry of an audit chain, signed, so that a chain cannot be cut short unseen."""
+
+    TABLE = "audit_heads"
+    KEY = ("chain",)
+
+    chain: str
+    seq: int
+    mac: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Record):
+    """When a job that one process does for all was last begun."""
+
+    TABLE = "jobs"
+    KEY = ("name",)
+
+    name: str
+    version: int
+    at: str
+
+
+RECORDS: tuple[type[Record], ...] = (
+    Clinic,
+    Patient,
+    Identifier,
+    CourseVersion,
+    Fact,
+    ExternalId,
+    Account,
+    Token,
+    GlassBreak,
+    KeptAnswer,
+    AuditRow,
+    AuditHead,
+    Job,
+)

@@ -1,0 +1,71 @@
+"""The only mapping of records to rows. Which column holds what is told by the fields of the records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from decimal import Decimal
+from functools import cache
+from typing import Generic, TypeVar, cast
+
+from titrator.store.records import Record
+
+R = TypeVar("R", bound=Record)
+Value = str | int | None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def _plain(value: object) -> Value:
+    return cast(Value, value)
+
+
+#: By annotation: how a value becomes a column, and how a column becomes a value.
+_CODERS: dict[str, tuple[Callable[[object], Value], Callable[[Value], object]]] = {
+    "str": (_plain, _plain),
+    "str | None": (_plain, _plain),
+    "int": (_plain, _plain),
+    "int | None": (_plain, _plain),
+    "bool": (lambda value: int(cast(bool, value)), bool),
+    "Decimal | None": (
+        lambda value: None if value is None else format(cast(Decimal, value), "f"),
+        lambda column: None if column is None else Decimal(cast(str, column)),
+    ),
+    "tuple[str, ...]": (_json, lambda column: tuple(json.loads(cast(str, column)))),
+    "tuple[str, ...] | None": (
+        lambda value: None if value is None else _json(value),
+        lambda column: None if column is None else tuple(json.loads(cast(str, column))),
+    ),
+    "dict[str, object]": (_json, lambda column: json.loads(cast(str, column))),
+}
+
+
+class Mapping(Generic[R]):
+    """How one class of records is stored."""
+
+    def __init__(self, record: type[R]) -> None:
+        self.record = record
+        self.columns = tuple(field.name for field in fields(record))
+        coders = [_CODERS[cast(str, field.type)] for field in fields(record)]
+        self._to = [to for to, _ in coders]
+        self._back = [None if back is _plain else back for _, back in coders]
+
+    def to_row(self, record: R) -> list[Value]:
+        """The columns of a record, in order."""
+        return [to(getattr(record, name)) for to, name in zip(self._to, self.columns, strict=True)]
+
+    def to_record(self, row: tuple[Value, ...]) -> R:
+        """The record of a row."""
+        values = [
+            column if back is None else back(column) for back, column in zip(self._back, row, strict=True)
+        ]
+        return self.record(**dict(zip(self.columns, values, strict=True)))
+
+
+@cache
+def mapping(record: type[R]) -> Mapping[R]:
+    """The mapping of a class of records."""
+    return Mapping(record)

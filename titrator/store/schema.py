@@ -1,0 +1,103 @@
+"""The tables, as the migrations that make them. A migration that has been released is never edited; a new one follows it.
+
+Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Migration(NamedTuple):
+    """A step from one version of the tables to the next; all its statements or none."""
+
+    name: str
+    sqlite: tuple[str, ...]
+
+
+MIGRATIONS: Final = (
+    Migration(
+        "0001-clinics-patients-courses-facts-access-audit",
+        (
+            """create table clinics (
+                id text primary key, version integer not null, name text not null, time_zone text not null,
+                holidays text not null, injection_days text not null
+            ) strict, without rowid""",
+            """create table patients (
+                id text primary key, version integer not null, revision integer not null,
+                clinic_id text not null references clinics (id), family_name text not null, given_name text not null,
+                search_name text not null, born_on text, active integer not null check (active in (0, 1)),
+                created_at text not null
+            ) strict, without rowid""",
+            "create index patients_of_clinic on patients (clinic_id, id)",
+            """create table identifiers (
+                patient_id text not null references patients (id), system text not null, value text not null,
+                primary key (system, value)
+            ) strict, without rowid""",
+            "create index identifiers_of_patient on identifiers (patient_id)",
+            """create table courses (
+                patient_id text not null references patients (id), id integer not null, version integer not null,
+                current integer not null check (current in (0, 1)), protocol text not null,
+                status text not null check (status in ('active', 'paused', 'discontinued', 'entered-in-error')),
+                started_on text not null, ended_on text, baseline_on text, eligibility text not null,
+                change text not null, reason text, changed_by text not null, changed_at text not null,
+                primary key (patient_id, id, version)
+            ) strict, without rowid""",
+            """create unique index one_open_course_a_patient on courses (patient_id)
+                where current = 1 and status in ('active', 'paused')""",
+            """create table facts (
+                patient_id text not null references patients (id), id integer not null, version integer not null,
+                current integer not null check (current in (0, 1)),
+                kind text not null check (
+                    kind in ('weight', 'platelet-count', 'observation', 'dose', 'dose-not-given', 'event')
+                ),
+                day text not null, code text, value text, unit text, level text, until text,
+                unreliable integer not null check (unreliable in (0, 1)),
+                status text not null check (status in ('final', 'unverified', 'entered-in-error')),
+                detail text not null, asked text not null, confirmed_by text, reason text,
+                recorded_by text not null, recorded_at text not null,
+                primary key (patient_id, id, version)
+            ) strict, without rowid""",
+            "create unique index one_current_version_a_fact on facts (patient_id, id) where current = 1",
+            "create index facts_to_verify on facts (patient_id, id) where current = 1 and status = 'unverified'",
+            """create table external_ids (
+                patient_id text not null references patients (id), system text not null, value text not null,
+                fact_id integer not null, primary key (patient_id, system, value)
+            ) strict, without rowid""",
+            """create table accounts (
+                id text primary key, version integer not null, username text not null unique, display_name text not null,
+                role text not null, clinics text not null, active integer not null check (active in (0, 1)),
+                password_hash text, failed_logins integer not null, locked_until text, created_at text not null
+            ) strict, without rowid""",
+            """create table tokens (
+                sha256 text primary key, id text not null unique, account_id text not null references accounts (id),
+                kind text not null check (kind in ('api', 'session', 'activation')), label text not null,
+                permissions text, created_at text not null, expires_at text not null, idle_seconds integer,
+                used_at text, revoked_at text
+            ) strict, without rowid""",
+            "create index tokens_of_account on tokens (account_id)",
+            """create table glass_breaks (
+                patient_id text not null references patients (id), id text not null,
+                account_id text not null references accounts (id), reason text not null, at text not null,
+                until text not null, primary key (patient_id, id)
+            ) strict, without rowid""",
+            """create table kept_answers (
+                account_id text not null references accounts (id), key text not null, request_sha256 text not null,
+                status integer not null, headers text not null, body text not null, at text not null,
+                primary key (account_id, key)
+            ) strict, without rowid""",
+            "create index kept_answers_by_age on kept_answers (at)",
+            """create table audit (
+                chain text not null, seq integer not null, at text not null, account_id text, role text,
+                action text not null, subject text not null, clinic_id text, request_id text, detail text not null,
+                mac text not null, primary key (chain, seq)
+            ) strict, without rowid""",
+            """create table audit_heads (
+                chain text primary key, seq integer not null, mac text not null, signature text not null
+            ) strict, without rowid""",
+            """create table jobs (
+                name text primary key, version integer not null, at text not null
+            ) strict, without rowid""",
+        ),
+    ),
+)

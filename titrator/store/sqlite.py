@@ -1,0 +1,366 @@
+"""The embedded store: one SQLite file, in WAL mode, written durably by one process at a time.
+
+sqlite-utils makes the tables and keeps the record of migrations; what is done for each request is SQL of our own, made
+once for each class of records.
+
+Who writes waits for a lock on `<database>.writer` first: for threads a lock in memory, for processes one on the file.
+SQLite's own way, to try again after a sleep, makes a few writers wait long. Each open store holds a shared lock on
+`<database>.open`, so that a restore can tell that no process has the file open.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+from sqlite_utils import Database, Migrations
+
+from titrator.store.base import CourseFact, Duplicate, Stale, StoreError, Unusable, Where
+from titrator.store.records import RECORDS, Record
+from titrator.store.rows import Value, mapping
+from titrator.store.schema import MIGRATIONS
+
+R = TypeVar("R", bound=Record)
+
+#: "titr" as SQLite's application id: what tells our files from others.
+APPLICATION_ID: Final = 0x74697472
+_BUSY_MS: Final = 30_000
+
+_COURSE_FACTS: Final = """
+    select kind, day, code, value, unit, level, until, unreliable, status, id from facts
+    where patient_id = ? and current = 1 and status != 'entered-in-error'
+        and kind in ('weight', 'platelet-count', 'dose', 'event')
+    order by id"""
+
+#: What must never be found: each with how it is told.
+_BROKEN: Final = {
+    "facts without exactly one current version, the last": """
+        select patient_id || ' fact ' || id from facts group by patient_id, id
+        having sum(current) != 1 or max(version) != count(*) or max(case when current = 1 then version end) != max(version)""",
+    "courses without exactly one current version, the last": """
+        select patient_id || ' course ' || id from courses group by patient_id, id
+        having sum(current) != 1 or max(version) != count(*) or max(case when current = 1 then version end) != max(version)""",
+    "facts later than the patient's revision": """
+        select f.patient_id || ' fact ' || f.id from facts f join patients p on p.id = f.patient_id
+        where f.id > p.revision""",
+    "external ids of no fact": """
+        select e.patient_id || ' ' || e.value from external_ids e
+        where not exists (select 1 from facts f where f.patient_id = e.patient_id and f.id = e.fact_id)""",
+}
+
+
+class SqliteSession:
+    """A transaction on a connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, record: type[R], *key: object) -> R | None:
+        """The record with that key."""
+        row = self._connection.execute(_select_by_key(record), cast("tuple[str]", key)).fetchone()
+        return None if row is None else mapping(record).to_record(row)
+
+    def find(
+        self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None
+    ) -> list[R]:
+        """The records that meet all conditions, in the order of the columns named."""
+        columns = ", ".join(mapping(record).columns)
+        conditions, values = _conditions(where)
+        sql = f"select {columns} from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
+        if order:
+            sql += " order by " + ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in order)
+        if limit is not None:
+            sql += f" limit {limit:d}"
+        return [mapping(record).to_record(row) for row in self._connection.execute(sql, values)]
+
+    def count(self, record: type[Record], *where: Where) -> int:
+        """How many records meet all conditions."""
+        conditions, values = _conditions(where)
+        sql = f"select count(*) from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
+        return int(self._connection.execute(sql, values).fetchone()[0])
+
+    def add(self, *records: Record) -> None:
+        """Add records; raises Duplicate."""
+        for record in records:
+            kind = type(record)
+            with _duplicates():
+                self._connection.execute(_insert(kind), mapping(kind).to_row(record))
+
+    def change(self, record: Record, *where: Where) -> None:
+        """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
+        kind = type(record)
+        key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
+        conditions, values = _conditions((*key, *where))
+        columns = mapping(kind).columns
+        sql = f"update {kind.TABLE} set {', '.join(f'{name} = ?' for name in columns)}{conditions}"  # noqa: S608
+        with _duplicates():
+            if self._connection.execute(sql, [*mapping(kind).to_row(record), *values]).rowcount != 1:
+                raise Stale(kind.TABLE)
+
+    def remove(self, record: type[Record], *where: Where) -> int:
+        """Remove the records that meet all conditions; how many they were."""
+        conditions, values = _conditions(where)
+        sql = f"delete from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
+        return self._connection.execute(sql, values).rowcount
+
+    def course_facts(self, patient_id: str) -> list[CourseFact]:
+        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
+        rows = self._connection.execute(_COURSE_FACTS, (patient_id,)).fetchall()
+        return [CourseFact(*row) for row in rows]
+
+
+class SqliteStore:
+    """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file.absolute()
+        self._threads = threading.local()
+        self._lock = threading.Lock()
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._open, fcntl.LOCK_SH)
+            with self._one_writer():
+                self._migrate()
+        except (OSError, sqlite3.Error) as error:
+            raise Unusable(f"{self.file}: {error}") from error
+
+    @contextmanager
+    def reading(self) -> Iterator[SqliteSession]:
+        """A reading transaction: all its reads see the same state."""
+        connection = self._connection()
+        connection.execute("begin")
+        try:
+            yield SqliteSession(connection)
+        finally:
+            connection.execute("rollback")
+
+    @contextmanager
+    def writing(self, *, durable: bool = True) -> Iterator[SqliteSession]:
+        """A writing transaction, kept at its end unless an exception leaves it."""
+        connection = self._connection()
+        with self._one_writer():
+            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+            connection.execute("begin immediate")
+            try:
+                yield SqliteSession(connection)
+                connection.execute("commit")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+
+    def pending(self) -> list[str]:
+        """The names of the migrations that are still to be applied."""
+        return [migration.name for migration in _migrations().pending(Database(self._connection()))]
+
+    def check(self) -> list[str]:
+        """What is wrong with the database, in words; nothing if it is sound."""
+        with self.reading():
+            return _faults(self._connection())
+
+    def backup(self, file: Path) -> None:
+        """Write a copy of the database, as of now, to a new file; others may go on working."""
+        part = file.with_name(f"{file.name}.part")
+        with suppress(FileNotFoundError):
+            part.unlink()
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        os.close(descriptor)
+        with closing(sqlite3.connect(part)) as copy:
+            self._connection().backup(copy)
+            copy.execute("pragma journal_mode = delete")
+        _sync(part)
+        part.replace(file)
+        _sync(file.parent)
+
+    def close(self) -> None:
+        """Close what this thread has open."""
+        connection = getattr(self._threads, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._threads.connection = None
+
+    def __del__(self) -> None:
+        """Let go of the locks."""
+        for name in ("_writer", "_open"):
+            with suppress(AttributeError, OSError):
+                os.close(getattr(self, name))
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
+        if connection is None:
+            connection = _connect(self.file)
+            self._threads.connection = connection
+        return connection
+
+    @contextmanager
+    def _one_writer(self) -> Iterator[None]:
+        with self._lock:
+            fcntl.flock(self._writer, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._writer, fcntl.LOCK_UN)
+
+    def _migrate(self) -> None:
+        new = not self.file.exists() or self.file.stat().st_size == 0
+        if new:
+            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = self._connection()
+        if new:
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+        _refuse_foreign(connection, self.file)
+        connection.execute("pragma journal_mode = wal")
+        _migrations().apply(Database(connection))
+
+
+def restore(file: Path, into: Path) -> None:
+    """Put a backup in the place of a database that no process has open; raises Unusable, with nothing changed.
+
+    The database that was there, if any, stays beside it as `<name>.before-restore`.
+    """
+    with closing(_connect_read_only(file)) as copy:
+        try:
+            _refuse_foreign(copy, file)
+            if faults := _faults(copy):
+                raise Unusable(f"{file}: {'; '.join(faults)}")
+        except sqlite3.Error as error:
+            raise Unusable(f"{file}: {error}") from error
+    into = into.absolute()
+    into.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(f"{into}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Unusable(f"{into}: is in use; stop the service first") from None
+        part = into.with_name(f"{into.name}.part")
+        part.write_bytes(file.read_bytes())
+        part.chmod(0o600)
+        _sync(part)
+        if into.exists():
+            with closing(_connect(into)) as old:
+                old.execute("pragma wal_checkpoint(truncate)")
+            into.replace(into.with_name(f"{into.name}.before-restore"))
+        for suffix in ("-wal", "-shm"):
+            into.with_name(into.name + suffix).unlink(missing_ok=True)
+        part.replace(into)
+        _sync(into.parent)
+    finally:
+        os.close(lock)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection.execute(f"pragma busy_timeout = {_BUSY_MS}")
+    connection.execute("pragma foreign_keys = on")
+    connection.execute("pragma trusted_schema = off")
+    return connection
+
+
+def _connect_read_only(file: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    except sqlite3.Error as error:
+        raise Unusable(f"{file}: {error}") from error
+
+
+def _refuse_foreign(connection: sqlite3.Connection, file: Path) -> None:
+    """Raise Unusable for a database of another program, or of a version of this one that is yet to come."""
+    found = connection.execute("pragma application_id").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise Unusable(f"{file}: not a database of this program")
+    known = {migration.name for migration in MIGRATIONS}
+    with suppress(sqlite3.OperationalError):  # no migration has been applied yet
+        applied = {row[0] for row in connection.execute("select name from _sqlite_migrations")}
+        if later := sorted(applied - known):
+            raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
+
+
+def _faults(connection: sqlite3.Connection) -> list[str]:
+    faults = [row[0] for row in connection.execute("pragma integrity_check(20)") if row[0] != "ok"]
+    faults += [
+        f"{table}: a row refers to {parent}, where nothing is"
+        for table, _, parent, _ in connection.execute("pragma foreign_key_check")
+    ]
+    tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
+    missing = sorted({record.TABLE for record in RECORDS} - tables)
+    if missing:
+        return [*faults, *(f"no table {name}" for name in missing)]
+    for what, sql in _BROKEN.items():
+        found = [row[0] for row in connection.execute(f"{sql} limit 21")]
+        if found:
+            more = " and more" if len(found) > 20 else ""
+            faults.append(f"{what}: {', '.join(found[:20])}{more}")
+    return faults
+
+
+@cache
+def _migrations() -> Migrations:
+    made = Migrations("titrator")
+    for migration in MIGRATIONS:
+        made(name=migration.name)(partial(_apply, migration.sqlite))  # type: ignore[type-var]
+    return made
+
+
+def _apply(statements: tuple[str, ...], db: Database) -> None:
+    for statement in statements:
+        db.execute(statement)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _duplicates() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        if "UNIQUE" in str(error):
+            raise Duplicate(str(error)) from error
+        raise StoreError(str(error)) from error
+
+
+@cache
+def _select_by_key(record: type[Record]) -> str:
+    key = " and ".join(f"{name} = ?" for name in record.KEY)
+    return f"select {', '.join(mapping(record).columns)} from {record.TABLE} where {key}"  # noqa: S608 (names of ours)
+
+
+@cache
+def _insert(record: type[Record]) -> str:
+    columns = mapping(record).columns
+    marks = ", ".join("?" * len(columns))
+    return f"insert into {record.TABLE} ({', '.join(columns)}) values ({marks})"  # noqa: S608 (names of ours)
+
+
+def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:
+    parts: list[str] = []
+    values: list[Value] = []
+    for column, operator, value in where:
+        match operator:
+            case "in":
+                items = cast("tuple[Value, ...]", value)
+                parts.append(f"{column} in ({', '.join('?' * len(items))})")
+                values.extend(items)
+            case "contains":
+                parts.append(f"instr({column}, ?) > 0")
+                values.append(cast(str, value))
+            case "is null" | "is not null":
+                parts.append(f"{column} {operator}")
+            case _:
+                parts.append(f"{column} {operator} ?")
+                values.append(cast(Value, value))
+    return (" where " + " and ".join(parts) if parts else ""), values

@@ -1,0 +1,367 @@
+"""Accounts, logins and tokens: who may come in, and for how long. What each may do stands in security.permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
+
+from titrator.security.passwords import hash_password, matches, outdated, unfit
+from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.secrets import new_id, new_secret, sha256
+from titrator.store.base import Duplicate, Session, Where
+from titrator.store.records import Account, Clinic, GlassBreak, Identifier, Patient, Token
+from titrator.titration.errors import Fault
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Outdated, Unauthorised, Unknown
+from titrator.workflow.visit import Actor, Services, Visit, instant
+
+Body = Mapping[str, object]
+
+#: A token's last use is written down no more often than this, in seconds.
+_NOTED_EVERY = 60
+
+
+class Issued(NamedTuple):
+    """A token with its secret, which is shown once and then known to its holder only."""
+
+    token: Token
+    secret: str
+
+
+def authenticate(services: Services, secret: str) -> Actor:
+    """The actor whom a bearer token lets in; raises Unauthorised, without saying what is wrong with it."""
+    digest, now = sha256(secret), services.clock()
+    with services.store.reading() as session:
+        token = session.get(Token, digest)
+        account = None if token is None else session.get(Account, token.account_id)
+    if token is None or account is None or token.kind == "activation" or not _valid(token, account, now):
+        raise Unauthorised("The token is unknown, has ended or has been revoked.")
+    if token.idle_seconds is not None and _seconds_since(token.used_at, now) > _NOTED_EVERY:
+        with services.store.writing(durable=False) as session:
+            if fresh := session.get(Token, digest):
+                session.change(replace(fresh, used_at=instant(now)))
+    return _actor(account, token)
+
+
+def login(visit: Visit, username: str, password: str) -> tuple[Account, Issued | None]:
+    """The account and a session token for a right password; None for it where the login failed.
+
+    A failed login leaves its mark, so it does not raise: what it wrote must be kept. After too many in a row the account
+    is locked for a while; a locked one refuses the right password, too.
+    """
+    found = visit.session.find(Account, Where("username", "=", username.casefold()))
+    account = found[0] if found else None
+    right = matches(password, account.password_hash if account else None)
+    if account is None:
+        visit.note("login-failed", "account", username=username)
+        return _nobody(username), None
+    locked = account.locked_until is not None and account.locked_until > instant(visit.now)
+    if locked or not account.active:
+        visit.note("login-refused", f"account/{account.id}", locked=locked)
+        return account, None
+    if not right:
+        visit.session.change(_failed_once_more(visit, account))
+        visit.note("login-failed", f"account/{account.id}")
+        return account, None
+    renewed = hash_password(password) if outdated(account.password_hash or "") else account.password_hash
+    visit.session.change(replace(account, failed_logins=0, locked_until=None, password_hash=renewed))
+    policy = visit.services.policy
+    issued = _issue(visit, account, "session", "login", policy.session_seconds, idle=policy.idle_seconds)
+    visit.note("login", f"account/{account.id}")
+    return account, issued
+
+
+def logout(visit: Visit) -> None:
+    """End the session, or revoke the token, that the visit came with."""
+    token = visit.session.get(Token, visit.who.token_sha256 or "")
+    if token is not None and token.revoked_at is None:
+        visit.session.change(replace(token, revoked_at=instant(visit.now)))
+        visit.note("logout", f"account/{visit.who.account_id}")
+
+
+def add_account(visit: Visit, body: Body) -> tuple[Account, Issued | None]:
+    """A new account; for a person with a secret to activate it once, for a system without."""
+    role = Role(cast(str, body["role"]))
+    clinics = _known_clinics(visit, body)
+    account = Account(
+        id=new_id(),
+        version=1,
+        username=cast(str, body["username"]).casefold(),
+        display_name=cast(str, body["display_name"]),
+        role=str(role),
+        clinics=clinics,
+        active=True,
+        password_hash=None,
+        failed_logins=0,
+        locked_until=None,
+        created_at=instant(visit.now),
+    )
+    try:
+        visit.session.add(account)
+    except Duplicate:
+        raise Conflict(
+            Code.USERNAME_TAKEN, "An account of that name is there.", faults=[Fault("username", "taken")]
+        ) from None
+    visit.note("create", f"account/{account.id}", new=account_fields(account))
+    return account, None if role is Role.EHR else invite(visit, account)
+
+
+def invite(visit: Visit, account: Account) -> Issued:
+    """A secret that sets the password of an account once; those issued before are revoked."""
+    same = (Where("account_id", "=", account.id), Where("kind", "=", "activation"))
+    for token in visit.session.find(Token, *same):
+        if token.revoked_at is None:
+            visit.session.change(replace(token, revoked_at=instant(visit.now)))
+    visit.note("invite", f"account/{account.id}")
+    return _issue(visit, account, "activation", "activation", visit.services.policy.activation_seconds)
+
+
+def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
+    """A new activation for an account whose password is lost; its sessions end."""
+    account = find_account(visit, account_id)
+    if account.role == Role.EHR:
+        raise Conflict(Code.ACCOUNT_INACTIVE, "A system has no password; issue a token for it.")
+    _end_tokens(visit, account, ("session",))
+    return account, invite(visit, account)
+
+
+def activate(visit: Visit, secret: str, password: str) -> Account:
+    """Set the password of an account with the secret that was issued for it; raises Unauthorised, Invalid."""
+    token = visit.session.get(Token, sha256(secret))
+    account = None if token is None else visit.session.get(Account, token.account_id)
+    if token is None or account is None or token.kind != "activation" or not _valid(token, account, visit.now):
+        raise Unauthorised(
+            "That link has been used, has ended, or never was. Ask an administrator for a new one.",
+            code=Code.ACTIVATION_USED,
+        )
+    if wrong := unfit(password, account.username):
+        raise Invalid(Fault("password", wrong))
+    changed = replace(
+        account,
+        version=account.version + 1,
+        password_hash=hash_password(password),
+        failed_logins=0,
+        locked_until=None,
+    )
+    visit.session.change(changed)
+    visit.session.change(replace(token, revoked_at=instant(visit.now)))
+    _end_tokens(visit, account, ("session",))
+    visit.note("activate", f"account/{account.id}")
+    return changed
+
+
+def change_account(visit: Visit, account_id: str, body: Body, version: int | None) -> Account:
+    """An account with another name to show, role, clinics, or active or not; what its tokens allow follows at once."""
+    account = find_account(visit, account_id)
+    if version is not None and version != account.version:
+        raise Outdated(f"It has been changed: its version is {account.version} now, not {version}. Look at it again.")
+    if account.id == visit.who.account_id and (body.get("active") is False or body.get("role", "admin") != "admin"):
+        raise Forbidden("An administrator may not lock himself out; let another one do it.")
+    changed = replace(
+        account,
+        version=account.version + 1,
+        display_name=cast(str, body.get("display_name", account.display_name)),
+        role=cast(str, body.get("role", account.role)),
+        clinics=_known_clinics(visit, body) if "clinics" in body else account.clinics,
+        active=cast(bool, body.get("active", account.active)),
+        failed_logins=0,
+        locked_until=None,
+    )
+    visit.session.change(changed, Where("version", "=", account.version))
+    if not changed.active or changed.role != account.role:
+        _end_tokens(visit, account, ("session", "api", "activation"))
+    visit.note("change", f"account/{account.id}", old=account_fields(account), new=account_fields(changed))
+    return changed
+
+
+def find_account(visit: Visit, account_id: str) -> Account:
+    """An account by its id; raises Unknown."""
+    account = visit.session.get(Account, account_id)
+    if account is None:
+        raise Unknown("account")
+    return account
+
+
+def issue_token(visit: Visit, account_id: str, body: Body) -> Issued:
+    """A token of an account for a program: for so many days, and for no more than the account may do."""
+    account = find_account(visit, account_id)
+    if not account.active:
+        raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active.")
+    wanted = cast("list[str] | None", body.get("permissions"))
+    allowed = PERMISSIONS[Role(account.role)]
+    if wanted is not None and (beyond := sorted(set(wanted) - allowed)):
+        raise Invalid(Fault("permissions", f"not given to the role {account.role}: {', '.join(beyond)}"))
+    seconds = cast(int, body["days"]) * 86400
+    issued = _issue(visit, account, "api", cast(str, body["label"]), seconds, permissions=wanted)
+    visit.note("issue-token", f"account/{account.id}", new=token_fields(issued.token))
+    return issued
+
+
+def tokens(visit: Visit, account_id: str) -> list[Token]:
+    """The tokens of an account, the newest last."""
+    account = find_account(visit, account_id)
+    return visit.session.find(Token, Where("account_id", "=", account.id), order=("created_at", "id"))
+
+
+def revoke_token(visit: Visit, account_id: str, token_id: str) -> Token:
+    """End a token at once; raises Unknown."""
+    found = visit.session.find(Token, Where("id", "=", token_id), Where("account_id", "=", account_id))
+    if not found:
+        raise Unknown("token")
+    token = found[0]
+    if token.revoked_at is None:
+        token = replace(token, revoked_at=instant(visit.now))
+        visit.session.change(token)
+        visit.note("revoke-token", f"account/{account_id}", token=token.id, label=token.label)
+    return token
+
+
+def break_glass(visit: Visit, body: Body) -> GlassBreak:
+    """Access to a patient of another clinic for an hour, for a reason that is kept and reported; raises Unknown."""
+    patient = _anyone(visit, body)
+    until = visit.now + timedelta(seconds=visit.services.policy.glass_seconds)
+    broken = GlassBreak(
+        patient_id=patient.id,
+        id=new_id(),
+        account_id=visit.who.account_id,
+        reason=cast(str, body["reason"]),
+        at=instant(visit.now),
+        until=instant(until),
+    )
+    visit.session.add(broken)
+    visit.note("break-glass", f"patient/{patient.id}", patient=patient, why=broken.reason, until=broken.until)
+    visit.note("break-glass", f"patient/{patient.id}", why=broken.reason, until=broken.until)
+    return broken
+
+
+def account_fields(account: Account) -> dict[str, object]:
+    """An account as it is sent."""
+    return {
+        "id": account.id,
+        "version": account.version,
+        "username": account.username,
+        "display_name": account.display_name,
+        "role": account.role,
+        "clinics": list(account.clinics),
+        "active": account.active,
+        "activated": account.password_hash is not None,
+        "locked_until": account.locked_until,
+    }
+
+
+def token_fields(token: Token) -> dict[str, object]:
+    """A token as it is sent: without its secret, which nobody has."""
+    return {
+        "id": token.id,
+        "kind": token.kind,
+        "label": token.label,
+        "permissions": None if token.permissions is None else list(token.permissions),
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def _actor(account: Account, token: Token) -> Actor:
+    role = Role(account.role)
+    allowed = PERMISSIONS[role]
+    if token.permissions is not None:
+        allowed &= {Permission(name) for name in token.permissions if name in Permission}
+    return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256)
+
+
+def _valid(token: Token, account: Account, now: datetime) -> bool:
+    at = instant(now)
+    idle = token.idle_seconds is not None and _seconds_since(token.used_at, now) > token.idle_seconds
+    return account.active and token.revoked_at is None and at < token.expires_at and not idle
+
+
+def _seconds_since(at: str | None, now: datetime) -> float:
+    return 0 if at is None else (now - datetime.fromisoformat(at)).total_seconds()
+
+
+def _issue(
+    visit: Visit,
+    account: Account,
+    kind: str,
+    label: str,
+    seconds: int,
+    *,
+    idle: int | None = None,
+    permissions: list[str] | None = None,
+) -> Issued:
+    secret = new_secret()
+    token = Token(
+        sha256=sha256(secret),
+        id=new_id(),
+        account_id=account.id,
+        kind=kind,
+        label=label,
+        permissions=None if permissions is None else tuple(sorted(set(permissions))),
+        created_at=instant(visit.now),
+        expires_at=instant(visit.now + timedelta(seconds=seconds)),
+        idle_seconds=idle,
+        used_at=instant(visit.now),
+        revoked_at=None,
+    )
+    visit.session.add(token)
+    return Issued(token, secret)
+
+
+def _end_tokens(visit: Visit, account: Account, kinds: tuple[str, ...]) -> None:
+    for token in visit.session.find(Token, Where("account_id", "=", account.id), Where("kind", "in", kinds)):
+        if token.revoked_at is None:
+            visit.session.change(replace(token, revoked_at=instant(visit.now)))
+
+
+def _failed_once_more(visit: Visit, account: Account) -> Account:
+    policy, failed = visit.services.policy, account.failed_logins + 1
+    if failed < policy.logins_before_lock:
+        return replace(account, failed_logins=failed)
+    visit.note("lock", f"account/{account.id}")
+    until = instant(visit.now + timedelta(seconds=policy.lock_seconds))
+    return replace(account, failed_logins=0, locked_until=until)
+
+
+def _nobody(username: str) -> Account:
+    return Account(
+        id="",
+        version=0,
+        username=username,
+        display_name="",
+        role=Role.AUDITOR,
+        clinics=(),
+        active=False,
+        password_hash=None,
+        failed_logins=0,
+        locked_until=None,
+        created_at="",
+    )
+
+
+def _known_clinics(visit: Visit, body: Body) -> tuple[str, ...]:
+    named = sorted(set(cast("list[str]", body.get("clinics", []))))
+    faults = [
+        Fault(f"clinics[{index}]", "no such clinic")
+        for index, ident in enumerate(named)
+        if visit.session.get(Clinic, ident) is None
+    ]
+    if faults:
+        raise Invalid(*faults)
+    return tuple(named)
+
+
+def _anyone(visit: Visit, body: Body) -> Patient:
+    """A patient of any clinic, by id or identifier."""
+    session: Session = visit.session
+    identifier = cast("Mapping[str, str] | None", body.get("identifier"))
+    if identifier is not None:
+        named = session.get(Identifier, identifier["system"], identifier["value"])
+        found = None if named is None else session.get(Patient, named.patient_id)
+    else:
+        found = session.get(Patient, body.get("patient"))
+    if found is None:
+        visit.note("break-glass-failed", "patient", asked=dict(body))
+        raise Unknown("patient")
+    return found

@@ -1,0 +1,205 @@
+"""Courses of therapy: started, changed for a reason, paused, discontinued. Each change is a new version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+from titrator.store.base import Duplicate, Where
+from titrator.store.records import CourseVersion, Patient
+from titrator.titration.errors import Fault
+from titrator.workflow.errors import Code, Conflict, Invalid, Outdated, Unknown
+from titrator.workflow.propose import doses_between_courses, open_course
+from titrator.workflow.visit import Visit, instant
+
+Body = Mapping[str, object]
+
+
+def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
+    """A new course of a patient who is on none.
+
+    Raises Conflict BIRTH-DATE-MISSING, COURSE-OPEN, PATIENT-INACTIVE; DOSES-BEFORE-COURSE where doses were recorded
+    before it that belong to no other course.
+    """
+    patient = visit.patient(patient_id)
+    if not patient.active:
+        raise Conflict(Code.PATIENT_INACTIVE, "The patient is not active; make the record active first.")
+    if patient.born_on is None:
+        raise Conflict(Code.BIRTH_DATE_MISSING, "A course needs the patient's birth date, for the labels' ages.")
+    protocol = _protocol(visit, body)
+    started_on = cast(str, body.get("started_on") or visit.today(patient))
+    _refuse_day(visit, patient, "started_on", started_on, not_before=patient.born_on)
+    facts = visit.session.course_facts(patient.id)
+    if days := doses_between_courses(visit, patient, started_on, facts):
+        raise Conflict(
+            Code.DOSES_BEFORE_COURSE,
+            f"Doses on {', '.join(days[:10])} are recorded before {started_on}, in no other course: start it on "
+            f"{days[0]}, or enter them in error.",
+            faults=[Fault("started_on", f"must not be after {days[0]}, the day of the first dose of no other course")],
+        )
+    ended = [course.ended_on or course.started_on for course in history(visit, patient) if course.status == "discontinued"]
+    if any(started_on <= day for day in ended):
+        raise Invalid(Fault("started_on", f"must be after {max(ended)}, when the course before ended"))
+    raised = replace(patient, revision=patient.revision + 1)
+    visit.session.change(raised, Where("revision", "=", patient.revision))
+    course = CourseVersion(
+        patient_id=patient.id,
+        id=raised.revision,
+        version=1,
+        current=True,
+        protocol=protocol,
+        status="active",
+        started_on=started_on,
+        ended_on=None,
+        baseline_on=None,
+        eligibility=(),
+        change="start",
+        reason=cast("str | None", body.get("reason")),
+        changed_by=visit.who.account_id,
+        changed_at=instant(visit.now),
+    )
+    try:
+        visit.session.add(course)
+    except Duplicate:
+        raise Conflict(Code.COURSE_OPEN, "The patient is on a course already; discontinue that one first.") from None
+    visit.note("start-course", _subject(course), patient=patient, new=fields(course))
+    return course
+
+
+def confirm_eligibility(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course with what was confirmed before the first dose, in place of what was confirmed so far."""
+    confirmed = tuple(sorted(set(cast("list[str]", body["eligibility"]))))
+    return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=confirmed)
+
+
+def switch_protocol(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course by another protocol."""
+    return _change(visit, patient_id, "switch-protocol", body, version, protocol=_protocol(visit, body))
+
+
+def new_baseline(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course with the baseline weight of another day."""
+    day = cast(str, body["baseline_on"])
+    patient = visit.patient(patient_id)
+    _refuse_day(visit, patient, "baseline_on", day, not_before=_open(visit, patient).started_on)
+    return _change(visit, patient_id, "new-baseline", body, version, baseline_on=day)
+
+
+def pause(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course, paused: it has no next dose until it goes on."""
+    _refuse_status(visit, patient_id, "active")
+    return _change(visit, patient_id, "pause", body, version, status="paused")
+
+
+def go_on(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course, active again."""
+    _refuse_status(visit, patient_id, "paused")
+    return _change(visit, patient_id, "go-on", body, version, status="active")
+
+
+def discontinue(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course, ended: another one may be started."""
+    patient = visit.patient(patient_id)
+    course = _open(visit, patient)
+    ended_on = cast(str, body.get("ended_on") or visit.today(patient))
+    _refuse_day(visit, patient, "ended_on", ended_on, not_before=course.started_on)
+    facts = visit.session.course_facts(patient.id)
+    later = sorted(fact.day for fact in facts if fact.kind == "dose" and fact.day > ended_on)
+    if later:
+        raise Invalid(Fault("ended_on", f"must not be before {later[-1]}, when a dose was given"))
+    return _change(visit, patient_id, "discontinue", body, version, status="discontinued", ended_on=ended_on)
+
+
+def enter_in_error(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
+    """The course, as one that never was: for a wrong day of start, or a wrong patient. Its facts stay."""
+    return _change(visit, patient_id, "enter-in-error", body, version, status="entered-in-error")
+
+
+def current(visit: Visit, patient_id: str) -> CourseVersion:
+    """The course that is open, else the last one; raises Unknown where there was none."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/course", patient=patient)
+    found = open_course(visit, patient)
+    if found is not None:
+        return found
+    ended = [course for course in history(visit, patient) if course.current and course.status == "discontinued"]
+    if not ended:
+        raise Unknown("course")
+    return ended[-1]
+
+
+def courses(visit: Visit, patient_id: str) -> list[CourseVersion]:
+    """All versions of all courses of a patient, in order."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/courses", patient=patient)
+    return history(visit, patient)
+
+
+def history(visit: Visit, patient: Patient) -> list[CourseVersion]:
+    """All versions of all courses of a patient, in order, without an entry in the trail."""
+    return visit.session.find(CourseVersion, Where("patient_id", "=", patient.id), order=("id", "version"))
+
+
+def fields(course: CourseVersion) -> dict[str, object]:
+    """A course as it is sent."""
+    return {
+        "id": course.id,
+        "version": course.version,
+        "protocol": course.protocol,
+        "status": course.status,
+        "started_on": course.started_on,
+        "ended_on": course.ended_on,
+        "baseline_on": course.baseline_on,
+        "eligibility": list(course.eligibility),
+        "change": course.change,
+        "reason": course.reason,
+        "changed_by": course.changed_by,
+        "changed_at": course.changed_at,
+    }
+
+
+def _change(
+    visit: Visit, patient_id: str, change: str, body: Body, version: int | None, **changes: object
+) -> CourseVersion:
+    patient = visit.patient(patient_id)
+    course = _open(visit, patient)
+    if version is not None and version != course.version:
+        raise Outdated(f"It has been changed: its version is {course.version} now, not {version}. Look at it again.")
+    reason = cast(str, body["reason"])
+    visit.session.change(replace(course, current=False))
+    about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
+    new = replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]
+    visit.session.add(new)
+    visit.note(change, _subject(new), patient=patient, old=fields(course), new=fields(new), why=reason)
+    return new
+
+
+def _open(visit: Visit, patient: Patient) -> CourseVersion:
+    course = open_course(visit, patient)
+    if course is None:
+        raise Conflict(Code.COURSE_NOT_ACTIVE, "The patient is on no course.")
+    return course
+
+
+def _refuse_status(visit: Visit, patient_id: str, wanted: str) -> None:
+    course = _open(visit, visit.patient(patient_id))
+    if course.status != wanted:
+        raise Conflict(Code.COURSE_NOT_ACTIVE, f"The course is {course.status}, not {wanted}.")
+
+
+def _protocol(visit: Visit, body: Body) -> str:
+    ident = cast(str, body["protocol"])
+    if wrong := visit.services.catalogue.fault(ident):
+        raise Invalid(Fault("protocol", wrong))
+    return ident
+
+
+def _refuse_day(visit: Visit, patient: Patient, path: str, day: str, *, not_before: str) -> None:
+    today = visit.today(patient)
+    if not not_before <= day <= today:
+        raise Invalid(Fault(path, f"must be from {not_before} to {today}, today at the clinic"))
+
+
+def _subject(course: CourseVersion) -> str:
+    return f"patient/{course.patient_id}/course/{course.id}"

@@ -1,0 +1,154 @@
+"""Why a request is refused. Codes are stable, words are not; docs/problems.md lists each code with what to do.
+
+Refusal
+├── Invalid        what was sent cannot be taken; every fault with its path
+├── Asked          it can be taken, once the questions that it raises are answered
+├── Unknown        there is no such thing, or none that the account may know of
+├── Forbidden      the account may not do this
+├── Unauthorised   nobody is logged in, or the login failed
+├── Conflict       it contradicts what is stored
+├── Outdated       what it would change has been changed since
+└── Unready        the service may not answer now
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from titrator.titration.errors import Fault
+
+
+class Code(StrEnum):
+    """What is wrong, for programs."""
+
+    ACCOUNT_INACTIVE = "ACCOUNT-INACTIVE"
+    ACTIVATION_USED = "ACTIVATION-USED"
+    ALREADY_RESOLVED = "ALREADY-RESOLVED"
+    BIRTH_DATE_MISSING = "BIRTH-DATE-MISSING"
+    BODY_TOO_LARGE = "BODY-TOO-LARGE"
+    CLINIC_IN_USE = "CLINIC-IN-USE"
+    COUNT_FAR_FROM_LAST = "COUNT-FAR-FROM-LAST"
+    COURSE_NOT_ACTIVE = "COURSE-NOT-ACTIVE"
+    COURSE_OPEN = "COURSE-OPEN"
+    DOSES_BEFORE_COURSE = "DOSES-BEFORE-COURSE"
+    DOSES_TOO_CLOSE = "DOSES-TOO-CLOSE"
+    DOSE_FAR_FROM_LAST = "DOSE-FAR-FROM-LAST"
+    ENTERED_IN_ERROR = "ENTERED-IN-ERROR"
+    EXTERNAL_ID_TAKEN = "EXTERNAL-ID-TAKEN"
+    FACTS_UNVERIFIED = "FACTS-UNVERIFIED"
+    FEED_MAY_NOT_CORRECT = "FEED-MAY-NOT-CORRECT"
+    FORBIDDEN = "FORBIDDEN"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY-KEY-REUSED"
+    IDENTIFIER_TAKEN = "IDENTIFIER-TAKEN"
+    INTERNAL = "INTERNAL"
+    INVALID = "INVALID"
+    LOGIN_FAILED = "LOGIN-FAILED"
+    METHOD_NOT_ALLOWED = "METHOD-NOT-ALLOWED"
+    NOT_ACCEPTABLE = "NOT-ACCEPTABLE"
+    NOT_FOUND = "NOT-FOUND"
+    NOT_UNVERIFIED = "NOT-UNVERIFIED"
+    PATIENT_INACTIVE = "PATIENT-INACTIVE"
+    PROTOCOL_UNUSABLE = "PROTOCOL-UNUSABLE"
+    SELF_TEST_FAILED = "SELF-TEST-FAILED"
+    TOO_MANY_REQUESTS = "TOO-MANY-REQUESTS"
+    UNAUTHORISED = "UNAUTHORISED"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED-MEDIA-TYPE"
+    USERNAME_TAKEN = "USERNAME-TAKEN"
+    VALUE_FAR_FROM_LAST = "VALUE-FAR-FROM-LAST"
+    VERSION_NEEDED = "VERSION-NEEDED"
+    VERSION_STALE = "VERSION-STALE"
+    WEIGHT_FAR_FROM_LAST = "WEIGHT-FAR-FROM-LAST"
+    WEIGHT_UNUSUAL = "WEIGHT-UNUSUAL"
+
+
+class Refusal(Exception):
+    """A request that is not done. `faults` says where, if a place is to blame."""
+
+    code: Code
+
+    def __init__(self, message: str, *, code: Code | None = None, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(message)
+        self.code = code or type(self).code
+        self.message = message
+        self.faults = tuple(faults)
+
+
+class Invalid(Refusal):
+    """What was sent cannot be taken."""
+
+    code = Code.INVALID
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("What was sent cannot be taken; each fault is named.", faults=faults)
+
+
+class Asked(Refusal):
+    """It can be taken once its questions are answered: the request sent again with their codes under `confirm`."""
+
+    code = Code.INVALID
+
+    def __init__(self, questions: Iterable[tuple[Code, str]]) -> None:
+        asked = tuple(questions)
+        self.questions = tuple(str(code) for code, _ in asked)
+        super().__init__(
+            " ".join(text for _, text in asked) + " Send it again with the codes under `confirm` if it is right.",
+            code=asked[0][0],
+            faults=[Fault("confirm", f"{code}: {text}") for code, text in asked],
+        )
+
+
+class Unknown(Refusal):
+    """There is no such thing, or none that the account may know of."""
+
+    code = Code.NOT_FOUND
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"No such {what}, or none in the clinics of this account.")
+
+
+class Forbidden(Refusal):
+    """The account may not do this."""
+
+    code = Code.FORBIDDEN
+
+
+class Unauthorised(Refusal):
+    """Nobody is logged in, or the login failed."""
+
+    code = Code.UNAUTHORISED
+
+
+class Conflict(Refusal):
+    """It contradicts what is stored."""
+
+    def __init__(self, code: Code, message: str, *, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(message, code=code, faults=faults)
+
+
+class Outdated(Refusal):
+    """What it would change has been changed since it was read."""
+
+    code = Code.VERSION_STALE
+
+
+class VersionNeeded(Refusal):
+    """A change must say which version it changes."""
+
+    code = Code.VERSION_NEEDED
+
+
+class Unready(Refusal):
+    """The service may not answer now."""
+
+    code = Code.SELF_TEST_FAILED
+
+
+class TooMany(Refusal):
+    """More requests than allowed; `retry_after` in seconds."""
+
+    code = Code.TOO_MANY_REQUESTS
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("More requests than this service takes from one account or address; try again later.")
+        self.retry_after = retry_after

@@ -1,0 +1,233 @@
+"""The collections of facts, and how an entry of each is kept as a fact and shown again.
+
+What a course document has of a fact carries the same names here as there. `docs/rest.md` lists the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, NamedTuple, cast
+
+from titrator.store.base import CourseFact
+from titrator.store.records import Fact
+from titrator.titration.course import entry_faults
+from titrator.titration.errors import Fault
+from titrator.titration.quantities import read_amount, tidy
+from titrator.workflow.errors import Invalid
+
+Body = Mapping[str, object]
+
+SAFETY_EVENTS: Final = ("thrombosis", "marrow_disorder")
+
+
+class Draft(NamedTuple):
+    """The content of a fact: what a person or system says of it, without who and when."""
+
+    kind: str
+    day: str
+    code: str | None = None
+    value: Decimal | None = None
+    unit: str | None = None
+    level: Decimal | None = None
+    until: str | None = None
+    unreliable: bool = False
+    detail: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A collection of facts: its name in a path, what its facts are called, and how entries become facts and back."""
+
+    name: str
+    noun: str
+    kinds: tuple[str, ...]
+    draft: Callable[[Body], Draft]
+    fields: Callable[[Fact], dict[str, object]]
+
+
+def _weight(body: Body) -> Draft:
+    return Draft("weight", _text(body, "measured_on"), value=_amount(body, "value"), unit=_text(body, "unit"))
+
+
+def _weight_fields(fact: Fact) -> dict[str, object]:
+    return {"measured_on": fact.day, "value": fact.value, "unit": fact.unit}
+
+
+def _count(body: Body) -> Draft:
+    return Draft(
+        "platelet-count",
+        _text(body, "collected_on"),
+        value=_amount(body, "value"),
+        unit=_text(body, "unit"),
+        unreliable=body.get("unreliable") is True,
+    )
+
+
+def _count_fields(fact: Fact) -> dict[str, object]:
+    unreliable = fact.unreliable or fact.status == "unverified"
+    return {"collected_on": fact.day, "value": fact.value, "unit": fact.unit, "unreliable": unreliable}
+
+
+def _observation(body: Body) -> Draft:
+    limit = body.get("lower_limit_of_normal")
+    return Draft(
+        "observation",
+        _text(body, "observed_on"),
+        code=_text(body, "code"),
+        value=_amount(body, "value"),
+        unit=_text(body, "unit"),
+        detail=() if limit is None else (("lower_limit_of_normal", format(cast(Decimal, limit), "f")),),
+    )
+
+
+def _observation_fields(fact: Fact) -> dict[str, object]:
+    limit = fact.detail.get("lower_limit_of_normal")
+    return {
+        "code": fact.code,
+        "observed_on": fact.day,
+        "value": fact.value,
+        "unit": fact.unit,
+        "lower_limit_of_normal": None if limit is None else Decimal(str(limit)),
+    }
+
+
+def _dose(body: Body) -> Draft:
+    if "not_given_on" in body:
+        return Draft("dose-not-given", _text(body, "not_given_on"), code=_text(body, "reason_not_given"))
+    level = body.get("micrograms_per_kg")
+    return Draft(
+        "dose",
+        _text(body, "given_on"),
+        value=_amount(body, "micrograms"),
+        unit="ug",
+        level=None if level is None else cast(Decimal, level),
+    )
+
+
+def _dose_fields(fact: Fact) -> dict[str, object]:
+    if fact.kind == "dose-not-given":
+        return {"not_given_on": fact.day, "reason_not_given": fact.code}
+    return {"given_on": fact.day, "micrograms": fact.value, "micrograms_per_kg": fact.level}
+
+
+def _event(body: Body) -> Draft:
+    detail = [(key, body[key]) for key in ("term", "scale", "grade") if body.get(key) is not None]
+    return Draft(
+        "event",
+        _text(body, "occurred_on"),
+        code=_text(body, "kind"),
+        until=cast("str | None", body.get("resolved_on")),
+        detail=tuple(detail),
+    )
+
+
+def _event_fields(fact: Fact) -> dict[str, object]:
+    shown = {key: fact.detail.get(key) for key in ("term", "scale", "grade")}
+    return {"kind": fact.code, "occurred_on": fact.day, "resolved_on": fact.until, **shown}
+
+
+WEIGHTS: Final = Collection(
+    name="weights", noun="weight", kinds=("weight",), draft=_weight, fields=_weight_fields
+)
+PLATELET_COUNTS: Final = Collection(
+    name="platelet-counts", noun="platelet count", kinds=("platelet-count",), draft=_count, fields=_count_fields
+)
+OBSERVATIONS: Final = Collection(
+    name="observations",
+    noun="observation",
+    kinds=("observation",),
+    draft=_observation,
+    fields=_observation_fields,
+)
+DOSES: Final = Collection(
+    name="doses", noun="dose", kinds=("dose", "dose-not-given"), draft=_dose, fields=_dose_fields
+)
+EVENTS: Final = Collection(name="events", noun="event", kinds=("event",), draft=_event, fields=_event_fields)
+
+COLLECTIONS: Final = (WEIGHTS, PLATELET_COUNTS, OBSERVATIONS, DOSES, EVENTS)
+BY_KIND: Final = {kind: collection for collection in COLLECTIONS for kind in collection.kinds}
+
+
+def read_draft(collection: Collection, body: Body) -> Draft:
+    """The content of an entry; raises Invalid for one that no course document may have, or whose days contradict."""
+    draft = collection.draft(body)
+    faults = list(_course_faults(draft))
+    if draft.until is not None and draft.until < draft.day:
+        faults.append(Fault("resolved_on", f"must not be before {draft.day}, when it occurred"))
+    if faults:
+        raise Invalid(*faults)
+    note = body.get("note")
+    return draft if note is None else draft._replace(detail=(*draft.detail, ("note", note)))
+
+
+def show(fact: Fact) -> dict[str, object]:
+    """A fact as it is sent: its content, and how and by whom it came to be."""
+    collection = BY_KIND[fact.kind]
+    return {
+        "id": fact.id,
+        "version": fact.version,
+        "status": fact.status,
+        **collection.fields(fact),
+        "note": fact.detail.get("note"),
+        "asked": list(fact.asked),
+        "confirmed_by": fact.confirmed_by,
+        "recorded_by": fact.recorded_by,
+        "recorded_at": fact.recorded_at,
+        "reason": fact.reason,
+    }
+
+
+def _course_faults(draft: Draft) -> list[Fault]:
+    """What the parser of course documents has against an entry."""
+    fact = CourseFact(
+        draft.kind,
+        draft.day,
+        draft.code,
+        None if draft.value is None else format(draft.value, "f"),
+        draft.unit,
+        None if draft.level is None else format(draft.level, "f"),
+        draft.until,
+        draft.unreliable,
+        "final",
+        0,
+    )
+    place = ENTRIES.get(draft.kind)
+    return [] if place is None else entry_faults(place[0], place[1](fact))
+
+
+def _weight_entry(fact: CourseFact) -> dict[str, object]:
+    return {"measured_on": fact.day, "value": read_amount(fact.value or ""), "unit": fact.unit}
+
+
+def _count_entry(fact: CourseFact) -> dict[str, object]:
+    entry = {"collected_on": fact.day, "value": read_amount(fact.value or ""), "unit": fact.unit}
+    return {**entry, "unreliable": True} if fact.unreliable or fact.status == "unverified" else entry
+
+
+def _dose_entry(fact: CourseFact) -> dict[str, object]:
+    entry: dict[str, object] = {"given_on": fact.day, "micrograms": read_amount(fact.value or "")}
+    return entry if fact.level is None else {**entry, "micrograms_per_kg": read_amount(fact.level)}
+
+
+def _event_entry(fact: CourseFact) -> dict[str, object]:
+    entry: dict[str, object] = {"kind": fact.code, "occurred_on": fact.day}
+    return entry if fact.until is None else {**entry, "resolved_on": fact.until}
+
+
+#: By kind of fact: the list of a course document that has it, and how an entry of that list is made of it.
+ENTRIES: Final[Mapping[str, tuple[str, Callable[[CourseFact], dict[str, object]]]]] = {
+    "weight": ("weights", _weight_entry),
+    "platelet-count": ("platelet_counts", _count_entry),
+    "dose": ("doses", _dose_entry),
+    "event": ("events", _event_entry),
+}
+
+
+def _text(body: Body, key: str) -> str:
+    return cast(str, body[key])
+
+
+def _amount(body: Body, key: str) -> Decimal:
+    return tidy(cast(Decimal, body[key]))

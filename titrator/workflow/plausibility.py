@@ -1,0 +1,151 @@
+"""What a new entry makes one ask: is that right? A person answers; of a feed the entry is kept unverified.
+
+A value far from the one before it is most often a slip of the keyboard or of a unit. The one before is the last by day,
+else, for an entry earlier than all, the next. Values entered in error and unverified ones are compared with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from titrator.store.records import Fact
+from titrator.titration.course import read_document
+from titrator.titration.protocol import WeeklyProtocol
+from titrator.titration.quantities import (
+    GIGA_PER_LITRE_PER,
+    KILOGRAMS_PER,
+    apart,
+    completed_years,
+    plain,
+    read_day,
+    times,
+)
+from titrator.titration.terms import Terms
+from titrator.workflow.errors import Code
+from titrator.workflow.facts import Draft
+
+Question = tuple[Code, str]
+
+TENFOLD: Final = Decimal(10)
+WEIGHT_WITHIN: Final = Decimal("0.2")
+ADULT_YEARS: Final = 18
+ADULT_KG: Final = (Decimal(30), Decimal(250))
+CLOSEST_DOSES: Final = 5
+STEPS: Final = 2
+
+#: One of each unit of the values that are followed, in g/L or 10⁹/L. Haemoglobin: 16.114 g/L a mmol/L of monomer.
+_FOLLOWED: Final[Mapping[str, Mapping[str, Decimal]]] = {
+    "haemoglobin": {"g/L": Decimal(1), "g/dL": Decimal(10), "mmol/L": Decimal("16.114")},
+    "neutrophils": {unit: factor or Decimal(1) for unit, factor in GIGA_PER_LITRE_PER.items()},
+}
+
+
+def questions(
+    draft: Draft, others: Sequence[Fact], *, born_on: str | None, protocol: WeeklyProtocol | None, document: dict[str, object]
+) -> list[Question]:
+    """The questions that an entry raises beside the other final facts of its patient.
+
+    `document` is the course document without the entry, as known on the entry's day, on which levels of doses rest.
+    """
+    same = [fact for fact in others if fact.kind == draft.kind and fact.code == draft.code and fact.status == "final"]
+    match draft.kind:
+        case "weight":
+            return _weight(draft, same, born_on)
+        case "platelet-count":
+            return _tenfold(draft, _before(same, draft.day), Code.COUNT_FAR_FROM_LAST)
+        case "observation":
+            return _tenfold(draft, _before(same, draft.day), Code.VALUE_FAR_FROM_LAST)
+        case "dose":
+            return [*_close(draft, same), *_far(draft, protocol, document)]
+        case _:
+            return []
+
+
+def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Question]:
+    kg = _base(draft.code, draft.kind, draft.value, draft.unit)
+    before = _before(same, draft.day)
+    if kg is None:
+        return []
+    if before is None:
+        low, high = ADULT_KG
+        age = ADULT_YEARS if born_on is None else completed_years(_day(born_on), _day(draft.day))
+        if age < ADULT_YEARS or low <= kg <= high:
+            return []
+        return [(Code.WEIGHT_UNUSUAL, f"A first weight of {plain(kg)} kg is outside {low} to {high} kg for an adult.")]
+    last = _base(before.code, before.kind, before.value, before.unit)
+    if last is None or apart(kg, last) < times(last, WEIGHT_WITHIN):
+        return []
+    text = f"{plain(kg)} kg differs by 20 % or more from {plain(last)} kg on {before.day}."
+    return [(Code.WEIGHT_FAR_FROM_LAST, text)]
+
+
+def _tenfold(draft: Draft, before: Fact | None, code: Code) -> list[Question]:
+    if before is None:
+        return []
+    value = _base(draft.code, draft.kind, draft.value, draft.unit)
+    last = _base(before.code, before.kind, before.value, before.unit)
+    if value is None or last is None or draft.value is None:
+        if draft.unit != before.unit or draft.value is None or before.value is None:
+            return []
+        value, last = draft.value, before.value
+    if value == last or (value < times(last, TENFOLD) and times(value, TENFOLD) > last):
+        return []
+    text = f"{plain(draft.value)} {draft.unit} is ten times or a tenth of {_shown(before)} on {before.day}."
+    return [(code, text)]
+
+
+def _close(draft: Draft, same: Iterable[Fact]) -> list[Question]:
+    near = [fact for fact in same if abs(_day(fact.day) - _day(draft.day)) < CLOSEST_DOSES]
+    if not near:
+        return []
+    found = " and ".join(f"{_shown(fact)} on {fact.day}" for fact in near)
+    return [(Code.DOSES_TOO_CLOSE, f"{found} is recorded, less than {CLOSEST_DOSES} days from {draft.day}.")]
+
+
+def _far(draft: Draft, protocol: WeeklyProtocol | None, document: dict[str, object]) -> list[Question]:
+    if protocol is None or draft.value is None:
+        return []
+    request = read_document(document, lambda _: None)
+    given = {"given_on": draft.day, "micrograms": draft.value}
+    stated = given if draft.level is None else {**given, "micrograms_per_kg": draft.level}
+    with_it = read_document({**document, "doses": [stated]}, lambda _: None)
+    before = Terms(protocol, request.course.until(_day(draft.day) - 1), _day(draft.day))
+    now = Terms(protocol, with_it.course.until(_day(draft.day)), _day(draft.day))
+    level, last = now.last_level, before.last_level if before.doses else protocol.start
+    if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
+        return []
+    than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)} micrograms/kg"
+    return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
+
+
+def _before(same: Sequence[Fact], day: str) -> Fact | None:
+    earlier = [fact for fact in same if fact.day <= day]
+    if earlier:
+        return max(earlier, key=lambda fact: (fact.day, fact.id))
+    return min(same, key=lambda fact: (fact.day, fact.id), default=None)
+
+
+def _base(code: str | None, kind: str, value: Decimal | None, unit: str | None) -> Decimal | None:
+    """A value in the base unit of what it measures; None where none is known."""
+    if value is None or unit is None:
+        return None
+    if kind == "weight":
+        return times(value, KILOGRAMS_PER[unit] or Decimal(1))
+    if kind == "platelet-count":
+        return times(value, GIGA_PER_LITRE_PER[unit] or Decimal(1))
+    factor = _FOLLOWED.get(code or "", {}).get(unit)
+    return None if factor is None else times(value, factor)
+
+
+def _shown(fact: Fact) -> str:
+    unit = "micrograms" if fact.kind == "dose" else fact.unit
+    return f"{plain(fact.value)} {unit}" if fact.value is not None else "a value"
+
+
+def _day(text: str) -> int:
+    day = read_day(text)
+    if day is None:
+        raise ValueError(text)
+    return day

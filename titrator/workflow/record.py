@@ -1,0 +1,504 @@
+"""Record what happened: patients and their facts. Nothing is overwritten; a correction is a new version of a fact.
+
+A fact takes its id from the patient's revision, which each change raises by one: so facts are in order of recording, and
+two people who change the same patient at once cannot both be right unseen.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple, cast
+
+from titrator.security.permissions import Permission
+from titrator.security.secrets import new_id
+from titrator.store.base import CourseFact, Duplicate, Where
+from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
+from titrator.titration.errors import Fault, InvalidProtocol
+from titrator.titration.protocol import WeeklyProtocol
+from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Outdated, Unknown
+from titrator.workflow.facts import SAFETY_EVENTS, Collection, Draft, read_draft, show
+from titrator.workflow.plausibility import Question, questions
+from titrator.workflow.propose import course_document, open_course
+from titrator.workflow.visit import Visit, instant
+
+Body = Mapping[str, object]
+
+PAGE: Final = 50
+
+
+class Recorded(NamedTuple):
+    """A fact, and whether it is new: false where it was already there by another name."""
+
+    fact: Fact
+    new: bool
+
+
+def add_clinic(visit: Visit, body: Body) -> Clinic:
+    """A new clinic."""
+    clinic = Clinic(
+        id=new_id(),
+        version=1,
+        name=cast(str, body["name"]),
+        time_zone=cast(str, body["time_zone"]),
+        holidays=_texts(body, "holidays"),
+        injection_days=_texts(body, "injection_days"),
+    )
+    visit.session.add(clinic)
+    visit.note("create", f"clinic/{clinic.id}", new=clinic_fields(clinic))
+    return clinic
+
+
+def change_clinic(visit: Visit, clinic_id: str, body: Body, version: int | None) -> Clinic:
+    """A clinic with other settings."""
+    clinic = visit.clinic(clinic_id)
+    _refuse_outdated(clinic.version, version)
+    new = replace(
+        clinic,
+        version=clinic.version + 1,
+        name=cast(str, body["name"]),
+        time_zone=cast(str, body["time_zone"]),
+        holidays=_texts(body, "holidays"),
+        injection_days=_texts(body, "injection_days"),
+    )
+    visit.session.change(new, Where("version", "=", clinic.version))
+    visit.note("change", f"clinic/{clinic.id}", old=clinic_fields(clinic), new=clinic_fields(new))
+    return new
+
+
+def clinic_fields(clinic: Clinic) -> dict[str, object]:
+    """A clinic as it is sent."""
+    return {
+        "id": clinic.id,
+        "version": clinic.version,
+        "name": clinic.name,
+        "time_zone": clinic.time_zone,
+        "holidays": list(clinic.holidays),
+        "injection_days": list(clinic.injection_days),
+    }
+
+
+def clinics(visit: Visit) -> list[Clinic]:
+    """The clinics of the account; all of them for one that manages them."""
+    found = visit.session.find(Clinic, order=("name", "id"))
+    if Permission.MANAGE_CLINICS in visit.who.permissions:
+        return found
+    return [clinic for clinic in found if clinic.id in visit.who.clinics]
+
+
+def add_patient(visit: Visit, body: Body) -> Patient:
+    """A new patient of a clinic of the account."""
+    clinic_id = cast(str, body["clinic"])
+    if clinic_id not in visit.who.clinics:
+        raise Invalid(Fault("clinic", "not a clinic of this account"))
+    family, given = cast(str, body["family_name"]), cast(str, body["given_name"])
+    patient = Patient(
+        id=new_id(),
+        version=1,
+        revision=0,
+        clinic_id=clinic_id,
+        family_name=family,
+        given_name=given,
+        search_name=searched(f"{family} {given}"),
+        born_on=cast("str | None", body.get("born_on")),
+        active=True,
+        created_at=instant(visit.now),
+    )
+    _refuse_future(visit.today(patient), "born_on", patient.born_on)
+    visit.session.add(patient)
+    _set_identifiers(visit, patient, body)
+    visit.note("create", f"patient/{patient.id}", patient=patient, new=patient_fields(visit, patient))
+    return patient
+
+
+def change_patient(visit: Visit, patient_id: str, body: Body, version: int | None) -> Patient:
+    """A patient with other particulars; another clinic needs the right to move patients, and to be one's own."""
+    patient = visit.patient(patient_id)
+    _refuse_outdated(patient.version, version)
+    old = patient_fields(visit, patient)
+    family = cast(str, body.get("family_name", patient.family_name))
+    given = cast(str, body.get("given_name", patient.given_name))
+    clinic_id = cast(str, body.get("clinic", patient.clinic_id))
+    if clinic_id != patient.clinic_id:
+        if Permission.MOVE_PATIENTS not in visit.who.permissions:
+            raise Forbidden("This account may not move patients to another clinic.")
+        visit.clinic(clinic_id)
+    new = replace(
+        patient,
+        version=patient.version + 1,
+        family_name=family,
+        given_name=given,
+        search_name=searched(f"{family} {given}"),
+        born_on=cast("str | None", body.get("born_on", patient.born_on)),
+        active=cast(bool, body.get("active", patient.active)),
+        clinic_id=clinic_id,
+    )
+    _refuse_future(visit.today(new), "born_on", new.born_on)
+    visit.session.change(new, Where("version", "=", patient.version))
+    if "identifiers" in body:
+        visit.session.remove(Identifier, Where("patient_id", "=", patient.id))
+        _set_identifiers(visit, patient, body)
+    fields = patient_fields(visit, new)
+    visit.note("change", f"patient/{patient.id}", patient=new, old=old, new=fields, why=body.get("reason"))
+    return new
+
+
+def patient_fields(visit: Visit, patient: Patient) -> dict[str, object]:
+    """A patient as it is sent."""
+    identifiers = visit.session.find(
+        Identifier, Where("patient_id", "=", patient.id), order=("system", "value")
+    )
+    return {
+        "id": patient.id,
+        "version": patient.version,
+        "revision": patient.revision,
+        "clinic": patient.clinic_id,
+        "family_name": patient.family_name,
+        "given_name": patient.given_name,
+        "born_on": patient.born_on,
+        "active": patient.active,
+        "identifiers": [{"system": one.system, "value": one.value} for one in identifiers],
+    }
+
+
+def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]:
+    """A page of the patients whom the account may see, in order of id, and where the next begins."""
+    scope = tuple(sorted(visit.who.clinics))
+    if (clinic := query.get("clinic")) is not None:
+        scope = (cast(str, clinic),) if clinic in visit.who.clinics else ()
+    conditions = [Where("clinic_id", "in", scope)]
+    if (identifier := query.get("identifier")) is not None:
+        system, _, value = cast(str, identifier).rpartition("|")
+        same = [Where("value", "=", value), *([Where("system", "=", system)] if system else [])]
+        found = visit.session.find(Identifier, *same)
+        conditions.append(Where("id", "in", tuple(one.patient_id for one in found)))
+    for word in searched(cast(str, query.get("name", ""))).split():
+        conditions.append(Where("search_name", "contains", word))
+    if (after := query.get("cursor")) is not None:
+        conditions.append(Where("id", ">", after))
+    limit = cast(int, query.get("limit", PAGE))
+    rows = visit.session.find(Patient, *conditions, order=("id",), limit=limit + 1) if scope else []
+    page, more = rows[:limit], len(rows) > limit
+    asked = {key: value for key, value in query.items() if value is not None}
+    visit.note("search", "patients", asked=asked, found=[patient.id for patient in page])
+    return page, page[-1].id if more else None
+
+
+def searched(name: str) -> str:
+    """A name as it is searched: without case and accents."""
+    apart = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(sign for sign in apart if not unicodedata.combining(sign))
+
+
+def record(visit: Visit, patient_id: str, collection: Collection, body: Body) -> Recorded:
+    """A new fact; or the one already there, if its external id names it or a feed reports a dose that is recorded.
+
+    Raises Asked where a person's entry is implausible and not confirmed; a feed's is kept unverified.
+    """
+    patient = _writable(visit, patient_id)
+    draft = read_draft(collection, body)
+    _refuse_future(visit.today(patient), _day_key(collection, draft), draft.day)
+    external = cast("Mapping[str, str] | None", body.get("external_id"))
+    facts = visit.session.find(Fact, *_current(patient), order=("id",))
+    if external and (known := _by_external_id(visit, patient, external, draft, facts)):
+        return Recorded(known, new=False)
+    if external and (twin := _same_dose(visit, patient, draft, facts)):
+        visit.session.add(_external(patient, external, twin.id))
+        visit.note("link", _subject(twin), patient=patient, external_id=dict(external))
+        return Recorded(twin, new=False)
+    asked, confirmed_by, status = _plausible(visit, patient, draft, facts, body)
+    patient = _next_revision(visit, patient)
+    fact = Fact(
+        patient_id=patient.id,
+        id=patient.revision,
+        version=1,
+        current=True,
+        status=status,
+        asked=asked,
+        confirmed_by=confirmed_by,
+        reason=None,
+        **_content(draft),
+        **_author(visit),
+    )
+    visit.session.add(fact)
+    if external:
+        visit.session.add(_external(patient, external, fact.id))
+    visit.note("record", _subject(fact), patient=patient, new=show(fact))
+    return Recorded(fact, new=True)
+
+
+def correct(
+    visit: Visit, patient_id: str, collection: Collection, fact_id: int, body: Body, version: int | None
+) -> Fact:
+    """A new version of a fact with other content, for a reason."""
+    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    draft = read_draft(collection, body)
+    _refuse_future(visit.today(patient), _day_key(collection, draft), draft.day)
+    if draft.kind != fact.kind:
+        raise Invalid(Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other"))
+    _refuse_safety(visit, fact, draft)
+    others = [other for other in visit.session.find(Fact, *_current(patient), order=("id",)) if other.id != fact.id]
+    asked, confirmed_by, status = _plausible(visit, patient, draft, others, body)
+    changes = {**_content(draft), "status": status, "asked": asked, "confirmed_by": confirmed_by}
+    return _new_version(visit, patient, fact, "correct", cast(str, body["reason"]), changes)
+
+
+def enter_in_error(
+    visit: Visit, patient_id: str, collection: Collection, fact_id: int, reason: str, version: int | None
+) -> Fact:
+    """A new version of a fact that says it never was."""
+    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    _refuse_safety(visit, fact, None)
+    return _new_version(visit, patient, fact, "enter-in-error", reason, {"status": "entered-in-error"})
+
+
+def verify(visit: Visit, patient_id: str, collection: Collection, fact_id: int, reason: str, version: int | None) -> Fact:
+    """A new version of a feed's fact, that somebody has looked at and found right."""
+    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    if fact.status != "unverified":
+        raise Conflict(Code.NOT_UNVERIFIED, "It does not wait to be verified.")
+    changes = {"status": "final", "confirmed_by": visit.who.account_id}
+    return _new_version(visit, patient, fact, "verify", reason, changes)
+
+
+def resolve(
+    visit: Visit, patient_id: str, collection: Collection, fact_id: int, body: Body, version: int | None
+) -> Fact:
+    """A new version of an event, that is over since a day. Of a safety event it needs a right of its own."""
+    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    resolved_on = cast(str, body["resolved_on"])
+    if fact.until is not None:
+        raise Conflict(Code.ALREADY_RESOLVED, f"It is resolved since {fact.until}; correct it if that is wrong.")
+    if resolved_on < fact.day:
+        raise Invalid(Fault("resolved_on", f"must not be before {fact.day}, when it occurred"))
+    _refuse_future(visit.today(patient), "resolved_on", resolved_on)
+    _refuse_safety(visit, fact, None)
+    return _new_version(visit, patient, fact, "resolve", cast(str, body["reason"]), {"until": resolved_on})
+
+
+def list_facts(visit: Visit, patient_id: str, collection: Collection) -> list[Fact]:
+    """The current version of each fact of a collection, by day; those entered in error are not among them."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/{collection.name}", patient=patient)
+    return visit.session.find(
+        Fact,
+        *_current(patient),
+        Where("kind", "in", collection.kinds),
+        Where("status", "!=", "entered-in-error"),
+        order=("day", "id"),
+    )
+
+
+def get_fact(visit: Visit, patient_id: str, collection: Collection, fact_id: int) -> Fact:
+    """The current version of a fact."""
+    return versions(visit, patient_id, collection, fact_id)[-1]
+
+
+def versions(visit: Visit, patient_id: str, collection: Collection, fact_id: int) -> list[Fact]:
+    """All versions of a fact, the current one last; raises Unknown."""
+    patient = visit.patient(patient_id)
+    found = visit.session.find(
+        Fact, Where("patient_id", "=", patient.id), Where("id", "=", fact_id), order=("version",)
+    )
+    if not found or found[0].kind not in collection.kinds:
+        raise Unknown(collection.noun)
+    visit.note("read", _subject(found[-1]), patient=patient)
+    return found
+
+
+def to_verify(visit: Visit, clinic: str | None) -> list[tuple[Patient, Fact]]:
+    """What feeds reported that looks wrong and nobody has looked at, with its patient."""
+    scope = visit.who.clinics if clinic is None else visit.who.clinics & {clinic}
+    rows = visit.session.find(
+        Fact, Where("current", "=", 1), Where("status", "=", "unverified"), order=("patient_id", "id")
+    )
+    patients = {ident: visit.session.get(Patient, ident) for ident in {fact.patient_id for fact in rows}}
+    mine = [(cast(Patient, patients[fact.patient_id]), fact) for fact in rows]
+    shown = [(patient, fact) for patient, fact in mine if patient.clinic_id in scope]
+    visit.note("worklist", "worklist", found=sorted({patient.id for patient, _ in shown}))
+    return shown
+
+
+def _current(patient: Patient) -> tuple[Where, ...]:
+    return Where("patient_id", "=", patient.id), Where("current", "=", 1)
+
+
+def _content(draft: Draft) -> dict[str, object]:
+    return {**draft._asdict(), "detail": dict(draft.detail)}
+
+
+def _author(visit: Visit) -> dict[str, str]:
+    return {"recorded_by": visit.who.account_id, "recorded_at": instant(visit.now)}
+
+
+def _subject(fact: Fact) -> str:
+    return f"patient/{fact.patient_id}/{fact.kind}/{fact.id}"
+
+
+def _external(patient: Patient, external: Mapping[str, str], fact_id: int) -> ExternalId:
+    return ExternalId(
+        patient_id=patient.id, system=external["system"], value=external["value"], fact_id=fact_id
+    )
+
+
+def _writable(visit: Visit, patient_id: str) -> Patient:
+    patient = visit.patient(patient_id)
+    if not patient.active:
+        raise Conflict(Code.PATIENT_INACTIVE, "The patient is not active; make the record active first.")
+    return patient
+
+
+def _next_revision(visit: Visit, patient: Patient) -> Patient:
+    raised = replace(patient, revision=patient.revision + 1)
+    visit.session.change(raised, Where("revision", "=", patient.revision))
+    return raised
+
+
+def _changeable(
+    visit: Visit, patient_id: str, collection: Collection, fact_id: int, version: int | None
+) -> tuple[Patient, Fact]:
+    patient = _writable(visit, patient_id)
+    found = visit.session.find(Fact, *_current(patient), Where("id", "=", fact_id))
+    if not found or found[0].kind not in collection.kinds:
+        raise Unknown(collection.noun)
+    fact = found[0]
+    _refuse_outdated(fact.version, version)
+    if fact.status == "entered-in-error":
+        raise Conflict(Code.ENTERED_IN_ERROR, "It was entered in error, and stays so; record it anew if it was right.")
+    if visit.who.is_feed and fact.recorded_by != visit.who.account_id:
+        raise Forbidden("A system may correct only what it reported itself.", code=Code.FEED_MAY_NOT_CORRECT)
+    return patient, fact
+
+
+def _new_version(
+    visit: Visit, patient: Patient, fact: Fact, action: str, reason: str, changes: Mapping[str, object]
+) -> Fact:
+    patient = _next_revision(visit, patient)
+    visit.session.change(replace(fact, current=False), Where("version", "=", fact.version))
+    new = replace(fact, version=fact.version + 1, current=True, reason=reason, **{**_author(visit), **changes})  # type: ignore[arg-type]
+    visit.session.add(new)
+    visit.note(action, _subject(fact), patient=patient, old=show(fact), new=show(new), why=reason)
+    return new
+
+
+def _plausible(
+    visit: Visit, patient: Patient, draft: Draft, others: list[Fact], body: Body
+) -> tuple[tuple[str, ...], str | None, str]:
+    """What was asked, who confirmed it, and the status that follows; raises Asked where a person has not answered."""
+    asked = _questions(visit, patient, draft, others)
+    codes = tuple(str(code) for code, _ in asked)
+    if not asked:
+        return (), None, "final"
+    if visit.who.is_feed:
+        return codes, None, "unverified"
+    confirmed = cast("Iterable[str]", body.get("confirm", ()))
+    if open_ones := [question for question in asked if question[0] not in confirmed]:
+        raise Asked(open_ones)
+    return codes, visit.who.account_id, "final"
+
+
+def _questions(visit: Visit, patient: Patient, draft: Draft, others: list[Fact]) -> list[Question]:
+    course = open_course(visit, patient) if draft.kind == "dose" else None
+    protocol = _weekly_protocol(visit, course)
+    document: dict[str, object] = {}
+    if course is not None and protocol is not None:
+        rows = [_course_fact(fact) for fact in others if fact.kind in ("weight", "dose") and fact.status == "final"]
+        document = course_document(patient, course, rows, max(draft.day, *(row.day for row in rows), draft.day))
+    return questions(draft, others, born_on=patient.born_on, protocol=protocol, document=document)
+
+
+def _course_fact(fact: Fact) -> CourseFact:
+    value = None if fact.value is None else format(fact.value, "f")
+    level = None if fact.level is None else format(fact.level, "f")
+    return CourseFact(
+        fact.kind, fact.day, fact.code, value, fact.unit, level, fact.until, fact.unreliable, fact.status, fact.id
+    )
+
+
+def _weekly_protocol(visit: Visit, course: CourseVersion | None) -> WeeklyProtocol | None:
+    if course is None:
+        return None
+    try:
+        protocol = visit.services.catalogue.get(course.protocol)
+    except (KeyError, InvalidProtocol):
+        return None
+    return protocol if isinstance(protocol, WeeklyProtocol) else None
+
+
+def _by_external_id(
+    visit: Visit, patient: Patient, external: Mapping[str, str], draft: Draft, facts: list[Fact]
+) -> Fact | None:
+    """The fact that another system's id names; raises Conflict where it says something else."""
+    known = visit.session.get(ExternalId, patient.id, external["system"], external["value"])
+    if known is None:
+        return None
+    fact = next(fact for fact in facts if fact.id == known.fact_id)
+    if {**_content(draft), "detail": fact.detail} != {name: getattr(fact, name) for name in draft._fields}:
+        raise Conflict(
+            Code.EXTERNAL_ID_TAKEN,
+            f"That external id names {fact.kind} {fact.id}, which says something else; correct that one.",
+        )
+    return fact
+
+
+def _same_dose(visit: Visit, patient: Patient, draft: Draft, facts: Iterable[Fact]) -> Fact | None:
+    """A dose of the same day and amount that somebody else has recorded, and no other name of this system's is for."""
+    if draft.kind != "dose" or not visit.who.is_feed:
+        return None
+    for fact in facts:
+        if fact.kind == "dose" and fact.status == "final" and (fact.day, fact.value) == (draft.day, draft.value):
+            named = visit.session.count(
+                ExternalId, Where("patient_id", "=", patient.id), Where("fact_id", "=", fact.id)
+            )
+            if not named:
+                return fact
+    return None
+
+
+def _refuse_safety(visit: Visit, fact: Fact, draft: Draft | None) -> None:
+    """Only who may resolve safety events may change one so that it no longer holds a dose back."""
+    if fact.code not in SAFETY_EVENTS or Permission.RESOLVE_SAFETY in visit.who.permissions:
+        return
+    if draft is not None and draft.code == fact.code and draft.until == fact.until:
+        return
+    raise Forbidden(f"A {fact.code} holds doses back; only a prescriber may resolve it or take it back.")
+
+
+def _refuse_outdated(current: int, named: int | None) -> None:
+    if named is not None and named != current:
+        raise Outdated(f"It has been changed: its version is {current} now, not {named}. Look at it again.")
+
+
+def _refuse_future(today: str, path: str, day: str | None) -> None:
+    if day is not None and day > today:
+        raise Invalid(Fault(path, f"must not be after {today}, today at the clinic"))
+
+
+def _day_key(collection: Collection, draft: Draft) -> str:
+    if draft.kind == "dose-not-given":
+        return "not_given_on"
+    keys = {
+        "weights": "measured_on",
+        "platelet-counts": "collected_on",
+        "observations": "observed_on",
+        "doses": "given_on",
+        "events": "occurred_on",
+    }
+    return keys[collection.name]
+
+
+def _set_identifiers(visit: Visit, patient: Patient, body: Body) -> None:
+    for index, one in enumerate(cast("list[Mapping[str, str]]", body.get("identifiers", []))):
+        try:
+            visit.session.add(Identifier(patient_id=patient.id, system=one["system"], value=one["value"]))
+        except Duplicate:
+            raise Conflict(
+                Code.IDENTIFIER_TAKEN,
+                "A patient with that identifier is there already.",
+                faults=[Fault(f"identifiers[{index}]", "names another patient, or stands twice")],
+            ) from None
+
+
+def _texts(body: Body, key: str) -> tuple[str, ...]:
+    return tuple(sorted(set(cast("list[str]", body.get(key, [])))))

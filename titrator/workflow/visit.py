@@ -1,0 +1,181 @@
+"""Visit: one request to the service, with who asks, when, and the trail that it leaves.
+
+A visit that changes something is one transaction: the change, its audit entries and the kept answer, or nothing. One
+that only reads leaves its entries before its answer is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from titrator.protocols import Catalogue
+from titrator.security.permissions import Permission, Role
+from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
+from titrator.store.base import Session, Store, Where
+from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
+from titrator.titration.documents import encode
+from titrator.workflow.errors import Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an installation may choose about access, in seconds and numbers."""
+
+    session_seconds: int = 12 * 3600
+    idle_seconds: int = 30 * 60
+    logins_before_lock: int = 5
+    lock_seconds: int = 15 * 60
+    activation_seconds: int = 7 * 86400
+    glass_seconds: int = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so."""
+
+    store: Store
+    catalogue: Catalogue
+    audit_key: bytes = field(repr=False)
+    clock: Callable[[], datetime]
+    policy: Policy = Policy()
+    broken: tuple[str, ...] = ()
+
+
+class Actor(NamedTuple):
+    """Who asks: an account as its token lets it act. Clinics by id."""
+
+    account_id: str
+    username: str
+    role: Role
+    clinics: frozenset[str]
+    permissions: frozenset[Permission]
+    token_sha256: str | None = None
+
+    @property
+    def is_feed(self) -> bool:
+        """Whether a system asks, which cannot answer questions."""
+        return self.role is Role.EHR
+
+
+class Entry(NamedTuple):
+    """What is to be written into an audit chain."""
+
+    chain: str
+    action: str
+    subject: str
+    clinic_id: str | None
+    detail: dict[str, object]
+
+
+@dataclass(slots=True, kw_only=True)
+class Visit:
+    """One request: its transaction, its actor (None before a login) and the entries that it leaves."""
+
+    services: Services
+    session: Session
+    actor: Actor | None
+    now: datetime
+    request_id: str | None = None
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def who(self) -> Actor:
+        """The actor of a visit that needs one."""
+        if self.actor is None:
+            raise RuntimeError("this step needs an actor")
+        return self.actor
+
+    def note(self, action: str, subject: str, *, patient: Patient | None = None, **detail: object) -> None:
+        """Leave an entry: in the chain of a patient, else in that of the system."""
+        chain, clinic = (SYSTEM, None) if patient is None else (patient.id, patient.clinic_id)
+        self.entries.append(Entry(chain, action, subject, clinic, detail))
+
+    def patient(self, patient_id: str) -> Patient:
+        """A patient whom the actor may see; raises Unknown for any other."""
+        found = self.session.get(Patient, patient_id)
+        if found is None or not (found.clinic_id in self.who.clinics or self._broke_glass(patient_id)):
+            raise Unknown("patient")
+        return found
+
+    def clinic(self, clinic_id: str) -> Clinic:
+        """A clinic by its id; raises Unknown."""
+        found = self.session.get(Clinic, clinic_id)
+        if found is None:
+            raise Unknown("clinic")
+        return found
+
+    def today(self, patient: Patient) -> str:
+        """The day at a patient's clinic."""
+        return self.now.astimezone(ZoneInfo(self.clinic(patient.clinic_id).time_zone)).date().isoformat()
+
+    def _broke_glass(self, patient_id: str) -> bool:
+        return bool(
+            self.session.count(
+                GlassBreak,
+                Where("patient_id", "=", patient_id),
+                Where("account_id", "=", self.who.account_id),
+                Where("until", ">", instant(self.now)),
+            )
+        )
+
+
+def instant(moment: datetime) -> str:
+    """An instant as it is stored and sent: in UTC, to the microsecond."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:
+    """Write entries at the end of their chains."""
+    key, actor = visit.services.audit_key, visit.actor
+    for chain, action, subject, clinic_id, detail in entries:
+        head = session.get(AuditHead, chain)
+        seq, before = (1, START) if head is None else (head.seq + 1, head.mac)
+        row = AuditRow(
+            chain=chain,
+            seq=seq,
+            at=instant(visit.now),
+            account_id=actor and actor.account_id,
+            role=actor and str(actor.role),
+            action=action,
+            subject=subject,
+            clinic_id=clinic_id,
+            request_id=visit.request_id,
+            detail=encode(_values(detail)),
+            mac="",
+        )
+        mac = entry_mac(key, before, said(row))
+        session.add(replace(row, mac=mac))
+        new = AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
+        if head is None:
+            session.add(new)
+        else:
+            session.change(new)
+
+
+def said(row: AuditRow) -> tuple[str | int | None, ...]:
+    """What the MAC of an entry covers: all but the MAC."""
+    return (
+        row.chain,
+        row.seq,
+        row.at,
+        row.account_id,
+        row.role,
+        row.action,
+        row.subject,
+        row.clinic_id,
+        row.request_id,
+        row.detail,
+    )
+
+
+def _values(value: object) -> object:
+    """The same value in the types that JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_values(item) for item in value]
+    return str(value) if isinstance(value, str) else value
