@@ -65,6 +65,10 @@ class Catalogue:
             raise InvalidProtocol(found.faults)
         return found
 
+    def self_test(self) -> list[str]:
+        """Why the shipped protocols cannot be relied upon: each that is refused, or whose worked examples fail."""
+        return [f"{ident}: {fault}" for ident in sorted(self.shipped) if (fault := self.fault(ident))]
+
     def find(self, ident: str) -> Protocol:
         """A protocol asked for by a person; raises InvalidProtocol that says why it cannot be used."""
         if wrong := self.fault(ident):

@@ -50,7 +50,15 @@ class Proposal(NamedTuple):
 def answer_document(visit: Visit, document: bytes) -> Recommendation:
     """The answer to a course document that was sent; raises Unready, InvalidDocument."""
     _refuse_if_broken(visit.services.broken)
-    return propose(visit.services.catalogue, document)
+    answer = propose(visit.services.catalogue, document)
+    visit.note(
+        "recommend",
+        "course-document",
+        action=str(answer.action),
+        protocol=f"{answer.protocol.id} {answer.protocol.sha256}",
+        input_sha256=answer.input_sha256,
+    )
+    return answer
 
 
 def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:

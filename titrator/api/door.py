@@ -1,0 +1,285 @@
+"""What each request passes: who asks, whether it may, one transaction, the trail, the answer kept.
+
+`Blueprint.operation` is the only way to make a route, so that none can be without its permission:
+
+1. `_guarded`    the request is counted, its token looked up, its permission checked
+2. the arguments are read, with every fault
+3. `_visiting`   a visit is opened, in one transaction with its trail and, for a POST with an Idempotency-Key, its answer
+4. the view      schema in, workflow, schema out
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Final, cast
+
+import flask_smorest
+import marshmallow as ma
+import structlog
+from flask import Response, current_app, g, request
+from limits import RateLimitItem
+from limits.strategies import FixedWindowRateLimiter
+
+from titrator.api.wire import StrictParser
+from titrator.security.permissions import Permission
+from titrator.security.secrets import sha256
+from titrator.store.base import Session
+from titrator.store.records import KeptAnswer
+from titrator.titration.errors import Fault
+from titrator.workflow.accounts import authenticate
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
+from titrator.workflow.visit import Actor, Services, Visit, instant, leave
+
+View = Callable[..., Any]
+
+#: No permission: for those who have no account yet, and for what says nothing of patients.
+PUBLIC: Final = None
+_LONGEST_KEY: Final = 255
+#: Keys of an answer that is kept without their values: they are shown once.
+_SECRET_KEYS: Final = ("secret", "token", "activation_secret")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What the routes need from the rest of the program; kept as `app.extensions["titrator"]`."""
+
+    services: Services
+    limiter: FixedWindowRateLimiter
+    requests: RateLimitItem
+    logins: RateLimitItem
+
+
+def door() -> Door:
+    """That of the app that answers now."""
+    return cast(Door, current_app.extensions["titrator"])
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
+    """Routes of one noun, each with its permission; `PERMISSIONS` has them all by endpoint and method."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def operation(
+        self,
+        method: str,
+        rule: str,
+        permission: Permission | None,
+        *,
+        gives: type[ma.Schema] | None,
+        status: int = 200,
+        also: int | None = None,
+        body: type[ma.Schema] | None = None,
+        query: type[ma.Schema] | None = None,
+        versioned: bool = False,
+        name: str | None = None,
+        raw_body: bool = False,
+        public_limit: bool = False,
+        stores: bool | None = None,
+    ) -> Callable[[View], View]:
+        """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
+
+        `also` is a second status of success, `stores` says whether the view writes where the method does not tell.
+        """
+
+        def decorator(view: View) -> View:
+            writes = method != "GET" if stores is None else stores
+            made = _visiting(self.response(status, gives)(_called(view)), writes=writes)
+            if body is not None and not raw_body:
+                made = self.arguments(body, location="json")(made)
+            if query is not None:
+                made = self.arguments(query, location="query")(made)
+            guarded = _guarded(made, permission, login=public_limit)
+            guarded.permission = permission  # type: ignore[attr-defined]
+            statuses = _statuses(
+                method, rule, guarded=permission is not None, takes=body is not None or query is not None, versioned=versioned
+            )
+            if also is not None:
+                guarded = self.alt_response(also, schema=gives, success=True)(guarded)
+            for code in statuses:
+                guarded = self.alt_response(code, response=_reference(code))(guarded)
+            manual: dict[str, Any] = {"operationId": name or view.__name__}
+            if permission is None:
+                manual["security"] = []
+            else:
+                manual["description"] = f"Needs the permission `{permission}`."
+            if raw_body and body is not None:
+                manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+            manual["parameters"] = _headers(method, versioned=versioned)
+            documented = self.doc(summary=(view.__doc__ or "").split("\n")[0].rstrip("."), **manual)(guarded)
+            documented.__doc__ = None
+            self.route(rule, methods=[method], endpoint=name or view.__name__)(documented)
+            return view
+
+        return decorator
+
+
+@contextmanager
+def visiting(actor: Actor | None, *, writes: bool) -> Iterator[Visit]:
+    """A visit in its transaction; what it notes is written with it, or after it where it only reads."""
+    services = door().services
+    now = services.clock()
+    if writes:
+        with services.store.writing() as session:
+            visit = _visit(services, session, actor, now)
+            yield visit
+            leave(visit, session, visit.entries)
+    else:
+        with services.store.reading() as session:
+            visit = _visit(services, session, actor, now)
+            yield visit
+        if visit.entries:
+            with services.store.writing(durable=False) as session:
+                leave(visit, session, visit.entries)
+
+
+def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
+    return Visit(services=services, session=session, actor=actor, now=now, request_id=g.request_id)
+
+
+def _called(view: View) -> View:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return wrapper
+
+
+def _guarded(view: View, permission: Permission | None, *, login: bool) -> View:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        here = door()
+        if permission is None:
+            if login:
+                _count(here, here.logins, f"login {request.remote_addr}")
+            g.actor = None
+            return view(*args, **kwargs)
+        actor = g.actor = _authenticated(here)
+        _count(here, here.requests, actor.account_id)
+        try:
+            if permission not in actor.permissions:
+                raise Forbidden(f"This account or token has not the permission {permission}.")
+            return view(*args, **kwargs)
+        except (Forbidden, Unknown) as refusal:
+            _leave_denied(here.services, actor, refusal)
+            raise
+
+    return wrapper
+
+
+def _authenticated(here: Door) -> Actor:
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        _count(here, here.requests, f"nobody {request.remote_addr}")
+        raise Unauthorised("Send a token: Authorization: Bearer ...")
+    try:
+        return authenticate(here.services, secret.strip())
+    except Unauthorised:
+        _count(here, here.requests, f"nobody {request.remote_addr}")
+        raise
+
+
+def _count(here: Door, limit: RateLimitItem, who: str) -> None:
+    if not here.limiter.hit(limit, who):
+        reset = here.limiter.get_window_stats(limit, who).reset_time - here.services.clock().timestamp()
+        raise TooMany(max(1, int(reset) + 1))
+
+
+def _leave_denied(services: Services, actor: Actor, refusal: Refusal) -> None:
+    """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
+    with services.store.writing(durable=False) as session:
+        visit = _visit(services, session, actor, services.clock())
+        visit.note("denied", request.path[:300], method=request.method, code=str(refusal.code))
+        leave(visit, session, visit.entries)
+    structlog.get_logger().log(logging.WARNING, "denied", code=str(refusal.code), account=actor.account_id)
+
+
+def _visiting(view: View, *, writes: bool) -> View:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" and g.actor is not None else None
+        with visiting(g.actor, writes=writes or key is not None) as visit:
+            if key is None:
+                return view(visit, *args, **kwargs)
+            digest = _request_digest(key)
+            if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
+                return _again(kept, digest)
+            response = cast(Response, view(visit, *args, **kwargs))
+            visit.session.add(_keep(visit, key, digest, response))
+            return response
+
+    return wrapper
+
+
+def _request_digest(key: str) -> str:
+    if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
+        raise Invalid(Fault("Idempotency-Key", f"must have 1 to {_LONGEST_KEY} printable characters"))
+    return sha256(b"\0".join([request.full_path.encode(), request.get_data(cache=True)]))
+
+
+def _again(kept: KeptAnswer, digest: str) -> Response:
+    if kept.request_sha256 != digest:
+        raise Conflict(
+            Code.IDEMPOTENCY_KEY_REUSED, "That Idempotency-Key was used for another request; take a new one for each."
+        )
+    response = Response(kept.body, status=kept.status, content_type="application/json")
+    for name, value in kept.headers.items():
+        response.headers[name] = str(value)
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer:
+    headers = {name: response.headers[name] for name in ("ETag", "Location") if name in response.headers}
+    text = response.get_data(as_text=True)
+    if any(f'"{name}": "titr_' in text for name in _SECRET_KEYS):
+        text = json.dumps({name: (None if name in _SECRET_KEYS else value) for name, value in json.loads(text).items()})
+    return KeptAnswer(
+        account_id=visit.who.account_id,
+        key=key,
+        request_sha256=digest,
+        status=response.status_code,
+        headers=cast("dict[str, object]", headers),
+        body=text,
+        at=instant(visit.now),
+    )
+
+
+def _statuses(method: str, rule: str, *, guarded: bool, takes: bool, versioned: bool) -> list[int]:
+    statuses = {429, 500}
+    if guarded:
+        statuses |= {401, 403}
+    else:
+        statuses |= {401}
+    if "<" in rule:
+        statuses |= {404}
+    if takes or method != "GET":
+        statuses |= {404, 422}
+    if method != "GET":
+        statuses |= {409, 413, 415}
+    if versioned:
+        statuses |= {412, 428}
+    return sorted(statuses)
+
+
+def _reference(status: int) -> str:
+    return f"PROBLEM_{status}"
+
+
+def _headers(method: str, *, versioned: bool) -> list[dict[str, Any]]:
+    headers = []
+    if versioned:
+        text = "The ETag of the version to change, or `*`."
+        headers.append({"in": "header", "name": "If-Match", "required": True, "description": text, "schema": _TEXT})
+    if method == "POST":
+        text = "Any text of yours: the same request sent again with it is done once, and gets the same answer."
+        longest = {**_TEXT, "minLength": 1, "maxLength": _LONGEST_KEY}
+        headers.append({"in": "header", "name": "Idempotency-Key", "description": text, "schema": longest})
+    return headers
+
+
+_TEXT: Final = {"type": "string"}

@@ -1,0 +1,128 @@
+"""The five collections of facts of a patient, with the same routes each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from schemas.course import ReasonIn
+from schemas.dose import DoseCorrection, DoseIn, DoseOut
+from schemas.event import EventCorrection, EventIn, EventOut, ResolutionIn
+from schemas.fields import Many, Object, Schema
+from schemas.observation import (
+    CountCorrection,
+    CountIn,
+    CountOut,
+    ObservationCorrection,
+    ObservationIn,
+    ObservationOut,
+    WeightCorrection,
+    WeightIn,
+    WeightOut,
+)
+from titrator.api.door import Blueprint
+from titrator.api.wire import etag, if_match
+from titrator.security.permissions import Permission
+from titrator.store.records import Fact
+from titrator.workflow import record
+from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection, show
+from titrator.workflow.visit import Visit
+
+blueprint = Blueprint(
+    "facts",
+    __name__,
+    description="What was observed and done. Nothing is overwritten: a correction is a new version, with author and reason.",
+)
+
+Fields = dict[str, object]
+Answer = tuple[Fields, dict[str, str]]
+_ID = "<int(max=9007199254740991):fact_id>"
+
+
+class Wire(NamedTuple):
+    """How the facts of a collection are sent and received."""
+
+    collection: Collection
+    takes: type[Schema]
+    corrects: type[Schema]
+    gives: type[Schema]
+
+
+def _routes(wire: Wire) -> None:
+    collection = wire.collection
+    path, word = f"/patients/<patient_id>/{collection.name}", collection.name.replace("-", "_")
+    several: type[Schema] = type(  # a list of what `gives`, under its own name
+        f"{wire.gives.__name__}s", (Schema,), {"items": Many(Object(wire.gives), required=True, most=1_000_000)}
+    )
+
+    def list_them(visit: Visit, patient_id: str) -> Fields:
+        return {"items": [show(fact) for fact in record.list_facts(visit, patient_id, collection)]}
+
+    def add(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields, int, dict[str, str]]:
+        recorded = record.record(visit, patient_id, collection, body)
+        where = f"/api/v1/patients/{patient_id}/{collection.name}/{recorded.fact.id}"
+        return show(recorded.fact), 201 if recorded.new else 200, {**etag(recorded.fact.version), "Location": where}
+
+    def get(visit: Visit, patient_id: str, fact_id: int) -> Answer:
+        return _sent(record.get_fact(visit, patient_id, collection, fact_id))
+
+    def versions(visit: Visit, patient_id: str, fact_id: int) -> Fields:
+        return {"items": [show(fact) for fact in record.versions(visit, patient_id, collection, fact_id)]}
+
+    def correct(visit: Visit, body: Fields, patient_id: str, fact_id: int) -> Answer:
+        return _sent(record.correct(visit, patient_id, collection, fact_id, body, if_match()))
+
+    def enter_in_error(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
+        return _sent(record.enter_in_error(visit, patient_id, collection, fact_id, body["reason"], if_match()))
+
+    def verify(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
+        return _sent(record.verify(visit, patient_id, collection, fact_id, body["reason"], if_match()))
+
+    noun, one = collection.noun, f"{path}/{_ID}"
+    list_them.__doc__ = f"Every {noun} of a patient, by day."
+    add.__doc__ = f"Record a {noun}. 200 in place of 201: it was recorded already."
+    get.__doc__ = f"A {noun}, in its current version."
+    versions.__doc__ = f"All versions of a {noun}."
+    correct.__doc__ = f"Correct a {noun}."
+    enter_in_error.__doc__ = f"Say that a {noun} was entered in error."
+    verify.__doc__ = f"Say that a {noun} of a system, that looked wrong, is right."
+
+    operation, reads, writes = blueprint.operation, Permission.READ_PATIENTS, Permission.RECORD_FACTS
+    operation("GET", path, reads, gives=several, name=f"list_{word}")(list_them)
+    recorder = operation("POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, name=f"add_{word}")
+    recorder(add)
+    operation("GET", one, reads, gives=wire.gives, name=f"get_{word}")(get)
+    operation("GET", f"{one}/versions", reads, gives=several, name=f"versions_of_{word}")(versions)
+    operation("PUT", one, writes, body=wire.corrects, gives=wire.gives, versioned=True, name=f"correct_{word}")(correct)
+    for action, view, permission in (
+        ("entered-in-error", enter_in_error, writes),
+        ("verification", verify, Permission.VERIFY_FACTS),
+    ):
+        name = f"{word}_{action.replace('-', '_')}"
+        operation("POST", f"{one}/{action}", permission, body=ReasonIn, gives=wire.gives, versioned=True, name=name)(view)
+
+
+def _sent(fact: Fact) -> Answer:
+    return show(fact), etag(fact.version)
+
+
+@blueprint.operation(
+    "POST",
+    f"/patients/<patient_id>/events/{_ID}/resolution",
+    Permission.RECORD_FACTS,
+    body=ResolutionIn,
+    gives=EventOut,
+    versioned=True,
+)
+def resolve_event(visit: Visit, body: Fields, patient_id: str, fact_id: int) -> Answer:
+    """Say since when an event is over; of a thrombosis or marrow disorder only a prescriber may."""
+    return _sent(record.resolve(visit, patient_id, EVENTS, fact_id, body, if_match()))
+
+
+for _wire in (
+    Wire(WEIGHTS, WeightIn, WeightCorrection, WeightOut),
+    Wire(PLATELET_COUNTS, CountIn, CountCorrection, CountOut),
+    Wire(OBSERVATIONS, ObservationIn, ObservationCorrection, ObservationOut),
+    Wire(DOSES, DoseIn, DoseCorrection, DoseOut),
+    Wire(EVENTS, EventIn, EventCorrection, EventOut),
+):
+    _routes(_wire)

@@ -1,0 +1,108 @@
+"""Refusals as problems (RFC 9457), by one table from kinds of refusal to statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from flask import Response, g
+from werkzeug.exceptions import HTTPException
+
+from titrator.titration.documents import encode, join
+from titrator.titration.errors import Fault, InvalidInput
+from titrator.workflow.errors import (
+    Asked,
+    Code,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Outdated,
+    Refusal,
+    TooMany,
+    Unauthorised,
+    Unknown,
+    Unready,
+    VersionNeeded,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Asked: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unknown: HTTPStatus.NOT_FOUND,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    Unauthorised: HTTPStatus.UNAUTHORIZED,
+    Conflict: HTTPStatus.CONFLICT,
+    Outdated: HTTPStatus.PRECONDITION_FAILED,
+    VersionNeeded: HTTPStatus.PRECONDITION_REQUIRED,
+    Unready: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+#: What the framework refuses by itself.
+_CODES: Final[Mapping[int, Code]] = {
+    400: Code.INVALID,
+    404: Code.NOT_FOUND,
+    405: Code.METHOD_NOT_ALLOWED,
+    406: Code.NOT_ACCEPTABLE,
+    413: Code.BODY_TOO_LARGE,
+    415: Code.UNSUPPORTED_MEDIA_TYPE,
+}
+
+
+def refusal_response(refusal: Refusal) -> Response:
+    """The problem that a refusal is."""
+    response = problem(STATUS[type(refusal)], refusal.code, refusal.message, refusal.faults)
+    if isinstance(refusal, Unauthorised):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
+    if isinstance(refusal, TooMany):
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
+
+
+def invalid_response(error: InvalidInput) -> Response:
+    """The problem that input with faults is."""
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, Code.INVALID, "What was sent cannot be taken; each fault is named.", error.faults
+    )
+
+
+def http_response(error: HTTPException) -> Response:
+    """The problem that a refusal of the framework is."""
+    status = HTTPStatus(error.code or 500)
+    response = problem(status, _CODES.get(status, Code.INTERNAL), error.description or status.phrase)
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def problem(status: HTTPStatus, code: Code, detail: str, faults: Iterable[Fault] = ()) -> Response:
+    """A problem, ready to be sent."""
+    body = {
+        "type": f"urn:titrator:problem:{code.lower()}",
+        "title": status.phrase,
+        "status": int(status),
+        "code": str(code),
+        "detail": detail,
+        "faults": [{"path": fault.path, "message": fault.message} for fault in faults],
+        "request_id": g.get("request_id", ""),
+    }
+    return Response(encode(body), status=status, content_type=MEDIA_TYPE)
+
+
+def faults_of(messages: object, path: str = "") -> list[Fault]:
+    """The faults that marshmallow names, each with its path: `identifiers[0].value`."""
+    if isinstance(messages, Mapping):
+        return [fault for key, below in messages.items() for fault in faults_of(below, _joined(path, key))]
+    if isinstance(messages, list):
+        return [fault for message in messages for fault in faults_of(message, path)]
+    return [Fault(path, str(messages))]
+
+
+def _joined(path: str, key: object) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    return path if key == "_schema" else join(path, str(key))

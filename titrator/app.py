@@ -1,0 +1,139 @@
+"""create_app(settings, services): the Flask app, with every door of the service."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+import time
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from flask import Flask, Response, g, request
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from titrator.api import accounts, audit, clinics, courses, facts, operations, patients, protocols, recommend
+from titrator.api.door import Door
+from titrator.api.problems import invalid_response, problem, refusal_response
+from titrator.api.spec import make_api
+from titrator.api.wire import ExactJSON
+from titrator.assembly import make_services
+from titrator.settings import Settings
+from titrator.titration.errors import InvalidInput
+from titrator.web import activation
+from titrator.workflow.errors import Code, Refusal
+from titrator.workflow.visit import Services
+
+PREFIX: Final = "/api/v1"
+LARGEST_BODY: Final = 1_000_000
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+#: Nothing is loaded from elsewhere; a page may run our own scripts, but none within it.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+def create_app(settings: Settings, services: Services | None = None) -> Flask:
+    """The app of an installation, with services made from its settings unless others are given."""
+    configure_logs(settings.log_level)
+    app = Flask("titrator", instance_path=str(settings.instance))
+    app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY)
+    app.json = ExactJSON(app)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    each = max(1, settings.requests_per_minute // settings.workers)
+    app.extensions["titrator"] = Door(
+        services=services or make_services(settings),
+        limiter=FixedWindowRateLimiter(MemoryStorage()),
+        requests=parse(f"{each}/minute"),
+        logins=parse(f"{max(1, settings.logins_per_minute // settings.workers)}/minute"),
+    )
+    app.extensions["titrator.metrics"] = metrics = operations.Metrics()
+    metrics.broken.set(len(app.extensions["titrator"].services.broken))
+    _watch(app, metrics)
+    _refuse(app)
+    api = make_api(app)
+    for room in (recommend, protocols, clinics, patients, courses, facts, accounts, audit):
+        api.register_blueprint(room.blueprint, url_prefix=PREFIX)
+    app.register_blueprint(operations.blueprint)
+    app.register_blueprint(activation.blueprint)
+    return app
+
+
+def configure_logs(level: str) -> None:
+    """One line of JSON for each thing worth telling, on standard error; no patient data and no secrets among it."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+    )
+
+
+class _Stderr:
+    """Standard error as it is when something is written, not as it was when logging was configured."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        return None
+
+
+def _watch(app: Flask, metrics: operations.Metrics) -> None:
+    """Give each request an id, count it, and say how it went: by route, never by path, for paths name patients."""
+
+    @app.before_request
+    def begin() -> None:
+        named = request.headers.get("X-Request-Id", "")
+        g.request_id = named if _REQUEST_ID.fullmatch(named) else secrets.token_hex(8)
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        took = time.perf_counter() - g.began
+        metrics.requests.labels(request.method, route, response.status_code).inc()
+        metrics.seconds.labels(request.method, route).observe(took)
+        response.headers["X-Request-Id"] = g.request_id
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        if response.mimetype == "text/html":
+            response.headers.setdefault("Content-Security-Policy", _POLICY)
+        if request.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        actor = g.get("actor")
+        structlog.get_logger().info(
+            "request",
+            request=g.request_id,
+            method=request.method,
+            route=route,
+            status=response.status_code,
+            milliseconds=round(took * 1000, 1),
+            account=actor and actor.account_id,
+        )
+        return response
+
+
+def _refuse(app: Flask) -> None:
+    app.register_error_handler(Refusal, refusal_response)
+    app.register_error_handler(InvalidInput, invalid_response)
+
+    @app.errorhandler(Exception)
+    def unforeseen(error: Exception) -> Any:
+        structlog.get_logger().error("unforeseen", request=g.get("request_id"), exc_info=error)
+        detail = "Something went wrong here. It has been written down under the request id."
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.INTERNAL, detail)

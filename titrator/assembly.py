@@ -1,0 +1,67 @@
+"""The one place where concrete things meet: from settings to the services that the steps of the work need."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from titrator.protocols import Catalogue
+from titrator.settings import Settings
+from titrator.store.base import Unusable
+from titrator.store.connect import open_store
+from titrator.workflow.visit import Policy, Services
+
+_KEY_BYTES = 32
+
+
+def make_services(settings: Settings) -> Services:
+    """The services of an installation; the database, its tables and the audit key are made if they are not there.
+
+    The shipped protocols run their worked examples here. Raises Unusable.
+    """
+    catalogue = Catalogue(settings.local_protocols)
+    return Services(
+        store=open_store(settings.database_url),
+        catalogue=catalogue,
+        audit_key=audit_key(settings.key_file),
+        clock=now,
+        policy=Policy(
+            session_seconds=settings.session_hours * 3600,
+            idle_seconds=settings.idle_minutes * 60,
+            logins_before_lock=settings.logins_before_lock,
+            lock_seconds=settings.lock_minutes * 60,
+            activation_seconds=settings.activation_days * 86400,
+            glass_seconds=settings.emergency_minutes * 60,
+        ),
+        broken=tuple(catalogue.self_test()),
+    )
+
+
+def now() -> datetime:
+    """This instant."""
+    return datetime.now(UTC)
+
+
+def audit_key(file: Path) -> bytes:
+    """The key of the audit trail, made by chance the first time; many processes may ask for it at once."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        mine = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            out.write(secrets.token_hex(_KEY_BYTES) + "\n")
+            out.flush()
+            os.fsync(out.fileno())
+        with suppress(FileExistsError):  # another process was first: its key stands
+            os.link(mine, file)
+        mine.unlink()
+    try:
+        key = bytes.fromhex(file.read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{file}: no audit key can be read: {error}") from error
+    if len(key) < _KEY_BYTES:
+        raise Unusable(f"{file}: the audit key must have {_KEY_BYTES} bytes, written as {2 * _KEY_BYTES} hexadecimal digits")
+    return key

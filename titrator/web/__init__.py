@@ -1,0 +1,1 @@
+"""Pages for people. So far one: where a new account sets its password."""
