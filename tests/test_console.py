@@ -15,12 +15,12 @@ from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from tests.support import CATALOGUE, IDS, ask, counted, dosed, words
+from tests.support import weighed as weighed_on
 from titrator import console
-from titrator.protocols import SHIPPED, Catalogue
+from titrator.protocols import SHIPPED
 from titrator.protocols.examples import read_examples
 from titrator.titration.codes import Action
-from titrator.titration.course import Request, read_document
-from titrator.titration.documents import exact
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.preparation import preparation_of
 from titrator.titration.protocol import Protocol, Unprinted, WeeklyProtocol, read_protocol
@@ -31,8 +31,7 @@ from titrator.workflow import demo
 from titrator.workflow.compare import decision_table, differences, settings
 from titrator.workflow.replay import replay
 
-CATALOGUE = Catalogue()
-PROTOCOLS = {ident: CATALOGUE.get(ident) for ident in CATALOGUE.ids()}
+PROTOCOLS = {ident: CATALOGUE.get(ident) for ident in IDS}
 US = PROTOCOLS["us-itp-adult"]
 WIDTHS = (80, 120)
 SCREEN = pytest.mark.parametrize("width", WIDTHS)
@@ -54,17 +53,8 @@ def shown(what: RenderableType, width: int) -> str:
     return capture.get()
 
 
-def words(text: str) -> str:
-    """A text as one line without the rules of tables, so that it does not matter where it was broken."""
-    return " ".join(re.sub("[\u2500-\u257f]", " ", text).split())
-
-
 def too_wide(text: str, width: int) -> list[str]:
     return [line for line in text.splitlines() if cell_len(line) > width]
-
-
-def ask(document: Mapping[str, Any]) -> Request:
-    return read_document(exact(document), CATALOGUE.fault)
 
 
 def answered(document: Mapping[str, Any], protocol: Protocol | None = None) -> Recommendation:
@@ -77,23 +67,15 @@ def course(**changes: object) -> dict[str, Any]:
     document = {
         "protocol": "us-itp-adult",
         "on": "2026-03-09",
-        "weights": [{"measured_on": "2026-02-14", "value": 75, "unit": "kg"}],
-        "platelet_counts": [{"collected_on": "2026-03-09", "value": 38, "unit": "10*9/L"}],
-        "doses": [{"given_on": "2026-03-02", "micrograms": 75, "micrograms_per_kg": 1}],
+        "weights": weighed(75),
+        "platelet_counts": counted(("2026-03-09", 38)),
+        "doses": dosed(("2026-03-02", 75, 1)),
     }
     return document | changes
 
 
-def counted(*counts: tuple[str, float]) -> list[dict[str, object]]:
-    return [{"collected_on": day, "value": value, "unit": "10*9/L"} for day, value in counts]
-
-
-def dosed(*doses: tuple[str, float, float]) -> list[dict[str, object]]:
-    return [{"given_on": day, "micrograms": most, "micrograms_per_kg": level} for day, most, level in doses]
-
-
-def weighed(kg: float) -> list[dict[str, object]]:
-    return [{"measured_on": "2026-02-14", "value": kg, "unit": "kg"}]
+def weighed(kg: float) -> list[dict[str, Any]]:
+    return weighed_on(("2026-02-14", kg))
 
 
 # Recommendations

@@ -18,23 +18,13 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from tests.support import CATALOGUE
+from tests.support import CATALOGUE, IDS, counted, dosed, local_protocol, weighed, words, write_local
 from titrator.cli import main
 from titrator.protocols import SHIPPED, Catalogue
 from titrator.titration.answer import to_text
 from titrator.workflow.propose import propose
 
 TITRATOR = str(Path(sys.executable).with_name("titrator"))
-IDS = [
-    "cart-2021-case",
-    "eu-itp-adult",
-    "eu-itp-adult-higher-cutoffs",
-    "eu-itp-paediatric",
-    "jp-itp-adult",
-    "us-hs-ars",
-    "us-itp-adult",
-    "us-itp-paediatric",
-]
 COMMANDS = [
     [],
     ["recommend"],
@@ -62,14 +52,11 @@ COURSE: dict[str, Any] = {
     "protocol": "us-itp-adult",
     "on": "2026-03-09",
     "born_on": "1960-05-01",
-    "weights": [{"measured_on": "2026-02-01", "value": 75, "unit": "kg"}],
-    "platelet_counts": [
-        {"collected_on": "2026-03-02", "value": 31, "unit": "10*9/L"},
-        {"collected_on": "2026-03-09", "value": 38, "unit": "10*9/L"},
-    ],
-    "doses": [{"given_on": "2026-03-02", "micrograms": 75, "micrograms_per_kg": 1}],
+    "weights": weighed(("2026-02-01", 75)),
+    "platelet_counts": counted(("2026-03-02", 31), ("2026-03-09", 38)),
+    "doses": dosed(("2026-03-02", 75, 1)),
 }
-ON_HOLD = COURSE | {"platelet_counts": [{"collected_on": "2026-03-09", "value": 400.1, "unit": "10*9/L"}]}
+ON_HOLD = COURSE | {"platelet_counts": counted(("2026-03-09", 400.1))}
 NO_WEIGHT = COURSE | {"weights": []}
 # What is wrong with a document, and what is said of it.
 WRONG = {
@@ -92,7 +79,6 @@ WRONG_FAULTS = [
 NOT_JSON = b'{"protocol": '
 NOT_JSON_FAULT = "not JSON: Expecting value at line 1 column 14"
 
-SOUND = (SHIPPED / "us-itp-adult.toml").read_text(encoding="utf-8")
 SOUND_EXAMPLES = (SHIPPED / "us-itp-adult.examples.toml").read_text(encoding="utf-8")
 
 
@@ -163,31 +149,13 @@ def written(tmp_path: Path) -> Callable[[object], Path]:
     return write
 
 
-def protocol(ident: str, **replaced: str) -> str:
-    """The text of a sound local protocol; keys are given other values, as TOML, where they stand first."""
-    text = SOUND.replace('id = "us-itp-adult"', f'id = "{ident}"').replace('status = "label"', 'status = "local"')
-    for key, value in replaced.items():
-        text, times = re.subn(rf"(?m)^{key} = .*$", lambda _, line=f"{key} = {value}": line, text, count=1)
-        assert times == 1, key
-    return text
-
-
 def add(instance: Path, ident: str, text: str | None = None, examples: str | None = None) -> Path:
-    path = instance / "protocols" / f"{ident}.toml"
-    path.write_text(protocol(ident) if text is None else text, encoding="utf-8")
-    if examples is not None:
-        path.with_name(f"{ident}.examples.toml").write_text(examples, encoding="utf-8")
-    return path
+    return write_local(instance / "protocols", ident, text, examples)
 
 
 def answer(document: object, instance: Path | None = None) -> str:
     catalogue = CATALOGUE if instance is None else Catalogue(instance / "protocols")
     return to_text(propose(catalogue, json.dumps(document).encode()))
-
-
-def words(text: str) -> str:
-    """A text without the frame and the line breaks of a table."""
-    return " ".join(re.sub(r"[│┃|━─╇┏┓┗┛]", " ", text).split())
 
 
 def row(text: str, start: str) -> list[str]:
@@ -502,8 +470,8 @@ def test_a_replayed_day_is_answered_like_the_day_itself(titrator: Run, written: 
 
 
 LONG_NUMBERS = COURSE | {
-    "weights": [{"measured_on": "2026-02-23", "value": 123.4, "unit": "kg"}],
-    "platelet_counts": [{"collected_on": "2026-03-09", "value": 1234.5, "unit": "10*9/L"}],
+    "weights": weighed(("2026-02-23", 123.4)),
+    "platelet_counts": counted(("2026-03-09", 1234.5)),
     "doses": [
         {"given_on": "2026-03-02", "micrograms": 1234.567},
         {"given_on": "2026-03-09", "micrograms": 1234.567},
@@ -621,10 +589,10 @@ def test_all_shipped_protocols_are_in_order(titrator: Run) -> None:
         (lambda path: path.write_bytes(b"\xff"), "not TOML: "),
         (lambda path: path.write_text("id = "), "not TOML: "),
         (lambda path: path.write_text("import os\n\nos.remove('x')\n"), "not TOML: "),
-        (lambda path: path.write_text(protocol("ours") + "script = 1\n"), "notes.script: "),
-        (lambda path: path.write_text("script = 1\n" + protocol("ours")), "script: unknown key"),
-        (lambda path: path.write_text(protocol("theirs")), "id: P1: "),
-        (lambda path: path.write_text(protocol("ours", hold='">100"')), "platelets.hold: P10: "),
+        (lambda path: path.write_text(local_protocol("ours") + "script = 1\n"), "notes.script: "),
+        (lambda path: path.write_text("script = 1\n" + local_protocol("ours")), "script: unknown key"),
+        (lambda path: path.write_text(local_protocol("theirs")), "id: P1: "),
+        (lambda path: path.write_text(local_protocol("ours", hold='">100"')), "platelets.hold: P10: "),
     ],
 )
 def test_a_check_refuses_a_bad_file_and_goes_on(
@@ -643,7 +611,7 @@ def test_a_check_refuses_a_bad_file_and_goes_on(
 
 def test_a_local_protocol_is_used_like_a_shipped_one(titrator: Run, instance: Path) -> None:
     """A protocol of the hospital's own; the list says that it is local."""
-    path = add(instance, "ours", protocol("ours", increase='"<30"', maintain='[">=30", "<=200"]'))
+    path = add(instance, "ours", local_protocol("ours", increase='"<30"', maintain='[">=30", "<=200"]'))
     asked = COURSE | {"protocol": "ours"}
     document = json.dumps(asked).encode()
     code, out, err = titrator("recommend", stdin=document)
@@ -717,17 +685,17 @@ def test_an_example_that_fails_is_named_by_the_check(titrator: Run, instance: Pa
 
 
 BAD = {
-    "a key unknown": 'surprise = "x"\n' + protocol("ours"),
-    "a limit missing": re.sub(r"(?m)^hold = .*\n", "", protocol("ours")),
-    "no sense": protocol("ours", hold='">100"'),
-    "another id": protocol("theirs"),
+    "a key unknown": 'surprise = "x"\n' + local_protocol("ours"),
+    "a limit missing": re.sub(r"(?m)^hold = .*\n", "", local_protocol("ours")),
+    "no sense": local_protocol("ours", hold='">100"'),
+    "another id": local_protocol("theirs"),
     "no TOML": "[platelets\n",
     "code": "__import__('os').system('true')\n",
     "empty": "",
     "a zero byte": "id = \x00",
     "nested too deeply": "a = " + "[" * 100_000,
-    "a key twice": protocol("ours") + '\n[weight]\nbasis = "current"\n',
-    "too large": protocol("ours") + "#" * 1_000_000,
+    "a key twice": local_protocol("ours") + '\n[weight]\nbasis = "current"\n',
+    "too large": local_protocol("ours") + "#" * 1_000_000,
 }
 
 
@@ -760,9 +728,9 @@ def test_a_bad_local_file_is_refused_wherever_it_is_asked_for(titrator: Run, ins
 
 
 OUTSIZED = {
-    "a number of 5000 digits": protocol("ours", start_micrograms_per_kg="1" * 5000),
-    "a hexadecimal number of 5000 digits": protocol("ours", start_micrograms_per_kg="0x" + "f" * 5000),
-    "keys nested too deeply": f"{'.'.join(['a'] * 1500)} = 1\n{protocol('ours')}",
+    "a number of 5000 digits": local_protocol("ours", start_micrograms_per_kg="1" * 5000),
+    "a hexadecimal number of 5000 digits": local_protocol("ours", start_micrograms_per_kg="0x" + "f" * 5000),
+    "keys nested too deeply": f"{'.'.join(['a'] * 1500)} = 1\n{local_protocol('ours')}",
 }
 
 
@@ -773,7 +741,7 @@ def test_an_outsized_value_in_a_local_file_is_refused_too(titrator: Run, instanc
 
 
 def test_all_faults_of_a_local_file_are_told_by_the_check_a_line_each(titrator: Run, instance: Path) -> None:
-    text = protocol("ours", title="1", start_micrograms_per_kg="0", hold='"400"')
+    text = local_protocol("ours", title="1", start_micrograms_per_kg="0", hold='"400"')
     path = add(instance, "ours", text)
     code, out, _ = titrator("protocols", "check", path)
     assert code == 3
@@ -787,14 +755,14 @@ def test_all_faults_of_a_local_file_are_told_by_the_check_a_line_each(titrator: 
 
 def test_a_date_without_quotes_is_told_as_what_it_is(titrator: Run, instance: Path) -> None:
     """Dates are texts in quotes: the slip that is made first."""
-    path = add(instance, "ours", protocol("ours", retrieved_on="2026-11-22"))
+    path = add(instance, "ours", local_protocol("ours", retrieved_on="2026-11-22"))
     out = words(titrator("protocols", "check", path).out)
     assert "source.retrieved_on: must be a text" in out
     assert "a list" not in out
 
 
 def test_a_local_file_with_a_shipped_id_is_ignored_and_told(titrator: Run, instance: Path) -> None:
-    path = add(instance, "us-itp-adult", protocol("us-itp-adult", hold='">350"'))
+    path = add(instance, "us-itp-adult", local_protocol("us-itp-adult", hold='">350"'))
     code, out, err = titrator("protocols", "list")
     assert code == 0
     assert out.split().count("us-itp-adult") == 1
@@ -884,8 +852,8 @@ SHOWN_AS_IT_IS = ["[bold]ours[/bold]", "[/]", "[link=https://example.org]x[/link
 
 def said_of(titrator: Run, instance: Path, title: str) -> dict[str, Ran]:
     """What all commands that show a title say."""
-    add(instance, "ours", protocol("ours", title=json.dumps(title)))
-    add(instance, "theirs", protocol("theirs", indication=json.dumps(title)))
+    add(instance, "ours", local_protocol("ours", title=json.dumps(title)))
+    add(instance, "theirs", local_protocol("theirs", indication=json.dumps(title)))
     document = json.dumps(COURSE | {"protocol": "ours"}).encode()
     return {
         "list": titrator("protocols", "list"),

@@ -9,21 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import IDS, SOUND, local_protocol, write_local
 from titrator.protocols import SHIPPED, Catalogue, load
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import WeeklyProtocol
 
-IDS = [
-    "cart-2021-case",
-    "eu-itp-adult",
-    "eu-itp-adult-higher-cutoffs",
-    "eu-itp-paediatric",
-    "jp-itp-adult",
-    "us-hs-ars",
-    "us-itp-adult",
-    "us-itp-paediatric",
-]
-SOUND = (SHIPPED / "us-itp-adult.toml").read_text(encoding="utf-8")
 EXAMPLES = """\
 [base]
 on = "2026-03-09"
@@ -58,19 +48,6 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "protocols"
     made.mkdir()
     return made
-
-
-def write(folder: Path, name: str, text: str | None = None, examples: str | None = None) -> Path:
-    """A local protocol file, by default a sound one, with its examples if any."""
-    path = folder / f"{name}.toml"
-    path.write_text(sound(name) if text is None else text, encoding="utf-8")
-    if examples is not None:
-        path.with_suffix(".examples.toml").write_text(examples, encoding="utf-8")
-    return path
-
-
-def sound(name: str) -> str:
-    return SOUND.replace('id = "us-itp-adult"', f'id = "{name}"', 1)
 
 
 def refusal(path: Path) -> list[Fault]:
@@ -109,7 +86,7 @@ def test_a_shipped_protocol_has_examples_that_agree(ident: str) -> None:
 
 
 def test_a_protocol_is_read_once(folder: Path) -> None:
-    path = write(folder, "ours")
+    path = write_local(folder, "ours")
     catalogue = Catalogue(folder)
     first = catalogue.get("ours")
     path.write_text("broken", encoding="utf-8")
@@ -119,23 +96,23 @@ def test_a_protocol_is_read_once(folder: Path) -> None:
 
 
 def test_a_refused_file_is_read_once_too(folder: Path) -> None:
-    write(folder, "ours", "broken")
+    write_local(folder, "ours", "broken")
     catalogue = Catalogue(folder)
     first = catalogue.fault("ours")
-    write(folder, "ours")
+    write_local(folder, "ours")
     assert catalogue.fault("ours") == first
 
 
 def test_a_protocol_is_read_when_it_is_first_asked_for(folder: Path) -> None:
-    write(folder, "ours", "broken")
+    write_local(folder, "ours", "broken")
     catalogue = Catalogue(folder)
-    write(folder, "ours")
+    write_local(folder, "ours")
     assert catalogue.get("ours").id == "ours"
 
 
 def test_a_broken_file_is_in_the_way_of_no_other_protocol(folder: Path) -> None:
-    write(folder, "broken", "broken")
-    write(folder, "ours")
+    write_local(folder, "broken", "broken")
+    write_local(folder, "ours")
     catalogue = Catalogue(folder)
     assert catalogue.ids() == sorted([*IDS, "broken", "ours"])
     assert [ident for ident in catalogue.ids() if catalogue.fault(ident)] == ["broken"]
@@ -143,7 +120,7 @@ def test_a_broken_file_is_in_the_way_of_no_other_protocol(folder: Path) -> None:
 
 def test_a_file_that_came_later_is_not_known(folder: Path) -> None:
     catalogue = Catalogue(folder)
-    write(folder, "ours")
+    write_local(folder, "ours")
     assert catalogue.ids() == IDS
 
 
@@ -168,7 +145,7 @@ def test_an_unknown_protocol_is_answered_with_the_nearest_ids(ident: str, neares
 
 
 def test_a_local_protocol_is_among_the_nearest(folder: Path) -> None:
-    write(folder, "hospital-itp")
+    write_local(folder, "hospital-itp")
     assert Catalogue(folder).fault("hospital-itb") == "unknown protocol; the nearest are hospital-itp"
 
 
@@ -200,7 +177,7 @@ def test_without_a_local_folder_there_is_what_is_shipped(tmp_path: Path) -> None
 
 
 def test_a_local_protocol_stands_beside_the_shipped_ones(folder: Path) -> None:
-    path = write(folder, "hospital-itp", examples=EXAMPLES)
+    path = write_local(folder, "hospital-itp", examples=EXAMPLES)
     catalogue = Catalogue(folder)
     assert catalogue.ids() == sorted([*IDS, "hospital-itp"])
     assert catalogue.shipped == frozenset(IDS)
@@ -211,18 +188,18 @@ def test_a_local_protocol_stands_beside_the_shipped_ones(folder: Path) -> None:
 
 
 def test_the_digest_is_that_of_the_bytes_not_of_the_meaning(folder: Path) -> None:
-    one, other = write(folder, "one"), write(folder, "other", sound("other") + "# a comment\r\n")
+    one, other = write_local(folder, "one"), write_local(folder, "other", local_protocol("other") + "# a comment\r\n")
     assert load(one)[0].sha256 == sha256(one.read_bytes()).hexdigest()
     assert load(other)[0].sha256 == sha256(other.read_bytes()).hexdigest()
 
 
 def test_a_local_protocol_may_have_no_examples(folder: Path) -> None:
-    protocol, outcomes = load(write(folder, "ours"))
+    protocol, outcomes = load(write_local(folder, "ours"))
     assert (protocol.id, outcomes) == ("ours", [])
 
 
 def test_a_local_file_never_replaces_a_shipped_one(folder: Path) -> None:
-    path = write(folder, "us-itp-adult", SOUND.replace('hold = ">400"', 'hold = ">350"'))
+    path = write_local(folder, "us-itp-adult", SOUND.replace('hold = ">400"', 'hold = ">350"'))
     catalogue = Catalogue(folder)
     assert catalogue.clashes == [path]
     assert catalogue.ids() == IDS
@@ -237,7 +214,7 @@ def test_files_of_other_names_are_no_protocols(folder: Path) -> None:
 
 def test_a_protocol_in_a_folder_below_is_none_of_the_catalogue(folder: Path) -> None:
     (folder / "drafts").mkdir()
-    write(folder / "drafts", "ours")
+    write_local(folder / "drafts", "ours")
     assert Catalogue(folder).ids() == IDS
 
 
@@ -302,15 +279,15 @@ def test_a_file_that_cannot_be_read_is_refused_and_says_why(
 
 
 def test_a_file_of_exactly_the_largest_size_is_read(folder: Path) -> None:
-    text = sound("ours")
-    path = write(folder, "ours", text + "#" * (LARGEST - len(text.encode())))
+    text = local_protocol("ours")
+    path = write_local(folder, "ours", text + "#" * (LARGEST - len(text.encode())))
     assert path.stat().st_size == LARGEST
     assert load(path)[0].id == "ours"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to the superuser")
 def test_a_file_that_may_not_be_read_is_refused(folder: Path) -> None:
-    write(folder, "ours").chmod(0)
+    write_local(folder, "ours").chmod(0)
     assert refusal(folder / "ours.toml") == [Fault("", "cannot be read: Permission denied")]
 
 
@@ -322,12 +299,12 @@ OUTSIZED = {
 
 @pytest.mark.parametrize("text", OUTSIZED.values(), ids=OUTSIZED)
 def test_an_outsized_number_is_refused(folder: Path, text: str) -> None:
-    write(folder, "ours", f"{text}\n{sound('ours')}")
+    write_local(folder, "ours", f"{text}\n{local_protocol('ours')}")
     assert Catalogue(folder).fault("ours") is not None
 
 
 def test_keys_nested_too_deeply_are_refused(folder: Path) -> None:
-    write(folder, "ours", ".".join(["a"] * 1500) + f" = 1\n{sound('ours')}")
+    write_local(folder, "ours", ".".join(["a"] * 1500) + f" = 1\n{local_protocol('ours')}")
     assert Catalogue(folder).fault("ours") is not None
 
 
@@ -335,8 +312,8 @@ def test_keys_nested_too_deeply_are_refused(folder: Path) -> None:
 
 
 def test_every_fault_of_a_file_is_named(folder: Path) -> None:
-    text = sound("other").replace('hold = ">400"', 'hold = "400"').replace('title = "', 'titel = "')
-    path = write(folder, "ours", text)
+    text = local_protocol("other").replace('hold = ">400"', 'hold = "400"').replace('title = "', 'titel = "')
+    path = write_local(folder, "ours", text)
     assert [fault.path for fault in refusal(path)] == ["platelets.hold", "titel", "title"]
     fault = Catalogue(folder).fault("ours")
     assert fault is not None
@@ -345,13 +322,13 @@ def test_every_fault_of_a_file_is_named(folder: Path) -> None:
 
 
 def test_the_id_of_a_file_is_its_name(folder: Path) -> None:
-    (fault,) = refusal(write(folder, "ours", SOUND))
+    (fault,) = refusal(write_local(folder, "ours", SOUND))
     assert fault.path == "id"
     assert fault.message.startswith("P1: ")
 
 
 def test_a_refused_protocol_is_not_found_and_says_why(folder: Path) -> None:
-    write(folder, "ours", "broken")
+    write_local(folder, "ours", "broken")
     catalogue = Catalogue(folder)
     with pytest.raises(InvalidProtocol) as refused:
         catalogue.find("ours")
@@ -408,7 +385,7 @@ def test_a_failing_example_refuses_the_protocol_by_name_and_difference(
     folder: Path, old: str, new: str, expected: list[tuple[str, str]]
 ) -> None:
     assert old in EXAMPLES
-    write(folder, "ours", examples=EXAMPLES.replace(old, new))
+    write_local(folder, "ours", examples=EXAMPLES.replace(old, new))
     found = refusal(folder / "ours.toml")
     assert found == [Fault(f"example '{name}'", difference) for name, difference in expected]
     told = "; ".join(map(str, found))
@@ -416,7 +393,7 @@ def test_a_failing_example_refuses_the_protocol_by_name_and_difference(
 
 
 def test_examples_that_agree_are_told(folder: Path) -> None:
-    outcomes = load(write(folder, "ours", examples=EXAMPLES))[1]
+    outcomes = load(write_local(folder, "ours", examples=EXAMPLES))[1]
     assert [(outcome.example.name, outcome.example.limit, outcome.wrong) for outcome in outcomes] == [
         ("38 raises", "increase", ""),
         ("400.1 holds", "hold", ""),
@@ -424,7 +401,7 @@ def test_examples_that_agree_are_told(folder: Path) -> None:
 
 
 def test_the_course_of_an_example_replaces_whole_keys_of_the_base(folder: Path) -> None:
-    plain, changed = (outcome.example.document for outcome in load(write(folder, "ours", examples=EXAMPLES))[1])
+    plain, changed = (outcome.example.document for outcome in load(write_local(folder, "ours", examples=EXAMPLES))[1])
     assert {key for key in plain if plain[key] != changed[key]} == {"platelet_counts"}
     assert plain.keys() == changed.keys() == {"protocol", "on", "weights", "platelet_counts", "doses"}
     assert plain["protocol"] == "ours"
@@ -435,7 +412,7 @@ def test_the_course_of_an_example_replaces_whole_keys_of_the_base(folder: Path) 
     [('due_on = "2026-03-09"', "due_on = 2026-03-09"), ("micrograms = 150\n", "micrograms = 1e99\n")],
 )
 def test_an_example_that_expects_what_no_answer_has_is_refused_not_a_crash(folder: Path, old: str, new: str) -> None:
-    write(folder, "ours", examples=EXAMPLES.replace(old, new))
+    write_local(folder, "ours", examples=EXAMPLES.replace(old, new))
     assert Catalogue(folder).fault("ours") is not None
 
 
@@ -467,11 +444,11 @@ MALFORMED: list[tuple[str, list[Fault]]] = [
 def test_a_malformed_file_of_examples_refuses_the_protocol_with_its_paths(
     folder: Path, examples: str, expected: list[Fault]
 ) -> None:
-    assert refusal(write(folder, "ours", examples=examples)) == expected
+    assert refusal(write_local(folder, "ours", examples=examples)) == expected
 
 
 def test_an_example_without_a_base_stands_for_itself(folder: Path) -> None:
-    (fault,) = refusal(write(folder, "ours", examples=f"{ENTRY}expect = {{}}\n"))
+    (fault,) = refusal(write_local(folder, "ours", examples=f"{ENTRY}expect = {{}}\n"))
     assert fault == Fault("example 'x'", "on: required")
 
 
@@ -480,5 +457,5 @@ def test_a_file_of_examples_that_cannot_be_read_refuses_the_protocol(
     folder: Path, make: Callable[[Path], object], message: str
 ) -> None:
     make(folder / "ours.examples.toml")
-    (fault,) = refusal(write(folder, "ours"))
+    (fault,) = refusal(write_local(folder, "ours"))
     assert fault.message.startswith(message)

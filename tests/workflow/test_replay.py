@@ -8,22 +8,15 @@ from typing import Any
 
 import pytest
 
-from titrator.protocols import SHIPPED, Catalogue
+from tests.support import CATALOGUE, ask, counted, dosed, weighed
+from titrator.protocols import SHIPPED
 from titrator.protocols.examples import read_examples
 from titrator.titration.answer import to_text
 from titrator.titration.codes import Action, Reason
-from titrator.titration.course import Request, read_document
-from titrator.titration.documents import exact
 from titrator.titration.quantities import iso
 from titrator.titration.recommend import recommend
 from titrator.workflow import demo
 from titrator.workflow.replay import Replayed, replay
-
-CATALOGUE = Catalogue()
-
-
-def ask(document: Mapping[str, object]) -> Request:
-    return read_document(exact(document), CATALOGUE.fault)
 
 
 def replayed(document: Mapping[str, object]) -> list[Replayed]:
@@ -77,17 +70,9 @@ def test_the_case_is_due_each_week_and_needs_no_prescriber_after_the_start() -> 
 BASE: dict[str, Any] = {
     "protocol": "us-itp-adult",
     "on": "2026-03-23",
-    "weights": [{"measured_on": "2026-02-20", "value": 75, "unit": "kg"}],
-    "platelet_counts": [
-        {"collected_on": "2026-03-02", "value": 20, "unit": "10*9/L"},
-        {"collected_on": "2026-03-09", "value": 38, "unit": "10*9/L"},
-        {"collected_on": "2026-03-16", "value": 60, "unit": "10*9/L"},
-    ],
-    "doses": [
-        {"given_on": "2026-03-02", "micrograms": 75, "micrograms_per_kg": 1},
-        {"given_on": "2026-03-09", "micrograms": 150, "micrograms_per_kg": 2},
-        {"given_on": "2026-03-17", "micrograms": 150, "micrograms_per_kg": 2},
-    ],
+    "weights": weighed(("2026-02-20", 75)),
+    "platelet_counts": counted(("2026-03-02", 20), ("2026-03-09", 38), ("2026-03-16", 60)),
+    "doses": dosed(("2026-03-02", 75, 1), ("2026-03-09", 150, 2), ("2026-03-17", 150, 2)),
 }
 
 
@@ -188,9 +173,9 @@ def test_a_single_dose_is_proposed_before_it_is_given_and_complete_after() -> No
     course = {
         "protocol": "us-hs-ars",
         "on": "2026-03-20",
-        "weights": [{"measured_on": "2026-03-02", "value": 70, "unit": "kg"}],
-        "platelet_counts": [{"collected_on": "2026-03-09", "value": 12, "unit": "10*9/L"}],
-        "doses": [{"given_on": "2026-03-02", "micrograms": 700, "micrograms_per_kg": 10}],
+        "weights": weighed(("2026-03-02", 70)),
+        "platelet_counts": counted(("2026-03-09", 12)),
+        "doses": dosed(("2026-03-02", 700, 10)),
     }
     assert [day.answer.action for day in replayed(course)] == [Action.START, Action.COMPLETE]
 
