@@ -41,7 +41,7 @@ def run() -> None:
     """The command line: `main`, and no success where an answer was lost on its way out."""
     if sys.stdout is None:
         sys.exit(NOT_WRITTEN)
-    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 (stays open, as standard input does)
     sys.stderr = sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1014,24 +1014,17 @@ def test_without_any_standard_output_there_is_no_success(instance: Path, argumen
     assert b"Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(
-            [], marks=pytest.mark.xfail(strict=True, reason="the stand-in for standard input has a number for a name")
-        ),
-        ["--json"],
-    ],
-)
-def test_without_any_standard_input_there_is_no_document(instance: Path, options: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["recommend"], ["recommend", "--json"], ["replay"]], ids=" ".join)
+def test_without_any_standard_input_there_is_no_document(instance: Path, arguments: list[str]) -> None:
     """`<&-`"""
     result = subprocess.run(
-        ["/bin/sh", "-c", '"$@" <&-', "sh", TITRATOR, "recommend", *options],
+        ["/bin/sh", "-c", '"$@" <&-', "sh", TITRATOR, *arguments],
         capture_output=True,
         check=False,
         env=environment(instance),
     )
-    assert result.returncode in {2, 3}
+    assert result.returncode == 3
+    assert b"Expecting value at line 1 column 1" in result.stdout + result.stderr
     assert b"Traceback" not in result.stderr
 
 
