@@ -14,26 +14,37 @@ from titrator.titration.documents import exact
 from titrator.titration.errors import Fault, InvalidProtocol
 
 _LARGEST_FILE = 100_000  # bytes
+#: Points in a line: reading a dotted key takes a time that grows with the square of its points. A file full of the
+#: longest keys takes about a second with 200, a minute and more without a bound.
+_MOST_POINTS = 200
 
 
 def read_toml(path: Path) -> tuple[Mapping[str, object], str]:
     """The decoded file and the SHA-256 of its bytes; raises InvalidProtocol where it cannot be read."""
+    content = _read(path)
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.count(b".") > _MOST_POINTS:
+            raise _unreadable(f"line {number} has more than {_MOST_POINTS} points: break it into several")
     try:
-        content = _read(path)
         document = cast("dict[str, object]", exact(tomllib.loads(content.decode())))
-        return document, sha256(content).hexdigest()
-    except OSError as error:
-        raise InvalidProtocol([Fault("", f"cannot be read: {error.strerror}")]) from None
     except (ValueError, RecursionError) as error:
-        raise InvalidProtocol([Fault("", f"not TOML: {error}")]) from None
+        raise _unreadable(f"not TOML: {error}") from None
+    return document, sha256(content).hexdigest()
 
 
 def _read(path: Path) -> bytes:
     """The bytes of a regular file; opening does not wait, as it would for a pipe."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise InvalidProtocol([Fault("", "cannot be read: not a file")])
-        content = file.read(_LARGEST_FILE + 1)
+    try:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _unreadable("cannot be read: not a file")
+            content = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise _unreadable(f"cannot be read: {error.strerror}") from None
     if len(content) > _LARGEST_FILE:
-        raise InvalidProtocol([Fault("", f"larger than {_LARGEST_FILE} bytes")])
+        raise _unreadable(f"larger than {_LARGEST_FILE} bytes")
     return content
+
+
+def _unreadable(message: str) -> InvalidProtocol:
+    return InvalidProtocol([Fault("", message)])
