@@ -444,18 +444,31 @@ def test_the_course_of_an_example_replaces_whole_keys_of_the_base(folder: Path) 
     assert plain["protocol"] == "ours"
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [('due_on = "2026-03-09"', "due_on = 2026-03-09"), ("micrograms = 150\n", "micrograms = 1e99\n")],
-)
-def test_an_example_that_expects_what_no_answer_has_is_refused_not_a_crash(folder: Path, old: str, new: str) -> None:
-    write_local(folder, "ours", examples=EXAMPLES.replace(old, new))
-    assert Catalogue(folder).fault("ours") is not None
+NO_ANSWER = [
+    ('due_on = "2026-03-09"', "due_on = 2026-03-09", 'due_on: "2026-03-09", not 2026-03-09'),
+    ("micrograms = 150\n", "micrograms = 1e99\n", "micrograms: 150, not 1e+99"),
+    ("micrograms = 150\n", "micrograms = nan\n", "micrograms: 150, not nan"),
+    ("micrograms = 150\n", "micrograms = { is = 150 }\n", "micrograms: 150, not an object"),
+    ("vials = [[250, 1]]", "vials = [[1e99, 1]]", "vials: [[250, 1]], not [[1e+99, 1]]"),
+    ("vials = [[250, 1]]", "vials = [[250, 2026-03-09]]", "vials: [[250, 1]], not [[250, 2026-03-09]]"),
+    ('action = "increase"', 'action = "\\u001b[31m\\u009b"', r'action: "increase", not "\u001b[31m\u009b"'),
+    ('action = "increase"', f'action = "{"x" * 50}"', f'action: "increase", not "{"x" * 40}…"'),
+    ("alerts = []\nm", '"\\u001b[31m" = 1\nalerts = []\nm', r'"\u001b[31m": nothing, not 1'),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "difference"), NO_ANSWER, ids=[new for _, new, _ in NO_ANSWER])
+def test_an_example_that_expects_what_no_answer_has_is_told_as_it_was_written(
+    folder: Path, old: str, new: str, difference: str
+) -> None:
+    assert old in EXAMPLES
+    write_local(folder, "ours", examples=EXAMPLES.replace(old, new, 1))
+    assert refusal(folder / "ours.toml") == [Fault("example '38 raises'", difference)]
 
 
 # Examples that are malformed
 
-NO_EXAMPLES = [Fault("", "must have a table [base] and at least one [[example]]")]
+NO_EXAMPLES = [Fault("ours.examples.toml", "must have a table [base] and at least one [[example]]")]
 NO_ENTRY = "must have name, limit and expect, and at most a table course beside"
 ENTRY = '[[example]]\nname = "x"\nlimit = "y"\n'
 MALFORMED: list[tuple[str, list[Fault]]] = [
@@ -495,4 +508,5 @@ def test_a_file_of_examples_that_cannot_be_read_refuses_the_protocol(
 ) -> None:
     make(folder / "ours.examples.toml")
     (fault,) = refusal(write_local(folder, "ours"))
+    assert fault.path == "ours.examples.toml"
     assert fault.message.startswith(message)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from titrator.protocols.files import read_toml
 from titrator.titration.answer import to_document
 from titrator.titration.course import read_document
-from titrator.titration.documents import encode
+from titrator.titration.documents import join, printable, shown
 from titrator.titration.errors import Fault, InvalidInput, InvalidProtocol
 from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import Recommendation, recommend
@@ -38,11 +38,15 @@ class Outcome(NamedTuple):
 
 
 def read_examples(path: Path, protocol_id: str) -> list[Example]:
-    """The examples of a file; raises InvalidProtocol where it is no such file."""
-    document = read_toml(path)[0]
+    """The examples of a file; raises InvalidProtocol where it is no such file, with its name in the path."""
+    name = printable(path.name)[1:-1]
+    try:
+        document = read_toml(path)[0]
+    except InvalidProtocol as error:
+        raise InvalidProtocol([Fault(name, fault.message) for fault in error.faults]) from None
     entries, base = document.get("example"), document.get("base", {})
     if not isinstance(base, dict) or not isinstance(entries, list) or not entries:
-        raise InvalidProtocol([Fault("", "must have a table [base] and at least one [[example]]")])
+        raise InvalidProtocol([Fault(name, "must have a table [base] and at least one [[example]]")])
     return [_example(entry, index, base | {"protocol": protocol_id}) for index, entry in enumerate(entries)]
 
 
@@ -68,7 +72,8 @@ def run(protocol: Protocol, example: Example) -> Outcome:
         key for key in sorted(got.keys() | example.expected.keys()) if got.get(key) != example.expected.get(key)
     ]
     return Outcome(
-        example, "; ".join(f"{key}: {_shown(got, key)}, not {_shown(example.expected, key)}" for key in different)
+        example,
+        "; ".join(f"{join('', key)}: {_told(got, key)}, not {_told(example.expected, key)}" for key in different),
     )
 
 
@@ -77,13 +82,15 @@ def run_examples(protocol: Protocol, path: Path) -> list[Outcome]:
     return [run(protocol, example) for example in read_examples(path, protocol.id)] if os.path.lexists(path) else []
 
 
-def _shown(values: Mapping[str, object], key: str) -> str:
-    if key not in values:
-        return "nothing"
-    try:
-        return encode(values[key])
-    except KeyError:  # a date, or a number that is no amount
-        return str(values[key])
+def _told(values: Mapping[str, object], key: str) -> str:
+    return _in_words(values[key]) if key in values else "nothing"
+
+
+def _in_words(value: object) -> str:
+    """A value of an answer, or of whatever else a file expects, escaped where a terminal might obey it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_words, value))}]"
+    return shown(value)
 
 
 def _comparable(answer: Recommendation) -> dict[str, object]:
