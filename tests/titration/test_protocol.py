@@ -240,12 +240,14 @@ def test_notes_may_have_any_keys() -> None:
 
 # Faults of form: values of the wrong kind
 
-A_TEXT = "must be a text of one line, without control characters, not"
+A_LINE = "a text of one line, without control characters"
+A_TEXT = f"must be {A_LINE}, not"
 NO_TEXT = [
     (1, "1"), (2.50, "2.5"), (True, "true"), ("", '""'), ("  ", '"  "'), ([], "a list"), ({}, "an object"),
     ("two\nlines", '"two\\nlines"'), ("a\ttab", '"a\\ttab"'), ("\x1b[31mred", '"\\u001b[31mred"'),
     ("\x7f", '"\\u007f"'),
     ("right to \u202eleft", '"right to \\u202eleft"'),
+    ("\u2028", '"\\u2028"'), ("\u00a0", '"\\u00a0"'), ("\u3000", '"\\u3000"'),
 ]  # fmt: skip
 NO_AMOUNT = [
     (0, "0"), (-1, "-1"), (-0.0, "0"), (5000.1, "5000.1"), (5001, "5001"), (10**17, "1" + 17 * "0"),
@@ -291,8 +293,14 @@ def test_a_text_is_a_text_that_says_something(path: str, value: object, shown: s
     assert faults(CASE, {path: value}) == [Fault(path, f"{A_TEXT} {shown}")]
 
 
+@pytest.mark.parametrize("text", ["5\u00a0µg", "血小板\u3000減少", "é 10⁹ — “x”"])
+def test_a_text_may_have_any_signs_that_can_be_shown_and_the_spaces_between_them(text: str) -> None:
+    protocol = read(US, {"title": text, "population.eligibility": [text], "notes": {text: text}})
+    assert (protocol.title, protocol.eligibility, protocol.notes) == (text, (text,), {text: text})
+
+
 @pytest.mark.parametrize("path", ["source.reviewer", "source.reviewed_on"])
-@pytest.mark.parametrize(("value", "shown"), [case for case in NO_TEXT if case[0] not in ("", "  ")])
+@pytest.mark.parametrize(("value", "shown"), [case for case in NO_TEXT if case[0] != ""])
 def test_the_review_may_be_an_empty_text_but_nothing_else(path: str, value: object, shown: str) -> None:
     assert faults(CASE, {path: value}) == [Fault(path, f"{A_TEXT} {shown}")]
 
@@ -360,6 +368,31 @@ def test_a_whole_number_keeps_its_bounds(path: str, bounds: tuple[int, int]) -> 
 )
 def test_a_list_of_texts_has_nothing_but_texts(value: object, expected: list[tuple[str, str]]) -> None:
     assert faults(CASE, {"population.eligibility": value}) == [Fault(*fault) for fault in expected]
+
+
+@pytest.mark.parametrize(("value", "shown"), [case for case in NO_TEXT if isinstance(case[0], str)])
+def test_each_text_of_a_list_says_something(value: str, shown: str) -> None:
+    assert faults(CASE, {"population.eligibility": ["x", value, "y", value]}) == [
+        Fault(f"population.eligibility[{index}]", f"{A_TEXT} {shown}") for index in (1, 3)
+    ]
+
+
+@pytest.mark.parametrize(("key", "shown"), [case for case in NO_TEXT if isinstance(case[0], str)])
+def test_each_key_of_a_note_says_something(key: str, shown: str) -> None:
+    assert faults(US, {"notes": {"sound": "x", key: "x"}}) == [Fault(f"notes.{shown}", f"the key must be {A_LINE}")]
+
+
+def test_a_wrong_note_is_told_by_its_key_escaped() -> None:
+    assert faults(US, {"notes": {"a key": 1, "a": 1}}) == [
+        Fault('notes."a key"', f"{A_TEXT} 1"),
+        Fault("notes.a", f"{A_TEXT} 1"),
+    ]
+
+
+@pytest.mark.parametrize("path", [*leaves(CASE), "source", "population", "weight", "dose", "platelets", "citations"])
+def test_nothing_is_null(path: str) -> None:
+    """TOML has no null, but a program may ask with one: it is neither an empty text nor an absent setting."""
+    assert Fault(path, "must not be null") in faults(CASE, {path: None})
 
 
 VIALS = "dose.vials_micrograms"
@@ -486,9 +519,9 @@ def test_a_limit_is_read_exactly_and_shown_as_short_as_can_be(text: str, parts: 
 
 
 def test_a_limit_may_have_four_digits_before_the_point_and_three_after() -> None:
-    protocol = read(US, {"platelets.hold": ">=9999.999"})
+    protocol = read(US, {"platelets.hold": ">=4999.999"})
     assert isinstance(protocol, WeeklyProtocol)
-    assert protocol.hold == Limit(">=", Decimal("9999.999"))
+    assert protocol.hold == Limit(">=", Decimal("4999.999"))
 
 
 HOLDS = {  # below, at and above
@@ -636,6 +669,22 @@ CHECKS: list[tuple[Mapping[str, object], Edits, list[tuple[str, str]]]] = [
     (US, {"platelets.reduce": ">=200"}, [p9(">=50", "<200")]),
     (
         US,
+        {"platelets.increase": "<=0", "platelets.maintain": [">0", "<=200"]},
+        [("platelets.increase", "P10: must be above 0")],
+    ),
+    (
+        US,
+        {"platelets.increase": "<0.000", "platelets.maintain": [">=0", "<=200"]},
+        [("platelets.increase", "P10: must be above 0")],
+    ),
+    (
+        US,
+        {"platelets.hold": ">=5000"},
+        [("platelets.hold", "P10: must be below 5000, the highest count that is taken")],
+    ),
+    (US, {"platelets.hold": ">9999"}, [("platelets.hold", "P10: must be below 5000, the highest count that is taken")]),
+    (
+        US,
         {"platelets.reduce": ">50", "platelets.maintain": [">=50", "<=50"]},
         [("platelets.reduce", "P10: must be above the increase limit, <50")],
     ),
@@ -703,6 +752,8 @@ SOUND: list[tuple[Mapping[str, object], Edits]] = [
     (US, {DOSE("step"): 0.045}),
     (US, {"platelets.increase": "<=50", "platelets.maintain": [">50", "<=200"]}),
     (US, {"platelets.reduce": ">=200", "platelets.maintain": [">=50", "<200"]}),
+    (US, {"platelets.increase": "<0.001", "platelets.maintain": [">=0.001", "<=200"]}),
+    (US, {"platelets.hold": ">4999.999"}),
     (US, {"platelets.hold": ">=400", "platelets.resume": "<=399.999"}),
     (US, {"platelets.resume": "<=50.001"}),
     (US, {"platelets.hold": ">200.001", "platelets.resume": "<200"}),

@@ -15,6 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
+from titrator.titration.course import MOST_PLATELETS
 from titrator.titration.documents import exact, join, shown
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.quantities import EXACT, ZERO, plain, read_day, tidy
@@ -51,6 +52,9 @@ _COMPARATORS: Final[dict[str, Callable[[Decimal, Decimal], bool]]] = {
 _COMPLEMENT: Final = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _LIMIT: Final = re.compile(r"(<=|>=|<|>)([0-9]{1,4}(?:\.[0-9]{1,3})?)", re.ASCII)
 _ID: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
+
+_NO_BREAK_AND_IDEOGRAPHIC: Final = str.maketrans("\u00a0\u3000", "  ")  # spaces that `isprintable` refuses
+_A_TEXT: Final = "a text of one line, without control characters"
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -312,10 +316,7 @@ def _check_weekly(protocol: WeeklyProtocol) -> Iterator[Fault]:
         yield Fault(
             "platelets.maintain", f"P9: must be {band[0]} and {band[1]}: no count undecided, none decided twice"
         )
-    if increase.value >= reduce.value:
-        yield Fault("platelets.reduce", f"P10: must be above the increase limit, {increase}")
-    if reduce.value >= hold.value:
-        yield Fault("platelets.hold", f"P10: must be above the reduce limit, {reduce}")
+    yield from _check_order(increase, reduce, hold)
     if resume and not increase.value < resume.value < hold.value:
         yield Fault(
             "platelets.resume", f"P11: must lie between the increase limit, {increase}, and the hold limit, {hold}"
@@ -324,6 +325,22 @@ def _check_weekly(protocol: WeeklyProtocol) -> Iterator[Fault]:
         yield Fault(
             "platelets.resume", 'P12: required, or an [[unprinted]] entry with rule = "resume" to say why it is absent'
         )
+
+
+def _check_order(increase: Limit, reduce: Limit, hold: Limit) -> Iterator[Fault]:
+    if not increase.value:
+        yield Fault("platelets.increase", "P10: must be above 0")
+    if increase.value >= reduce.value:
+        yield Fault("platelets.reduce", f"P10: must be above the increase limit, {increase}")
+    if reduce.value >= hold.value:
+        yield Fault("platelets.hold", f"P10: must be above the reduce limit, {reduce}")
+    if hold.value >= MOST_PLATELETS:
+        yield Fault("platelets.hold", f"P10: must be below {MOST_PLATELETS}, the highest count that is taken")
+
+
+def _is_line(text: str) -> bool:
+    """Whether a text is one line that can be shown as it is, and says something."""
+    return text.translate(_NO_BREAK_AND_IDEOGRAPHIC).isprintable() and bool(text.strip())
 
 
 class _Reader:
@@ -356,19 +373,30 @@ class _Reader:
 
     def text(self, key: str, *, empty: bool = False) -> str:
         value = self._get(key, required=True)
-        if isinstance(value, str) and value.isprintable() and (value.strip() or empty):
+        if isinstance(value, str) and (_is_line(value) or (empty and not value)):
             return value
         if value is not None:
-            self._wrong(key, "a text of one line, without control characters", value)
+            self._wrong(key, _A_TEXT, value)
         return ""
 
     def texts(self, key: str) -> tuple[str, ...]:
         """The texts of an optional list."""
-        return tuple(item for item in self._list(key, "texts", str) if isinstance(item, str))
+        items = [item for item in self._list(key, "texts", str) if isinstance(item, str)]
+        for index, item in enumerate(items):
+            if not _is_line(item):
+                self._wrong(key, _A_TEXT, item, index)
+        return tuple(items)
 
     def all_texts(self, known: tuple[str, ...] | None) -> Mapping[str, str]:
-        """The whole table as texts; `known` names the keys that it may have."""
-        return {key: self.text(key) for key in self.value if known is None or key in known}
+        """The whole table as texts; `known` names the keys that it may have, None lets any text be one."""
+        texts = {}
+        for key in self.value:
+            if known is None and not _is_line(key):
+                self.asked.add(key)
+                self.faults.append(Fault(join(self.path, key), f"the key must be {_A_TEXT}"))
+            elif known is None or key in known:
+                texts[key] = self.text(key)
+        return texts
 
     def choice(self, key: str, kind: type[_Choice]) -> _Choice:
         return kind(self.one_of(key, tuple(kind)))
@@ -411,7 +439,7 @@ class _Reader:
         values = [item for item in self._list(key, "whole numbers", Decimal) if isinstance(item, Decimal)]
         for index, item in enumerate(values):
             if not (0 < item <= _MOST and item == int(item)):
-                self._wrong(f"{key}[{index}]", f"a whole number from 1 to {_MOST}", item)
+                self._wrong(key, f"a whole number from 1 to {_MOST}", item, index)
         return tuple(int(item) for item in values)
 
     def limit(self, key: str) -> Limit:
@@ -424,13 +452,13 @@ class _Reader:
     def limits(self, key: str) -> tuple[Limit, ...]:
         self._get(key, required=True)
         items = enumerate(self._list(key, "limits", str))
-        return tuple(limit for index, item in items if (limit := self._limit(f"{key}[{index}]", item)))
+        return tuple(limit for index, item in items if (limit := self._limit(key, item, index)))
 
-    def _limit(self, key: str, value: object) -> Limit | None:
+    def _limit(self, key: str, value: object, index: int | None = None) -> Limit | None:
         match = _LIMIT.fullmatch(value) if isinstance(value, str) else None
         if match:
             return Limit(match[1], tidy(Decimal(match[2])))
-        self._wrong(key, 'a comparator and a number of 10*9/L, like "<50"', value)
+        self._wrong(key, 'a comparator and a number of 10*9/L, like "<50"', value, index)
         return None
 
     def _list(self, key: str, plural: str, kind: type) -> list[object]:
@@ -443,12 +471,14 @@ class _Reader:
 
     def _get(self, key: str, required: bool) -> object:
         self.asked.add(key)
-        if required and key not in self.value:
-            self.faults.append(Fault(join(self.path, key), "required"))
-        return self.value.get(key)
+        value = self.value.get(key)
+        if value is None and (required or key in self.value):
+            self.faults.append(Fault(join(self.path, key), "must not be null" if key in self.value else "required"))
+        return value
 
-    def _wrong(self, key: str, wanted: str, value: object) -> None:
-        path = f"{self.path}.{key}" if self.path else key
+    def _wrong(self, key: str, wanted: str, value: object, index: int | None = None) -> None:
+        """Report a value, or one item of a list."""
+        path = join(self.path, key) + ("" if index is None else f"[{index}]")
         self.faults.append(Fault(path, f"must be {wanted}, not {shown(value)}"))
 
     def _reader(self, key: str, value: object) -> _Reader:
