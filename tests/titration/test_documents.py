@@ -121,6 +121,33 @@ def test_each_repeated_key_is_a_fault_with_its_path(text: str, paths: list[str])
     assert faults(text) == [(path, "repeated key") for path in paths]
 
 
+def objects(number: int, keys: int) -> str:
+    """A list of objects, each with so many keys that come twice."""
+    one = ", ".join(f'"k{key}": 1, "k{key}": 2' for key in range(keys))
+    return f"[{', '.join(['{' + one + '}'] * number)}]"
+
+
+@pytest.mark.parametrize(("number", "keys"), [(1, 1000), (1000, 1), (10, 100)])
+def test_a_thousand_repeated_keys_are_told(number: int, keys: int) -> None:
+    assert {message for _, message in faults(objects(number, keys))} == {"repeated key"}
+    assert len(faults(objects(number, keys))) == 1000
+
+
+@pytest.mark.parametrize(("number", "keys"), [(1, 1001), (1001, 1), (3, 900), (60, 17), (300, 300)])
+def test_of_more_repeated_keys_a_thousand_are_told_and_that_there_are_more(number: int, keys: int) -> None:
+    """A thousand in all, however they lie: an answer does not grow with what is wrong."""
+    *told, last = faults(objects(number, keys))
+    assert [message for _, message in told] == ["repeated key"] * 1000
+    assert told[0] == ("[0].k0", "repeated key")
+    assert last == ("", "there are more faults than these 1000")
+
+
+def test_of_more_places_too_deep_a_thousand_are_told_and_that_there_are_more() -> None:
+    *told, last = faults(f'{{"a": [[[[{", ".join(["[]"] * 1001)}]]]], "b": ":"}}')
+    assert told == [(f"a[0][0][0][{index}]", "nested too deeply") for index in range(1000)]
+    assert last == ("", "there are more faults than these 1000")
+
+
 @pytest.mark.parametrize("text", NOT_REPEATED)
 def test_the_same_key_in_two_objects_and_colons_in_texts_are_no_fault(text: str) -> None:
     assert decode(text) == exact(json.loads(text))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import NoReturn
 
 from titrator.titration.errors import Fault, InvalidDocument
@@ -21,7 +22,7 @@ quote: Callable[[str], str] = json.encoder.encode_basestring
 
 _DEEPEST = 5  # levels: a course document has three, an answer four
 _LARGEST_WHOLE = 10**18
-_MOST_FAULTS = 1000  # repeated keys reported at a time
+_MOST_FAULTS = 1000  # reported of a text with repeated keys
 
 
 def decode(text: str | bytes) -> object:
@@ -92,21 +93,22 @@ def _refuse_repeated_keys(text: str) -> None:
         return value
 
     root = json.JSONDecoder(object_pairs_hook=remember, parse_int=str, parse_float=str).decode(text)
-    faults: list[Fault] = []
 
-    def walk(value: object, path: str, depth: int) -> None:
+    def walk(value: object, path: str, depth: int) -> Iterator[Fault]:
         if isinstance(value, dict):
-            faults.extend(Fault(join(path, key), "repeated key") for key in repeated.get(id(value), ()))
+            yield from (Fault(join(path, key), "repeated key") for key in repeated.get(id(value), ()))
             below = [(join(path, key), item) for key, item in value.items()]
         else:
             below = [(f"{path}[{index}]", item) for index, item in enumerate(value)] if isinstance(value, list) else []
-        for place, item in below if len(faults) < _MOST_FAULTS else ():
+        for place, item in below:
             if depth == _DEEPEST and isinstance(item, dict | list):
-                faults.append(Fault(place, "nested too deeply"))
+                yield Fault(place, "nested too deeply")
             elif isinstance(item, dict | list):
-                walk(item, place, depth + 1)
+                yield from walk(item, place, depth + 1)
 
-    walk(root, "", 1)
+    faults = list(islice(walk(root, "", 1), _MOST_FAULTS + 1))
+    if len(faults) > _MOST_FAULTS:
+        faults[_MOST_FAULTS] = Fault("", f"there are more faults than these {_MOST_FAULTS}")
     if faults:
         raise InvalidDocument(faults)
 
