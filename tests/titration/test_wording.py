@@ -10,7 +10,7 @@ import pytest
 from tests.support import answer, count, day, dose, event, weight
 from titrator.titration.codes import Alert, Reason
 from titrator.titration.protocol import Limit
-from titrator.titration.wording import HOUSE_RULE, alerts, level_text, reasons, side
+from titrator.titration.wording import HOUSE_RULE, alerts, between, level_text, reasons, side
 
 US = "Nplate US prescribing information, section 2.1"
 LOW = [count(0, 38)]
@@ -97,7 +97,7 @@ REASONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "IN-RANGE": (
         "us-itp-adult",
         {"doses": ONCE, "platelet_counts": [count(0, 100)]},
-        "Platelets 100 ×10⁹/L on 2026-03-09 are in range (50 or above, 200 or below): keep the level of 1 microgram/kg.",
+        "Platelets 100 ×10⁹/L on 2026-03-09 are in range (50 to 200): keep the level of 1 microgram/kg.",
     ),
     "LOW-AFTER-MISSED-DOSE": (
         "us-itp-adult",
@@ -360,6 +360,19 @@ def test_a_rule_is_cited_where_the_source_prints_it_and_else_as_ours() -> None:
 )
 def test_limits_in_words(comparator: str, words: str) -> None:
     assert side(Limit(comparator, Decimal(50))) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (">=", "<=", "50 to 200"),
+        (">", "<=", "above 50 to 200"),
+        (">=", "<", "50 to below 200"),
+        (">", "<", "above 50 to below 200"),
+    ],
+)
+def test_ranges_in_words(low: str, high: str, words: str) -> None:
+    assert between(Limit(low, Decimal(50)), Limit(high, Decimal(200))) == words
 
 
 @pytest.mark.parametrize(

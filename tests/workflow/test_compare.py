@@ -247,7 +247,7 @@ WORDS: dict[str, dict[str, list[str]]] = {  # what a setting has to say, among o
         "dosed by": ["current weight", "84 days"],
         "vials": ["125, 250, 500 micrograms"],
         "increase at": ["below 50 ×10⁹/L"],
-        "keep at": ["50 or above", "200 or below ×10⁹/L"],
+        "keep at": ["50 to 200 ×10⁹/L"],
         "reduce at": ["above 200 ×10⁹/L", "2 weeks in a row"],
         "hold at": ["above 400 ×10⁹/L"],
         "resume at": ["below 200 ×10⁹/L"],
@@ -255,7 +255,7 @@ WORDS: dict[str, dict[str, list[str]]] = {  # what a setting has to say, among o
     "eu-itp-adult": {
         "ages": ["18 years and over"],
         "dosed by": ["baseline weight"],
-        "keep at": ["50 or above", "150 or below ×10⁹/L"],
+        "keep at": ["50 to 150 ×10⁹/L"],
         "reduce at": ["above 150 ×10⁹/L", "2 weeks in a row"],
         "hold at": ["above 250 ×10⁹/L"],
         "resume at": ["below 150 ×10⁹/L"],
@@ -268,6 +268,7 @@ WORDS: dict[str, dict[str, list[str]]] = {  # what a setting has to say, among o
         "lowest dose": ["1 microgram/kg"],
         "highest dose": ["8.6 micrograms/kg", "500 micrograms"],
         "increase at": ["50 or below ×10⁹/L"],
+        "keep at": ["above 50 to 200 ×10⁹/L"],
     },
     "eu-itp-adult-higher-cutoffs": {"resume at": ["not printed"]},
     "jp-itp-adult": {

@@ -73,6 +73,12 @@ def side(limit: Limit) -> str:
     ]
 
 
+def between(low: Limit, high: Limit) -> str:
+    """The counts that meet both a lower and an upper limit, in words: 50 to 200, above 50 to below 200."""
+    start = plain(low.value) if low.comparator == ">=" else side(low)
+    return f"{start} to {plain(high.value) if high.comparator == '<=' else side(high)}"
+
+
 def _days(days: int) -> str:
     return f"{days} day{'' if days == 1 else 's'}"
 
@@ -359,9 +365,8 @@ def _reduction_below_minimum(answer: Recommendation) -> str:
 
 
 def _in_range(answer: Recommendation) -> str:
-    low, high = _terms(answer).rules.maintain
-    level = level_text(_terms(answer).level)
-    return f"{_newest(answer)} are in range ({side(low)}, {side(high)}): keep the level of {level}."
+    t = _terms(answer)
+    return f"{_newest(answer)} are in range ({between(*t.rules.maintain)}): keep the level of {level_text(t.level)}."
 
 
 def _dose_too_small(answer: Recommendation) -> str:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from titrator.titration.protocol import Limit, Protocol, WeeklyProtocol
 from titrator.titration.quantities import plain
-from titrator.titration.wording import level_text, side
+from titrator.titration.wording import between, level_text, side
 
 _NOTHING: Final = "not printed"
 
@@ -64,7 +64,7 @@ def settings(protocol: Protocol) -> dict[str, str]:
         "lowest dose": level_text(protocol.minimum),
         "step": level_text(protocol.step),
         "increase at": f"{side(protocol.increase)} ×10⁹/L",
-        "keep at": f"{side(protocol.maintain[0])}, {side(protocol.maintain[1])} ×10⁹/L",
+        "keep at": f"{between(*protocol.maintain)} ×10⁹/L",
         "reduce at": f"{side(protocol.reduce)} ×10⁹/L, {weeks}",
         "hold at": f"{side(protocol.hold)} ×10⁹/L",
         "resume at": f"{side(protocol.resume)} ×10⁹/L" if protocol.resume else _NOTHING,
