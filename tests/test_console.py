@@ -23,7 +23,7 @@ from titrator.protocols.examples import read_examples
 from titrator.titration.codes import Action
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.preparation import preparation_of
-from titrator.titration.protocol import Protocol, Unprinted, WeeklyProtocol, read_protocol
+from titrator.titration.protocol import Protocol, Status, Unprinted, WeeklyProtocol, read_protocol
 from titrator.titration.quantities import iso, plain
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation, recommend
 from titrator.titration.wording import alerts, reasons
@@ -195,6 +195,30 @@ def test_what_stands_beside_a_decision_is_only_told_where_there_is_something() -
 def test_a_case_report_says_so() -> None:
     protocol = replace(PROTOCOLS["cart-2021-case"], title="x")
     assert "case report" in words(shown(console.recommendation(answered(demo.document(), protocol)), 80))
+
+
+LABEL_OR_NOT = {
+    Status.LABEL: "",
+    Status.CASE_REPORT: "OFF LABEL, a case report",
+    Status.LOCAL: "LOCAL PROTOCOL, rules of your own hospital, not of a label",
+}
+
+
+@SCREEN
+@pytest.mark.parametrize("status", Status)
+def test_an_answer_by_what_is_not_a_label_says_what_it_is_before_anything_else(status: Status, width: int) -> None:
+    protocol = replace(US, status=status)
+    text = words(shown(console.recommendation(answered(course(), protocol)), width))
+    told = f"{LABEL_OR_NOT[status]}. " if LABEL_OR_NOT[status] else ""
+    assert f"A proposal to check, not an order. {told}us-itp-adult: ITP, adults, US label" in text
+    assert {what for what in LABEL_OR_NOT.values() if what in text} == {"", LABEL_OR_NOT[status]}
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_replay_and_a_page_say_what_is_not_a_label(status: Status) -> None:
+    protocol, told = replace(US, status=status), LABEL_OR_NOT[status]
+    assert console.named(protocol) == (f"us-itp-adult ({told})" if told else "us-itp-adult")
+    assert f"status {told or 'label'} document" in words(shown(console.protocol_page(protocol), 120))
 
 
 def test_what_is_dated_after_the_day_asked_about_is_said_to_be_left_out() -> None:

@@ -167,7 +167,9 @@ def replay_command(file: BinaryIO) -> None:
     protocol = catalogue.get(request.protocol)
     days = replay(protocol, request.course, request.on)
     screen = console.out()
-    screen.print(console.replayed(days, f"{protocol.id}: what would have been proposed, before each day's dose"))
+    screen.print(
+        console.replayed(days, f"{console.named(protocol)}: what would have been proposed, before each day's dose")
+    )
     screen.print(console.happened(request.course.until(request.on)))
 
 

@@ -45,6 +45,11 @@ _NO_DOSE = {
     Action.INCOMPLETE: "no dose until what is missing is known",
     Action.COMPLETE: "no further dose",
 }
+#: What is said beside the id of a protocol that is not a label.
+_NO_LABEL = {
+    Status.CASE_REPORT: "OFF LABEL, a case report",
+    Status.LOCAL: "LOCAL PROTOCOL, rules of your own hospital, not of a label",
+}
 
 
 def headline(answer: Recommendation) -> str:
@@ -105,10 +110,10 @@ def recommendation(answer: Recommendation, later: Sequence[tuple[str, int]] = ()
 
 def _provenance(protocol: Protocol) -> str:
     source = protocol.source
-    off_label = "OFF LABEL, a case report. " if protocol.status is Status.CASE_REPORT else ""
+    no_label = f"{_NO_LABEL[protocol.status]}. " if protocol.status in _NO_LABEL else ""
     reviewed = f"reviewed by {_reviewer(protocol)}" if source.reviewer else "not reviewed by a pharmacist"
     return (
-        f"A proposal to check, not an order. {off_label}{protocol.id}: {protocol.title}; read as "
+        f"A proposal to check, not an order. {no_label}{protocol.id}: {protocol.title}; read as "
         f"{source.verification.replace('_', ' ')} ({source.edition}); {reviewed}."
     )
 
@@ -228,6 +233,11 @@ def _add_preparation(rows: Table, steps: Iterable[Sourced]) -> None:
         rows.add_row("Prepare" if number == 1 else "", text)
 
 
+def named(protocol: Protocol) -> str:
+    """A protocol by its id, and what it is where it is not a label."""
+    return f"{protocol.id} ({_NO_LABEL[protocol.status]})" if protocol.status in _NO_LABEL else protocol.id
+
+
 def replayed(days: Iterable[Replayed], title: str) -> Table:
     """A course day by day: the count with its grade, what was proposed, why, and what was given."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
@@ -313,6 +323,7 @@ def protocol_page(protocol: Protocol) -> RenderableType:
     if protocol.notes:
         parts += [Text(), Text("Notes", style="bold"), _pairs(protocol.notes.items())]
     about = {
+        "status": _NO_LABEL.get(protocol.status, "label"),
         "document": source.document,
         "edition": source.edition,
         "section": source.section,
