@@ -6,15 +6,18 @@ says so.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +35,13 @@ from titrator.titration.terms import SETTLES_AFTER, Terms
 from titrator.titration.wording import Statement, alerts, level_text, reasons, side
 from titrator.workflow.compare import Band, decision_table, differences, settings
 from titrator.workflow.replay import Replayed
+
+# In columns of the screen:
+_NARROWEST, _WIDEST = 40, 140  # what is printed, whatever the terminal says
+_UNTOLD = 120  # where nothing says how wide it is
+_ANY_WIDTH = 10_000
+_FOLDED = 12  # what a column keeps before its words are folded, if it does not say how much
+_HEAD = 14  # a head over a column, where it has hyphens or spaces to be broken at
 
 _STYLES = {
     Action.HOLD: "bold yellow",
@@ -85,7 +95,7 @@ def recommendation(answer: Recommendation, later: Sequence[tuple[str, int]] = ()
     """
     rows = Table.grid(padding=(0, 2))
     rows.add_column(style="bold", no_wrap=True)
-    rows.add_column()
+    rows.add_column(overflow="fold")
     if answer.dose:
         _add(rows, "Propose", [_arithmetic(answer, answer.dose), _drawn_up(answer.dose), _vials(answer.dose)])
     _add_statements(rows, "Why", reasons(answer))
@@ -238,18 +248,78 @@ def named(protocol: Protocol) -> str:
     return f"{protocol.id} ({_NO_LABEL[protocol.status]})" if protocol.status in _NO_LABEL else protocol.id
 
 
-def replayed(days: Iterable[Replayed], title: str) -> Table:
+class FittingTable(Table):
+    """A table that cuts no word and no number; where the screen is too narrow for that, its rows are told as lists.
+
+    Columns wrap between words. One whose `overflow` is `fold` may be folded in the middle of a word when it has no more
+    than its `min_width`.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self._names: list[str] = []
+
+    def add(self, name: str, head: str | None = None, **how: Any) -> None:
+        """Add a column by the name that its values have in a list, if any; `head` stands over it where that differs."""
+        self._names.append(name)
+        self.add_column(name if head is None else head, **how)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give each column the width of its longest word; share what is left, the narrowest first."""
+        texts = [[str(cell) for cell in (column.header, *column.cells)] for column in self.columns]
+        lines = [_longest(text.splitlines() for text in column) for column in texts]
+        words = [_longest(text.split() for text in column) for column in texts]
+        for index, column in enumerate(self.columns):
+            if column.no_wrap:
+                words[index] = lines[index]
+            folds = column.overflow == "fold"
+            column.width = min(words[index], column.min_width or _FOLDED) if folds else words[index]
+        spare = options.max_width - Measurement.get(console, options.update_width(_ANY_WIDTH), self).maximum
+        if spare < 0:
+            yield from self._listed()
+        else:
+            self._widen(spare, words, lines)
+            yield from super().__rich_console__(console, options)
+
+    def _widen(self, spare: int, *goals: Sequence[int]) -> None:
+        wide = [column.width or 0 for column in self.columns]
+        for goal in goals:
+            while spare and (short := [(width, index) for index, width in enumerate(wide) if width < goal[index]]):
+                wide[min(short)[1]] += 1
+                spare -= 1
+        for column, width in zip(self.columns, wide, strict=True):
+            column.width = width
+
+    def _listed(self) -> Iterator[RenderableType]:
+        if self.title:
+            yield Text(str(self.title))
+        for first, *cells in zip(*(column.cells for column in self.columns), strict=True):
+            yield _line(self._names[0], Text(str(first), style="bold"))
+            for name, cell in zip(self._names[1:], cells, strict=True):
+                if str(cell):
+                    yield Padding(_line(name, cell), (0, 0, 0, 2))
+
+
+def _line(name: str, cell: RenderableType) -> Text:
+    return Text.assemble(f"{name}: " if name else "", cell if isinstance(cell, Text) else str(cell))
+
+
+def _longest(parts: Iterable[Iterable[str]]) -> int:
+    return max((cell_len(part) for some in parts for part in some), default=1)
+
+
+def replayed(days: Iterable[Replayed], title: str) -> FittingTable:
     """A course day by day: the count with its grade, what was proposed, why, and what was given."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    table.add_column("Day", no_wrap=True)
-    table.add_column("Platelets\n×10⁹/L", justify="right")
-    table.add_column("CTCAE\nv5\ngrade", justify="right")
-    table.add_column("Proposed", no_wrap=True)
-    table.add_column("Level,\nmicro-\ngrams\nper kg", justify="right")
-    table.add_column("To draw\nup,\nmicro-\ngrams", justify="right")
-    table.add_column("mL", justify="right")
-    table.add_column("Given,\nmicro-\ngrams", justify="right")
-    table.add_column("Why, and what to look at", overflow="fold")
+    table = FittingTable(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add("", "Day")
+    table.add("Platelets ×10⁹/L", "Platelets\n×10⁹/L", justify="right")
+    table.add("CTCAE v5 grade", "CTCAE\nv5\ngrade", justify="right")
+    table.add("Proposed")
+    table.add("Level, micrograms per kg", "Level,\nmicro-\ngrams\nper kg", justify="right")
+    table.add("To draw up, micrograms", "To draw\nup,\nmicro-\ngrams", justify="right")
+    table.add("To draw up, mL", "mL", justify="right")
+    table.add("Given, micrograms", "Given,\nmicro-\ngrams", justify="right")
+    table.add("Why, and what to look at", overflow="fold")
     for answer, count, given in days:
         codes = ", ".join(map(str, answer.reasons))
         beside = f"; look at {', '.join(map(str, answer.alerts))}" if answer.alerts else ""
@@ -289,11 +359,14 @@ def _grade(analyte: Analyte, value: Decimal) -> str:
     return "0 or 1" if graded is None else str(graded)
 
 
-def protocol_list(protocols: Iterable[Protocol | tuple[str, str]]) -> Table:
+def protocol_list(protocols: Iterable[Protocol | tuple[str, str]]) -> FittingTable:
     """The protocols with where they come from; a pair is the id of one that is refused, and why."""
-    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
-    for name in ("Id", "Title", "Status", "Read as", "Reviewed by"):
-        table.add_column(name, no_wrap=name == "Id")
+    table = FittingTable(box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add("", "Id")
+    table.add("", "Title", overflow="fold")
+    table.add("Status")
+    table.add("Read as")
+    table.add("Reviewed by", overflow="fold")
     for protocol in protocols:
         if isinstance(protocol, tuple):
             table.add_row(printable(protocol[0])[1:-1], Text(f"REFUSED: {protocol[1]}", style="bold red"))
@@ -341,9 +414,10 @@ def protocol_difference(one: Protocol, other: Protocol) -> RenderableType:
     found = differences(one, other)
     if not found:
         return Text(f"{one.id} and {other.id} have the same settings.")
-    table = Table(show_edge=False)
-    for name in ("Setting", one.id, other.id):
-        table.add_column(name)
+    table = FittingTable(show_edge=False)
+    table.add("", "Setting", overflow="fold")
+    table.add(one.id, overflow="fold")
+    table.add(other.id, overflow="fold")
     for difference in found:
         table.add_row(*difference)
     if not (isinstance(one, WeeklyProtocol) and isinstance(other, WeeklyProtocol)):
@@ -355,19 +429,21 @@ def protocol_difference(one: Protocol, other: Protocol) -> RenderableType:
     return Group(table, Text(), Text("Counts at which they part", style="bold"), _bands(rows, names))
 
 
-def _bands(rows: Iterable[Band], names: Iterable[str]) -> Table:
-    table = Table(show_edge=False)
+def _bands(rows: Iterable[Band], names: Iterable[str]) -> FittingTable:
+    table = FittingTable(show_edge=False)
     for name in ("Platelets ×10⁹/L", *names):
-        table.add_column(name)
+        table.add(name, fill(name, _HEAD))
     for band in rows:
         table.add_row(band.counts, *band.doing)
     return table
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> Padding:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = FittingTable(
+        box=None, show_header=False, show_edge=False, padding=(0, 2), collapse_padding=True, pad_edge=False
+    )
+    table.add("", style="bold", no_wrap=True)
+    table.add("", overflow="fold", min_width=24)
     for key, value in pairs:
         table.add_row(key.replace("_", " "), value)
     return Padding(table, (0, 0, 0, 2))
@@ -387,9 +463,9 @@ def refused(path: Path, faults: Sequence[Fault]) -> Text:
 
 
 def out() -> Console:
-    """The console on standard output, 120 columns wide where there is no terminal to fit, 140 at most.
+    """The console on standard output: as wide as COLUMNS or the terminal say, but from 40 to 140 columns, 120 untold.
 
     Texts are shown as they are, never as markup.
     """
-    fitting = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, markup=False, emoji=False, width=min(Console().width, 140) if fitting else 120)
+    told = shutil.get_terminal_size((_UNTOLD, 0)).columns or _UNTOLD
+    return Console(highlight=False, markup=False, emoji=False, width=min(max(told, _NARROWEST), _WIDEST))
