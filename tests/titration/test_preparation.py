@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from titrator.titration.preparation import VIALS, fewest_vials, preparation_of, prepare
+from titrator.titration.preparation import VIALS, Sourced, fewest_vials, preparation_of, prepare
 
 ALL = (125, 250, 500)
 D = Decimal
@@ -138,6 +138,7 @@ def test_a_diluted_dose_is_prepared_in_the_order_of_the_work() -> None:
     assert steps[3].text == "Draw up 0.08 mL of the diluted solution (10 micrograms)."
     assert [step.verified for step in steps] == [False, True, False, True, True, True, False]
     assert all(step.source for step in steps)
+    assert steps[3].source == "the dose above, rounded to 0.01 mL"
 
 
 def test_an_undiluted_dose_says_nothing_of_dilution() -> None:
@@ -185,5 +186,4 @@ def test_more_than_a_syringe_holds_is_told(kg: str, told: bool) -> None:
 
 def test_a_vial_that_is_not_known_refers_to_its_label() -> None:
     step = preparation_of(prepare(D(1), D(80), None, (100,)))[0]
-    assert step.text == "100 microgram vial: see its own label."
-    assert not step.verified
+    assert step == Sourced("100 microgram vial: see its own label.", "no data on this vial here", verified=False)

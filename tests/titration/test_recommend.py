@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from tests.support import TODAY, answer, count, day, dose, event, said, weight
+from titrator.titration.protocol import WeeklyProtocol
 from titrator.titration.quantities import iso
+from titrator.titration.recommend import recommend
 
 Course = dict[str, Any]
 
@@ -486,6 +489,29 @@ def test_step_12_two_weeks_are_two_counts_four_to_ten_days_apart(earlier: list[C
 
 
 @pytest.mark.parametrize(
+    ("earlier", "expected"),
+    [
+        ([count(14, 250), count(7, 250)], "reduce ABOVE-RANGE 2"),
+        ([count(7, 250)], "maintain ABOVE-RANGE-UNCONFIRMED 3"),
+        ([count(14, 250)], "maintain ABOVE-RANGE-UNCONFIRMED 3"),
+        ([count(11, 250), count(4, 250)], "reduce ABOVE-RANGE 2"),
+        ([count(10, 250), count(4, 250)], "maintain ABOVE-RANGE-UNCONFIRMED 3"),
+        ([count(17, 250), count(10, 250)], "reduce ABOVE-RANGE 2"),
+        ([count(18, 250), count(10, 250)], "maintain ABOVE-RANGE-UNCONFIRMED 3"),
+        ([count(17, 200), count(14, 250), count(7, 250)], "maintain ABOVE-RANGE-UNCONFIRMED 3"),
+        ([count(18, 200), count(14, 250), count(7, 250)], "reduce ABOVE-RANGE 2"),
+    ],
+)
+def test_step_12_three_weeks_are_a_count_in_each_of_them(earlier: list[Course], expected: str) -> None:
+    """No protocol here asks for more than two weeks, but a hospital's own may."""
+    doses = [dose(ago, 300, 3) for ago in (35, 28, 21, 14, 7)]
+    given = answer(doses=doses, platelet_counts=[*earlier, count(0, 250)])
+    protocol = given.protocol
+    assert isinstance(protocol, WeeklyProtocol)
+    assert said(recommend(replace(protocol, reduce_weeks=3), given.facts.course, given.on)) == expected
+
+
+@pytest.mark.parametrize(
     ("changed", "expected"), [(11, "reduce ABOVE-RANGE 2"), (10, "maintain ABOVE-RANGE-UNCONFIRMED 3")]
 )
 def test_step_12_the_streak_starts_four_days_after_the_last_change(changed: int, expected: str) -> None:
@@ -736,6 +762,21 @@ def test_evidence_of_each_step(course: Course, step: int, counts: list[int], dos
     assert [iso(read) for read in given.doses_used] == [day(ago) for ago in doses]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "course", "step"),
+    [
+        ("us-hs-ars", {}, 3),
+        ("us-hs-ars", {"weights": []}, 3),
+        ("us-hs-ars", {"doses": [dose(1, 1000, 10)]}, 3),
+        ("us-itp-adult", {"weights": []}, 4),
+        ("cart-2021-case", STARTING, 4),
+        ("us-itp-adult", STARTING | {"platelet_counts": [count(0, 50)]}, 4),
+    ],
+)
+def test_evidence_without_a_weekly_dose_names_step_3_or_4(protocol: str, course: Course, step: int) -> None:
+    assert answer(protocol, **course).evidence.step == step
+
+
 def test_evidence_of_a_single_dose_gives_its_stated_level() -> None:
     assert answer("us-hs-ars", doses=[dose(1, 1000, 10)]).evidence.last_level == 10
     assert answer("us-hs-ars", doses=[dose(1, 1000)]).evidence.last_level is None
@@ -776,9 +817,10 @@ def test_a_stable_course_says_so_in_its_evidence() -> None:
     assert answer(**stable_course(8)).evidence.stable is True
 
 
-def test_one_week_above_range_asks_for_no_earlier_count() -> None:
+@pytest.mark.parametrize("before", [1, 2])
+def test_one_week_above_range_asks_for_no_earlier_count(before: int) -> None:
     doses = [dose(ago, 300, 3) for ago in (21, 14, 7)]
-    given = answer("jp-itp-adult", doses=doses, platelet_counts=[count(2, 150), count(0, 250)])
+    given = answer("jp-itp-adult", doses=doses, platelet_counts=[count(before, 150), count(0, 250)])
     assert said(given) == "reduce ABOVE-RANGE 2"
 
 

@@ -340,6 +340,27 @@ def test_two_raisers_of_a_count_are_both_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("ago", "kind", "named"),
+    [
+        (0, "platelet_transfusion", "the platelet transfusion of 2026-03-09"),
+        (7, "platelet_transfusion", "the platelet transfusion of 2026-03-02"),
+        (0, "rescue_therapy", "the rescue therapy of 2026-03-09"),
+        (28, "rescue_therapy", "the rescue therapy of 2026-02-09"),
+    ],
+)
+def test_a_raiser_is_named_on_the_first_and_the_last_day_that_it_confounds(ago: int, kind: str, named: str) -> None:
+    given = answer(doses=ONCE, platelet_counts=LOW, events=[event(ago, kind)])
+    assert f"followed {named}:" in alerts(given)[0].text
+
+
+def test_what_raises_no_count_is_not_named_beside_what_does() -> None:
+    """Events of the count's day and the day before that are of another kind; a transfusion of the day after."""
+    others = [event(4, "adverse_event"), event(3, "red_cell_transfusion"), event(2, "platelet_transfusion")]
+    given = answer(doses=ONCE, platelet_counts=[count(3, 38)], events=[event(4, "platelet_transfusion"), *others])
+    assert "followed the platelet transfusion of 2026-03-05:" in alerts(given)[0].text
+
+
 def test_a_birth_after_the_day_is_a_slip() -> None:
     text = reasons(answer(born_on="2026-03-10"))[0].text
     assert text == "The date of birth, 2026-03-10, is after the day asked about: check it."
