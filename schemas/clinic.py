@@ -21,7 +21,7 @@ class ClinicIn(Schema):
     injection_days = Many(Choice(WEEKDAYS), most=7)
 
     @ma.validates("time_zone")
-    def known_zone(self, value: str, data_key: str, **_: Any) -> None:
+    def known_zone(self, value: str, **_: Any) -> None:
         """Refuse a zone that the time zone database has not."""
         if value not in available_timezones():
             raise ma.ValidationError("must be a name of the IANA time zone database, like Europe/Berlin")

@@ -25,7 +25,7 @@ class CourseDocument(Schema):
 
 
 class CourseStart(Schema):
-    """A course to start, today or on an earlier day: for a patient who is on romiplostim already, that of the first dose."""
+    """A course to start, today or earlier: of a patient already on romiplostim, on the day of the first dose."""
 
     protocol = Text(required=True)
     started_on = Day()

@@ -14,7 +14,8 @@ class FactIn(Schema):
         IdentifierPart, metadata={"description": "Your own name for it; sent twice, it is recorded once."}
     )
     confirm = Many(
-        Text(longest=100), metadata={"description": "Codes of the questions that were asked, if it is right all the same."}
+        Text(longest=100),
+        metadata={"description": "Codes of the questions that were asked, if it is right all the same."},
     )
 
 
@@ -31,7 +32,9 @@ class FactOut(Schema):
     version = Whole(required=True, least=1, most=2**53)
     status = Choice(("final", "unverified", "entered-in-error"), required=True)
     note = Text(required=True, allow_none=True, longest=1000, lines=True)
-    asked = Many(Text(), required=True, metadata={"description": "Codes of the questions that its plausibility raised."})
+    asked = Many(
+        Text(), required=True, metadata={"description": "Codes of the questions that its plausibility raised."}
+    )
     confirmed_by = Text(required=True, allow_none=True)
     recorded_by = Text(required=True)
     recorded_at = Instant(required=True)

@@ -1,7 +1,7 @@
 """The fields of the wire contract: strict about types, exact about amounts, and clear about what is wrong.
 
-A number in quotes is no number, 1 is not true, and an unknown key is a fault. Amounts are Decimals: the decoder in front of
-these schemas makes no floats.
+A number in quotes is no number, 1 is not true, and an unknown key is a fault. Amounts are Decimals: the decoder in
+front of these schemas makes no floats.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 import marshmallow as ma
 
@@ -23,10 +23,17 @@ WEIGHT_UNITS: Final = ("kg", "g", "[lb_av]", "lb")
 COUNT_UNITS: Final = ("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L", "/uL", "/mm3")
 
 
+_OF_SCHEMAS: dict[str, str] = {"unknown": "unknown key", "type": "must be an object"}
+_OF_FIELDS: dict[str, str | list[Any] | dict[Any, Any]] = {
+    "required": "required",
+    "null": "must not be null: leave out what is not known",
+}
+
+
 class Schema(ma.Schema):
     """A JSON object; keys that it has not are refused."""
 
-    error_messages: ClassVar[dict[str, str]] = {"unknown": "unknown key", "type": "must be an object"}
+    error_messages = _OF_SCHEMAS
 
     class Meta:
         """Keep the order of the fields, in documents as on the wire."""
@@ -34,17 +41,10 @@ class Schema(ma.Schema):
         unknown = ma.RAISE
 
 
-class _Strict:
-    """Messages in the words of the engine."""
-
-    default_error_messages: ClassVar[dict[str, str]] = {
-        "required": "required",
-        "null": "must not be null: leave out what is not known",
-    }
-
-
-class Text(_Strict, ma.fields.String):
+class Text(ma.fields.String):
     """A text of one line, or of several where `lines` says so, without characters that a screen might obey."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(
         self, *, longest: int = 200, shortest: int = 1, lines: bool = False, pattern: str | None = None, **kwargs: Any
@@ -70,12 +70,15 @@ class Text(_Strict, ma.fields.String):
         return value
 
 
-class Choice(_Strict, ma.fields.String):
+class Choice(ma.fields.String):
     """One of some texts."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, options: Iterable[str], **kwargs: Any) -> None:
         self.options = tuple(options)
-        metadata = {**kwargs.pop("metadata", {}), "enum": list(self.options)}
+        enum = [*self.options, *([None] if kwargs.get("allow_none") else [])]
+        metadata = {**kwargs.pop("metadata", {}), "enum": enum}
         super().__init__(metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
@@ -84,8 +87,10 @@ class Choice(_Strict, ma.fields.String):
         return value
 
 
-class Amount(_Strict, ma.fields.Field[Decimal]):
+class Amount(ma.fields.Field[Decimal]):
     """A number, exact, from `least` to `most`; `least` itself is out where `above` says so."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, *, least: str = "0", most: str, above: bool = False, **kwargs: Any) -> None:
         self.least, self.most, self.above = Decimal(least), Decimal(most), above
@@ -102,8 +107,10 @@ class Amount(_Strict, ma.fields.Field[Decimal]):
         return value
 
 
-class Whole(_Strict, ma.fields.Field[int]):
+class Whole(ma.fields.Field[int]):
     """A whole number, in JSON or, in a query, as a text of digits."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, *, least: int, most: int, **kwargs: Any) -> None:
         self.least, self.most = least, most
@@ -111,18 +118,17 @@ class Whole(_Strict, ma.fields.Field[int]):
         super().__init__(metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        whole = None
-        if isinstance(value, Decimal) and value == value.to_integral_value():
-            whole = int(value)
-        elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-            whole = int(value)
+        digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
+        whole = int(value) if digits or (isinstance(value, Decimal) and value == value.to_integral_value()) else None
         if whole is None or not self.least <= whole <= self.most:
             raise ma.ValidationError(f"must be a whole number from {self.least} to {self.most}")
         return whole
 
 
-class Flag(_Strict, ma.fields.Field[bool]):
+class Flag(ma.fields.Field[bool]):
     """True or false; nothing else is either."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={**kwargs.pop("metadata", {}), "type": "boolean"}, **kwargs)
@@ -133,8 +139,10 @@ class Flag(_Strict, ma.fields.Field[bool]):
         return value
 
 
-class Day(_Strict, ma.fields.String):
+class Day(ma.fields.String):
     """A calendar day at the clinic, `YYYY-MM-DD`, from 1900-01-01 to 2200-12-31."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={**kwargs.pop("metadata", {}), "format": "date"}, **kwargs)
@@ -148,15 +156,17 @@ class Day(_Strict, ma.fields.String):
         raise ma.ValidationError("must be a date, YYYY-MM-DD, from 1900-01-01 to 2200-12-31")
 
 
-class Instant(_Strict, ma.fields.String):
+class Instant(ma.fields.String):
     """An instant in UTC; only ever sent by the service."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(metadata={**kwargs.pop("metadata", {}), "format": "date-time"}, **kwargs)
 
 
-class Many(_Strict, ma.fields.List):
+class Many(ma.fields.List[Any]):
     """A list of at most `most` entries."""
+
+    default_error_messages = _OF_FIELDS
 
     def __init__(self, inner: ma.fields.Field[Any], *, most: int = 100, **kwargs: Any) -> None:
         super().__init__(inner, metadata={**kwargs.pop("metadata", {}), "maxItems": most}, **kwargs)
@@ -170,8 +180,10 @@ class Many(_Strict, ma.fields.List):
         return cast("list[Any]", super()._deserialize(value, attr, data, **kwargs))
 
 
-class Object(_Strict, ma.fields.Nested):
+class Object(ma.fields.Nested):
     """An object within an object."""
+
+    default_error_messages = _OF_FIELDS
 
 
 def kind_of(value: object) -> str:

@@ -57,7 +57,7 @@ class CountOut(FactOut):
 
 
 class ObservationIn(FactIn):
-    """Another value that is followed: `haemoglobin`, `neutrophils`, `immature-platelet-fraction`, or any code of yours."""
+    """Another value: `haemoglobin`, `neutrophils`, `immature-platelet-fraction`, or any code of yours."""
 
     code = Text(required=True, longest=100, pattern=r"[A-Za-z0-9][A-Za-z0-9._:+-]*")
     observed_on = Day(required=True)

@@ -13,7 +13,7 @@ class FaultOut(Schema):
 
 
 class Problem(Schema):
-    """`type` names the kind of problem, `code` is its stable name, `faults` are all that is wrong with what was sent."""
+    """`type` and `code` name the kind of problem, `faults` are all that is wrong with what was sent."""
 
     type = Text(required=True)
     title = Text(required=True)

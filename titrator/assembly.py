@@ -63,5 +63,7 @@ def audit_key(file: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise Unusable(f"{file}: no audit key can be read: {error}") from error
     if len(key) < _KEY_BYTES:
-        raise Unusable(f"{file}: the audit key must have {_KEY_BYTES} bytes, written as {2 * _KEY_BYTES} hexadecimal digits")
+        raise Unusable(
+            f"{file}: the audit key must have {_KEY_BYTES} bytes, written as {2 * _KEY_BYTES} hexadecimal digits"
+        )
     return key

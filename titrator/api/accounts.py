@@ -86,7 +86,7 @@ def list_accounts(visit: Visit) -> Fields:
 def add_account(visit: Visit, body: Fields) -> Answer:
     """A new account, with the secret of its one-time link."""
     account, issued = accounts.add_account(visit, body)
-    shown = {"account": accounts.account_fields(account), "activation_secret": issued and issued.secret}
+    shown: Fields = {"account": accounts.account_fields(account), "activation_secret": issued and issued.secret}
     return shown, {**etag(1), "Location": f"/api/v1/accounts/{account.id}"}
 
 

@@ -4,7 +4,7 @@
 
 1. `_guarded`    the request is counted, its token looked up, its permission checked
 2. the arguments are read, with every fault
-3. `_visiting`   a visit is opened, in one transaction with its trail and, for a POST with an Idempotency-Key, its answer
+3. `_visiting`   a visit is opened, in one transaction with its trail and, with an Idempotency-Key, its answer
 4. the view      schema in, workflow, schema out
 """
 
@@ -60,11 +60,11 @@ def door() -> Door:
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
-    """Routes of one noun, each with its permission; `PERMISSIONS` has them all by endpoint and method."""
+    """Routes of one noun, each with its permission."""
 
     ARGUMENTS_PARSER = StrictParser()
 
-    def operation(
+    def operation(  # noqa: PLR0913 (what a route is, in one place, each by its name)
         self,
         method: str,
         rule: str,
@@ -96,7 +96,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             guarded = _guarded(made, permission, login=public_limit)
             guarded.permission = permission  # type: ignore[attr-defined]
             statuses = _statuses(
-                method, rule, guarded=permission is not None, takes=body is not None or query is not None, versioned=versioned
+                method,
+                rule,
+                guarded=permission is not None,
+                takes=body is not None or query is not None,
+                versioned=versioned,
             )
             if also is not None:
                 guarded = self.alt_response(also, schema=gives, success=True)(guarded)
@@ -116,6 +120,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             return view
 
         return decorator
+
+
+def count_login() -> None:
+    """Count an attempt to come in from the address that asks; raises TooMany."""
+    here = door()
+    _count(here, here.logins, f"login {request.remote_addr}")
 
 
 @contextmanager
@@ -155,20 +165,24 @@ def _guarded(view: View, permission: Permission | None, *, login: bool) -> View:
         here = door()
         if permission is None:
             if login:
-                _count(here, here.logins, f"login {request.remote_addr}")
+                count_login()
             g.actor = None
             return view(*args, **kwargs)
         actor = g.actor = _authenticated(here)
         _count(here, here.requests, actor.account_id)
         try:
-            if permission not in actor.permissions:
-                raise Forbidden(f"This account or token has not the permission {permission}.")
+            _refuse_without(permission, actor)
             return view(*args, **kwargs)
         except (Forbidden, Unknown) as refusal:
             _leave_denied(here.services, actor, refusal)
             raise
 
     return wrapper
+
+
+def _refuse_without(permission: Permission, actor: Actor) -> None:
+    if permission not in actor.permissions:
+        raise Forbidden(f"This account or token has not the permission {permission}.")
 
 
 def _authenticated(here: Door) -> Actor:

@@ -25,12 +25,13 @@ from titrator.security.permissions import Permission
 from titrator.store.records import Fact
 from titrator.workflow import record
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection, show
+from titrator.workflow.record import Which
 from titrator.workflow.visit import Visit
 
 blueprint = Blueprint(
     "facts",
     __name__,
-    description="What was observed and done. Nothing is overwritten: a correction is a new version, with author and reason.",
+    description="What was observed and done. Nothing is overwritten: a correction is a new version, with its reason.",
 )
 
 Fields = dict[str, object]
@@ -63,19 +64,19 @@ def _routes(wire: Wire) -> None:
         return show(recorded.fact), 201 if recorded.new else 200, {**etag(recorded.fact.version), "Location": where}
 
     def get(visit: Visit, patient_id: str, fact_id: int) -> Answer:
-        return _sent(record.get_fact(visit, patient_id, collection, fact_id))
+        return _sent(record.versions(visit, Which(patient_id, collection, fact_id))[-1])
 
     def versions(visit: Visit, patient_id: str, fact_id: int) -> Fields:
-        return {"items": [show(fact) for fact in record.versions(visit, patient_id, collection, fact_id)]}
+        return {"items": [show(fact) for fact in record.versions(visit, Which(patient_id, collection, fact_id))]}
 
     def correct(visit: Visit, body: Fields, patient_id: str, fact_id: int) -> Answer:
-        return _sent(record.correct(visit, patient_id, collection, fact_id, body, if_match()))
+        return _sent(record.correct(visit, Which(patient_id, collection, fact_id, if_match()), body))
 
     def enter_in_error(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
-        return _sent(record.enter_in_error(visit, patient_id, collection, fact_id, body["reason"], if_match()))
+        return _sent(record.enter_in_error(visit, Which(patient_id, collection, fact_id, if_match()), body["reason"]))
 
     def verify(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
-        return _sent(record.verify(visit, patient_id, collection, fact_id, body["reason"], if_match()))
+        return _sent(record.verify(visit, Which(patient_id, collection, fact_id, if_match()), body["reason"]))
 
     noun, one = collection.noun, f"{path}/{_ID}"
     list_them.__doc__ = f"Every {noun} of a patient, by day."
@@ -88,7 +89,9 @@ def _routes(wire: Wire) -> None:
 
     operation, reads, writes = blueprint.operation, Permission.READ_PATIENTS, Permission.RECORD_FACTS
     operation("GET", path, reads, gives=several, name=f"list_{word}")(list_them)
-    recorder = operation("POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, name=f"add_{word}")
+    recorder = operation(
+        "POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, name=f"add_{word}"
+    )
     recorder(add)
     operation("GET", one, reads, gives=wire.gives, name=f"get_{word}")(get)
     operation("GET", f"{one}/versions", reads, gives=several, name=f"versions_of_{word}")(versions)
@@ -98,7 +101,9 @@ def _routes(wire: Wire) -> None:
         ("verification", verify, Permission.VERIFY_FACTS),
     ):
         name = f"{word}_{action.replace('-', '_')}"
-        operation("POST", f"{one}/{action}", permission, body=ReasonIn, gives=wire.gives, versioned=True, name=name)(view)
+        operation("POST", f"{one}/{action}", permission, body=ReasonIn, gives=wire.gives, versioned=True, name=name)(
+            view
+        )
 
 
 def _sent(fact: Fact) -> Answer:
@@ -115,7 +120,7 @@ def _sent(fact: Fact) -> Answer:
 )
 def resolve_event(visit: Visit, body: Fields, patient_id: str, fact_id: int) -> Answer:
     """Say since when an event is over; of a thrombosis or marrow disorder only a prescriber may."""
-    return _sent(record.resolve(visit, patient_id, EVENTS, fact_id, body, if_match()))
+    return _sent(record.resolve(visit, Which(patient_id, EVENTS, fact_id, if_match()), body))
 
 
 for _wire in (

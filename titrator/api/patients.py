@@ -27,9 +27,7 @@ def list_patients(visit: Visit, query: Fields) -> Fields:
     return {"items": [record.patient_fields(visit, patient) for patient in page], "next": following}
 
 
-@blueprint.operation(
-    "POST", "/patients", Permission.WRITE_PATIENTS, body=PatientIn, gives=PatientOut, status=201
-)
+@blueprint.operation("POST", "/patients", Permission.WRITE_PATIENTS, body=PatientIn, gives=PatientOut, status=201)
 def add_patient(visit: Visit, body: Fields) -> tuple[Fields, Headers]:
     """A new patient."""
     patient = record.add_patient(visit, body)

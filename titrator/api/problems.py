@@ -65,7 +65,10 @@ def refusal_response(refusal: Refusal) -> Response:
 def invalid_response(error: InvalidInput) -> Response:
     """The problem that input with faults is."""
     return problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, Code.INVALID, "What was sent cannot be taken; each fault is named.", error.faults
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        Code.INVALID,
+        "What was sent cannot be taken; each fault is named.",
+        error.faults,
     )
 
 

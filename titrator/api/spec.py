@@ -66,7 +66,9 @@ def make_api(app: Flask) -> Api:
 
 
 def _pages(api: Api) -> FlaskBlueprint:
-    pages = FlaskBlueprint("documents", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/own")
+    pages = FlaskBlueprint(
+        "documents", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/own"
+    )
 
     @pages.get("/openapi.json")
     def openapi() -> Response:

@@ -1,8 +1,8 @@
-"""The audit chain: each entry's MAC covers what it says and the MAC before it, so no entry can change place or words.
+"""The audit chain: each entry's MAC covers what it says and the MAC before it, so none can change place or words.
 
-The key is not in the database. Who can write to the database but has not the key cannot forge an entry, nor take one out
-between two others. The last ones of a chain could be cut off, were it not for its head, which is signed with the same
-key, and for the seals: a file a day, outside the database, that holds the heads of that day.
+The key is not in the database. Who can write to the database but has not the key cannot forge an entry, nor take one
+out between two others. The last ones of a chain could be cut off, were it not for its head, which is signed with the
+same key, and for the seals: a file a day, outside the database, that holds the heads of that day.
 """
 
 from __future__ import annotations

@@ -63,9 +63,7 @@ class Session(Protocol):
         """The record with that key."""
         ...
 
-    def find(
-        self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None
-    ) -> list[R]:
+    def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named (`-seq` for descending)."""
         ...
 

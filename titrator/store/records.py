@@ -36,7 +36,7 @@ class Clinic(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient(Record):
-    """A patient of a clinic. `revision` counts what was recorded of the patient: facts and courses take their ids from it.
+    """A patient of a clinic. `revision` counts what was recorded: facts and courses take their ids from it.
 
     `search_name` is the name as it is searched: without case and accents.
     """
@@ -63,9 +63,9 @@ class Identifier(Record):
     TABLE = "identifiers"
     KEY = ("system", "value")
 
-    patient_id: str
     system: str
     value: str
+    patient_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +96,9 @@ class Fact(Record):
     """Something that was observed of a patient or done, in one of its versions. Only one version is current.
 
     `id` is the patient's revision at which it was first recorded: the order of ids is that of recording. What `code`,
-    `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is `final`,
-    `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the questions that
-    its plausibility raised, `confirmed_by` who answered them.
+    `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is
+    `final`, `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the
+    questions that its plausibility raised, `confirmed_by` who answered them.
     """
 
     TABLE = "facts"

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
-from functools import cache
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from titrator.store.records import Record
 
@@ -59,13 +58,15 @@ class Mapping(Generic[R]):
 
     def to_record(self, row: tuple[Value, ...]) -> R:
         """The record of a row."""
-        values = [
-            column if back is None else back(column) for back, column in zip(self._back, row, strict=True)
-        ]
+        values = [column if back is None else back(column) for back, column in zip(self._back, row, strict=True)]
         return self.record(**dict(zip(self.columns, values, strict=True)))
 
 
-@cache
+_MAPPINGS: dict[type[Record], Mapping[Any]] = {}
+
+
 def mapping(record: type[R]) -> Mapping[R]:
-    """The mapping of a class of records."""
-    return Mapping(record)
+    """The mapping of a class of records, made once."""
+    if record not in _MAPPINGS:
+        _MAPPINGS[record] = Mapping(record)
+    return _MAPPINGS[record]

@@ -1,6 +1,7 @@
-"""The tables, as the migrations that make them. A migration that has been released is never edited; a new one follows it.
+"""The tables, as the migrations that make them. A released migration is never edited; a new one follows it.
 
-Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together.
+Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together; but
+for `identifiers`, by which a patient is found, and which no two may share.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ MIGRATIONS: Final = (
             ) strict, without rowid""",
             "create index patients_of_clinic on patients (clinic_id, id)",
             """create table identifiers (
-                patient_id text not null references patients (id), system text not null, value text not null,
+                system text not null, value text not null, patient_id text not null references patients (id),
                 primary key (system, value)
             ) strict, without rowid""",
             "create index identifiers_of_patient on identifiers (patient_id)",
@@ -65,8 +66,9 @@ MIGRATIONS: Final = (
                 fact_id integer not null, primary key (patient_id, system, value)
             ) strict, without rowid""",
             """create table accounts (
-                id text primary key, version integer not null, username text not null unique, display_name text not null,
-                role text not null, clinics text not null, active integer not null check (active in (0, 1)),
+                id text primary key, version integer not null, username text not null unique,
+                display_name text not null, role text not null, clinics text not null,
+                active integer not null check (active in (0, 1)),
                 password_hash text, failed_logins integer not null, locked_until text, created_at text not null
             ) strict, without rowid""",
             """create table tokens (

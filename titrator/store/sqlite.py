@@ -43,10 +43,12 @@ _COURSE_FACTS: Final = """
 _BROKEN: Final = {
     "facts without exactly one current version, the last": """
         select patient_id || ' fact ' || id from facts group by patient_id, id
-        having sum(current) != 1 or max(version) != count(*) or max(case when current = 1 then version end) != max(version)""",
+        having sum(current) != 1 or max(version) != count(*)
+            or max(case when current = 1 then version end) != max(version)""",
     "courses without exactly one current version, the last": """
         select patient_id || ' course ' || id from courses group by patient_id, id
-        having sum(current) != 1 or max(version) != count(*) or max(case when current = 1 then version end) != max(version)""",
+        having sum(current) != 1 or max(version) != count(*)
+            or max(case when current = 1 then version end) != max(version)""",
     "facts later than the patient's revision": """
         select f.patient_id || ' fact ' || f.id from facts f join patients p on p.id = f.patient_id
         where f.id > p.revision""",
@@ -67,9 +69,7 @@ class SqliteSession:
         row = self._connection.execute(_select_by_key(record), cast("tuple[str]", key)).fetchone()
         return None if row is None else mapping(record).to_record(row)
 
-    def find(
-        self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None
-    ) -> list[R]:
+    def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
         columns = ", ".join(mapping(record).columns)
         conditions, values = _conditions(where)
@@ -333,13 +333,11 @@ def _duplicates() -> Iterator[None]:
         raise StoreError(str(error)) from error
 
 
-@cache
 def _select_by_key(record: type[Record]) -> str:
     key = " and ".join(f"{name} = ?" for name in record.KEY)
     return f"select {', '.join(mapping(record).columns)} from {record.TABLE} where {key}"  # noqa: S608 (names of ours)
 
 
-@cache
 def _insert(record: type[Record]) -> str:
     columns = mapping(record).columns
     marks = ", ".join("?" * len(columns))

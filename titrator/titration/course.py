@@ -212,7 +212,7 @@ def read_document(document: object, find_protocol: Callable[[str], str | None]) 
 
 
 def entry_faults(key: str, entry: object) -> list[Fault]:
-    """What is wrong with one entry of the list `weights`, `platelet_counts`, `doses` or `events`, paths from the entry."""
+    """What is wrong with an entry of `weights`, `platelet_counts`, `doses` or `events`; its paths begin there."""
     return _explain(entry, "", _FIELDS[key])
 
 

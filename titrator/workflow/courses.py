@@ -38,7 +38,9 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
             f"{days[0]}, or enter them in error.",
             faults=[Fault("started_on", f"must not be after {days[0]}, the day of the first dose of no other course")],
         )
-    ended = [course.ended_on or course.started_on for course in history(visit, patient) if course.status == "discontinued"]
+    ended = [
+        course.ended_on or course.started_on for course in history(visit, patient) if course.status == "discontinued"
+    ]
     if any(started_on <= day for day in ended):
         raise Invalid(Fault("started_on", f"must be after {max(ended)}, when the course before ended"))
     raised = replace(patient, revision=patient.revision + 1)

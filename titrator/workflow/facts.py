@@ -128,9 +128,7 @@ def _event_fields(fact: Fact) -> dict[str, object]:
     return {"kind": fact.code, "occurred_on": fact.day, "resolved_on": fact.until, **shown}
 
 
-WEIGHTS: Final = Collection(
-    name="weights", noun="weight", kinds=("weight",), draft=_weight, fields=_weight_fields
-)
+WEIGHTS: Final = Collection(name="weights", noun="weight", kinds=("weight",), draft=_weight, fields=_weight_fields)
 PLATELET_COUNTS: Final = Collection(
     name="platelet-counts", noun="platelet count", kinds=("platelet-count",), draft=_count, fields=_count_fields
 )
@@ -141,9 +139,7 @@ OBSERVATIONS: Final = Collection(
     draft=_observation,
     fields=_observation_fields,
 )
-DOSES: Final = Collection(
-    name="doses", noun="dose", kinds=("dose", "dose-not-given"), draft=_dose, fields=_dose_fields
-)
+DOSES: Final = Collection(name="doses", noun="dose", kinds=("dose", "dose-not-given"), draft=_dose, fields=_dose_fields)
 EVENTS: Final = Collection(name="events", noun="event", kinds=("event",), draft=_event, fields=_event_fields)
 
 COLLECTIONS: Final = (WEIGHTS, PLATELET_COUNTS, OBSERVATIONS, DOSES, EVENTS)
@@ -202,7 +198,11 @@ def _weight_entry(fact: CourseFact) -> dict[str, object]:
 
 
 def _count_entry(fact: CourseFact) -> dict[str, object]:
-    entry = {"collected_on": fact.day, "value": read_amount(fact.value or ""), "unit": fact.unit}
+    entry: dict[str, object] = {
+        "collected_on": fact.day,
+        "value": read_amount(fact.value or ""),
+        "unit": fact.unit,
+    }
     return {**entry, "unreliable": True} if fact.unreliable or fact.status == "unverified" else entry
 
 

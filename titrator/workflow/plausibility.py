@@ -43,7 +43,12 @@ _FOLLOWED: Final[Mapping[str, Mapping[str, Decimal]]] = {
 
 
 def questions(
-    draft: Draft, others: Sequence[Fact], *, born_on: str | None, protocol: WeeklyProtocol | None, document: dict[str, object]
+    draft: Draft,
+    others: Sequence[Fact],
+    *,
+    born_on: str | None,
+    protocol: WeeklyProtocol | None,
+    document: dict[str, object],
 ) -> list[Question]:
     """The questions that an entry raises beside the other final facts of its patient.
 

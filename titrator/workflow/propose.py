@@ -124,9 +124,7 @@ def usable_protocol(catalogue: Catalogue, ident: str) -> Protocol:
         ) from error
 
 
-def course_document(
-    patient: Patient, course: CourseVersion, facts: Iterable[CourseFact], on: str
-) -> dict[str, object]:
+def course_document(patient: Patient, course: CourseVersion, facts: Iterable[CourseFact], on: str) -> dict[str, object]:
     """The course document of a stored patient on a day; weights and doses that nobody has verified are left out."""
     lists: dict[str, list[dict[str, object]]] = {"weights": [], "platelet_counts": [], "doses": [], "events": []}
     for fact in facts:

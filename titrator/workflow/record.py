@@ -1,7 +1,7 @@
 """Record what happened: patients and their facts. Nothing is overwritten; a correction is a new version of a fact.
 
-A fact takes its id from the patient's revision, which each change raises by one: so facts are in order of recording, and
-two people who change the same patient at once cannot both be right unseen.
+A fact takes its id from the patient's revision, which each change raises by one: so facts are in order of recording,
+and two people who change the same patient at once cannot both be right unseen.
 """
 
 from __future__ import annotations
@@ -26,6 +26,23 @@ from titrator.workflow.visit import Visit, instant
 Body = Mapping[str, object]
 
 PAGE: Final = 50
+
+
+class Which(NamedTuple):
+    """A fact of a patient, by its collection and id; to change it, in the version that was seen (None: any)."""
+
+    patient_id: str
+    collection: Collection
+    fact_id: int
+    version: int | None = None
+
+
+class Judgement(NamedTuple):
+    """What the plausibility of an entry came to: what was asked, who confirmed it, the status of the fact."""
+
+    asked: tuple[str, ...]
+    confirmed_by: str | None
+    status: str
 
 
 class Recorded(NamedTuple):
@@ -146,9 +163,7 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
 
 def patient_fields(visit: Visit, patient: Patient) -> dict[str, object]:
     """A patient as it is sent."""
-    identifiers = visit.session.find(
-        Identifier, Where("patient_id", "=", patient.id), order=("system", "value")
-    )
+    identifiers = visit.session.find(Identifier, Where("patient_id", "=", patient.id), order=("system", "value"))
     return {
         "id": patient.id,
         "version": patient.version,
@@ -166,15 +181,15 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
     """A page of the patients whom the account may see, in order of id, and where the next begins."""
     scope = tuple(sorted(visit.who.clinics))
     if (clinic := query.get("clinic")) is not None:
-        scope = (cast(str, clinic),) if clinic in visit.who.clinics else ()
+        scope = (clinic,) if clinic in visit.who.clinics else ()
     conditions = [Where("clinic_id", "in", scope)]
     if (identifier := query.get("identifier")) is not None:
         system, _, value = cast(str, identifier).rpartition("|")
         same = [Where("value", "=", value), *([Where("system", "=", system)] if system else [])]
         found = visit.session.find(Identifier, *same)
         conditions.append(Where("id", "in", tuple(one.patient_id for one in found)))
-    for word in searched(cast(str, query.get("name", ""))).split():
-        conditions.append(Where("search_name", "contains", word))
+    words = searched(cast(str, query.get("name", ""))).split()
+    conditions.extend(Where("search_name", "contains", word) for word in words)
     if (after := query.get("cursor")) is not None:
         conditions.append(Where("id", ">", after))
     limit = cast(int, query.get("limit", PAGE))
@@ -207,20 +222,9 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
         visit.session.add(_external(patient, external, twin.id))
         visit.note("link", _subject(twin), patient=patient, external_id=dict(external))
         return Recorded(twin, new=False)
-    asked, confirmed_by, status = _plausible(visit, patient, draft, facts, body)
+    judged = _plausible(visit, patient, draft, facts, body)
     patient = _next_revision(visit, patient)
-    fact = Fact(
-        patient_id=patient.id,
-        id=patient.revision,
-        version=1,
-        current=True,
-        status=status,
-        asked=asked,
-        confirmed_by=confirmed_by,
-        reason=None,
-        **_content(draft),
-        **_author(visit),
-    )
+    fact = _judged(_first_version(visit, patient, draft), judged, None)
     visit.session.add(fact)
     if external:
         visit.session.add(_external(patient, external, fact.id))
@@ -228,45 +232,42 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
     return Recorded(fact, new=True)
 
 
-def correct(
-    visit: Visit, patient_id: str, collection: Collection, fact_id: int, body: Body, version: int | None
-) -> Fact:
+def correct(visit: Visit, which: Which, body: Body) -> Fact:
     """A new version of a fact with other content, for a reason."""
-    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
-    draft = read_draft(collection, body)
-    _refuse_future(visit.today(patient), _day_key(collection, draft), draft.day)
+    patient, fact = _changeable(visit, which)
+    draft = read_draft(which.collection, body)
+    _refuse_future(visit.today(patient), _day_key(which.collection, draft), draft.day)
     if draft.kind != fact.kind:
-        raise Invalid(Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other"))
+        raise Invalid(
+            Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")
+        )
     _refuse_safety(visit, fact, draft)
     others = [other for other in visit.session.find(Fact, *_current(patient), order=("id",)) if other.id != fact.id]
-    asked, confirmed_by, status = _plausible(visit, patient, draft, others, body)
-    changes = {**_content(draft), "status": status, "asked": asked, "confirmed_by": confirmed_by}
-    return _new_version(visit, patient, fact, "correct", cast(str, body["reason"]), changes)
+    judged = _plausible(visit, patient, draft, others, body)
+    return _new_version(
+        visit, patient, "correct", fact, _judged(_drafted(fact, draft), judged, cast(str, body["reason"]))
+    )
 
 
-def enter_in_error(
-    visit: Visit, patient_id: str, collection: Collection, fact_id: int, reason: str, version: int | None
-) -> Fact:
+def enter_in_error(visit: Visit, which: Which, reason: str) -> Fact:
     """A new version of a fact that says it never was."""
-    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    patient, fact = _changeable(visit, which)
     _refuse_safety(visit, fact, None)
-    return _new_version(visit, patient, fact, "enter-in-error", reason, {"status": "entered-in-error"})
+    return _new_version(visit, patient, "enter-in-error", fact, replace(fact, status="entered-in-error", reason=reason))
 
 
-def verify(visit: Visit, patient_id: str, collection: Collection, fact_id: int, reason: str, version: int | None) -> Fact:
+def verify(visit: Visit, which: Which, reason: str) -> Fact:
     """A new version of a feed's fact, that somebody has looked at and found right."""
-    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    patient, fact = _changeable(visit, which)
     if fact.status != "unverified":
         raise Conflict(Code.NOT_UNVERIFIED, "It does not wait to be verified.")
-    changes = {"status": "final", "confirmed_by": visit.who.account_id}
-    return _new_version(visit, patient, fact, "verify", reason, changes)
+    new = replace(fact, status="final", confirmed_by=visit.who.account_id, reason=reason)
+    return _new_version(visit, patient, "verify", fact, new)
 
 
-def resolve(
-    visit: Visit, patient_id: str, collection: Collection, fact_id: int, body: Body, version: int | None
-) -> Fact:
+def resolve(visit: Visit, which: Which, body: Body) -> Fact:
     """A new version of an event, that is over since a day. Of a safety event it needs a right of its own."""
-    patient, fact = _changeable(visit, patient_id, collection, fact_id, version)
+    patient, fact = _changeable(visit, which)
     resolved_on = cast(str, body["resolved_on"])
     if fact.until is not None:
         raise Conflict(Code.ALREADY_RESOLVED, f"It is resolved since {fact.until}; correct it if that is wrong.")
@@ -274,7 +275,8 @@ def resolve(
         raise Invalid(Fault("resolved_on", f"must not be before {fact.day}, when it occurred"))
     _refuse_future(visit.today(patient), "resolved_on", resolved_on)
     _refuse_safety(visit, fact, None)
-    return _new_version(visit, patient, fact, "resolve", cast(str, body["reason"]), {"until": resolved_on})
+    new = replace(fact, until=resolved_on, reason=cast(str, body["reason"]))
+    return _new_version(visit, patient, "resolve", fact, new)
 
 
 def list_facts(visit: Visit, patient_id: str, collection: Collection) -> list[Fact]:
@@ -290,19 +292,14 @@ def list_facts(visit: Visit, patient_id: str, collection: Collection) -> list[Fa
     )
 
 
-def get_fact(visit: Visit, patient_id: str, collection: Collection, fact_id: int) -> Fact:
-    """The current version of a fact."""
-    return versions(visit, patient_id, collection, fact_id)[-1]
-
-
-def versions(visit: Visit, patient_id: str, collection: Collection, fact_id: int) -> list[Fact]:
+def versions(visit: Visit, which: Which) -> list[Fact]:
     """All versions of a fact, the current one last; raises Unknown."""
-    patient = visit.patient(patient_id)
+    patient = visit.patient(which.patient_id)
     found = visit.session.find(
-        Fact, Where("patient_id", "=", patient.id), Where("id", "=", fact_id), order=("version",)
+        Fact, Where("patient_id", "=", patient.id), Where("id", "=", which.fact_id), order=("version",)
     )
-    if not found or found[0].kind not in collection.kinds:
-        raise Unknown(collection.noun)
+    if not found or found[0].kind not in which.collection.kinds:
+        raise Unknown(which.collection.noun)
     visit.note("read", _subject(found[-1]), patient=patient)
     return found
 
@@ -324,12 +321,48 @@ def _current(patient: Patient) -> tuple[Where, ...]:
     return Where("patient_id", "=", patient.id), Where("current", "=", 1)
 
 
-def _content(draft: Draft) -> dict[str, object]:
-    return {**draft._asdict(), "detail": dict(draft.detail)}
+def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
+    return Fact(
+        patient_id=patient.id,
+        id=patient.revision,
+        version=1,
+        current=True,
+        kind=draft.kind,
+        day=draft.day,
+        code=draft.code,
+        value=draft.value,
+        unit=draft.unit,
+        level=draft.level,
+        until=draft.until,
+        unreliable=draft.unreliable,
+        status="final",
+        detail=dict(draft.detail),
+        asked=(),
+        confirmed_by=None,
+        reason=None,
+        recorded_by=visit.who.account_id,
+        recorded_at=instant(visit.now),
+    )
 
 
-def _author(visit: Visit) -> dict[str, str]:
-    return {"recorded_by": visit.who.account_id, "recorded_at": instant(visit.now)}
+def _drafted(fact: Fact, draft: Draft) -> Fact:
+    """A fact with the content of a draft."""
+    return replace(
+        fact,
+        day=draft.day,
+        code=draft.code,
+        value=draft.value,
+        unit=draft.unit,
+        level=draft.level,
+        until=draft.until,
+        unreliable=draft.unreliable,
+        detail=dict(draft.detail),
+    )
+
+
+def _judged(fact: Fact, judged: Judgement, reason: str | None) -> Fact:
+    """A fact with what its plausibility came to."""
+    return replace(fact, asked=judged.asked, confirmed_by=judged.confirmed_by, status=judged.status, reason=reason)
 
 
 def _subject(fact: Fact) -> str:
@@ -337,9 +370,7 @@ def _subject(fact: Fact) -> str:
 
 
 def _external(patient: Patient, external: Mapping[str, str], fact_id: int) -> ExternalId:
-    return ExternalId(
-        patient_id=patient.id, system=external["system"], value=external["value"], fact_id=fact_id
-    )
+    return ExternalId(patient_id=patient.id, system=external["system"], value=external["value"], fact_id=fact_id)
 
 
 def _writable(visit: Visit, patient_id: str) -> Patient:
@@ -355,15 +386,13 @@ def _next_revision(visit: Visit, patient: Patient) -> Patient:
     return raised
 
 
-def _changeable(
-    visit: Visit, patient_id: str, collection: Collection, fact_id: int, version: int | None
-) -> tuple[Patient, Fact]:
-    patient = _writable(visit, patient_id)
-    found = visit.session.find(Fact, *_current(patient), Where("id", "=", fact_id))
-    if not found or found[0].kind not in collection.kinds:
-        raise Unknown(collection.noun)
+def _changeable(visit: Visit, which: Which) -> tuple[Patient, Fact]:
+    patient = _writable(visit, which.patient_id)
+    found = visit.session.find(Fact, *_current(patient), Where("id", "=", which.fact_id))
+    if not found or found[0].kind not in which.collection.kinds:
+        raise Unknown(which.collection.noun)
     fact = found[0]
-    _refuse_outdated(fact.version, version)
+    _refuse_outdated(fact.version, which.version)
     if fact.status == "entered-in-error":
         raise Conflict(Code.ENTERED_IN_ERROR, "It was entered in error, and stays so; record it anew if it was right.")
     if visit.who.is_feed and fact.recorded_by != visit.who.account_id:
@@ -371,31 +400,28 @@ def _changeable(
     return patient, fact
 
 
-def _new_version(
-    visit: Visit, patient: Patient, fact: Fact, action: str, reason: str, changes: Mapping[str, object]
-) -> Fact:
+def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed: Fact) -> Fact:
+    """Keep what has changed as the current version of a fact, by the actor, now."""
     patient = _next_revision(visit, patient)
-    visit.session.change(replace(fact, current=False), Where("version", "=", fact.version))
-    new = replace(fact, version=fact.version + 1, current=True, reason=reason, **{**_author(visit), **changes})  # type: ignore[arg-type]
+    visit.session.change(replace(old, current=False), Where("version", "=", old.version))
+    new = replace(changed, version=old.version + 1, recorded_by=visit.who.account_id, recorded_at=instant(visit.now))
     visit.session.add(new)
-    visit.note(action, _subject(fact), patient=patient, old=show(fact), new=show(new), why=reason)
+    visit.note(action, _subject(old), patient=patient, old=show(old), new=show(new), why=new.reason)
     return new
 
 
-def _plausible(
-    visit: Visit, patient: Patient, draft: Draft, others: list[Fact], body: Body
-) -> tuple[tuple[str, ...], str | None, str]:
-    """What was asked, who confirmed it, and the status that follows; raises Asked where a person has not answered."""
+def _plausible(visit: Visit, patient: Patient, draft: Draft, others: list[Fact], body: Body) -> Judgement:
+    """What becomes of an entry by its plausibility; raises Asked where a person has not answered."""
     asked = _questions(visit, patient, draft, others)
     codes = tuple(str(code) for code, _ in asked)
     if not asked:
-        return (), None, "final"
+        return Judgement((), None, "final")
     if visit.who.is_feed:
-        return codes, None, "unverified"
+        return Judgement(codes, None, "unverified")
     confirmed = cast("Iterable[str]", body.get("confirm", ()))
     if open_ones := [question for question in asked if question[0] not in confirmed]:
         raise Asked(open_ones)
-    return codes, visit.who.account_id, "final"
+    return Judgement(codes, visit.who.account_id, "final")
 
 
 def _questions(visit: Visit, patient: Patient, draft: Draft, others: list[Fact]) -> list[Question]:
@@ -434,7 +460,7 @@ def _by_external_id(
     if known is None:
         return None
     fact = next(fact for fact in facts if fact.id == known.fact_id)
-    if {**_content(draft), "detail": fact.detail} != {name: getattr(fact, name) for name in draft._fields}:
+    if replace(_drafted(fact, draft), detail=fact.detail) != fact:
         raise Conflict(
             Code.EXTERNAL_ID_TAKEN,
             f"That external id names {fact.kind} {fact.id}, which says something else; correct that one.",

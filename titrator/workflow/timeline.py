@@ -1,4 +1,4 @@
-"""The course of a patient at a glance: everything that was recorded, day by day, with grades and how long it has held."""
+"""The course of a patient at a glance: all that was recorded, day by day, with grades and how long it has held."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _GRAMS_PER_LITRE: Final = {"g/L": Decimal(1), "g/dL": Decimal(10), "mmol/L": Dec
 def timeline(visit: Visit, patient_id: str, on: str | None) -> dict[str, object]:
     """All facts up to a day, by default today, with their CTCAE 5.0 grades; and, of the open or last course, its state.
 
-    `weeks_above_target`: whole weeks since the first of the unbroken row of reliable counts, up to the newest, that do
-    not meet the protocol's increase condition; 0 where the newest does, null where there is none. `days_since_...`: null
-    where none is known. `as_weekly` protocols only.
+    `weeks_above_target`: whole weeks from the first to the last of the unbroken row of reliable counts, up to the
+    newest, that do not meet the protocol's increase condition; 0 where the newest does, null where there is none or the
+    protocol does not titrate. `days_since_...`: null where none is known.
     """
     patient = visit.patient(patient_id)
     day = on or visit.today(patient)
@@ -62,7 +62,9 @@ def ctcae_grade(fact: Fact) -> int | None:
     stated = fact.detail.get("lower_limit_of_normal")
     limit = None if stated is None else Decimal(str(stated))
     if fact.kind == "platelet-count":
-        return grade(Analyte.PLATELETS, times(fact.value, GIGA_PER_LITRE_PER[fact.unit] or Decimal(1)), version=Version.V5)
+        return grade(
+            Analyte.PLATELETS, times(fact.value, GIGA_PER_LITRE_PER[fact.unit] or Decimal(1)), version=Version.V5
+        )
     units = {
         "neutrophils": (Analyte.NEUTROPHILS, {unit: one or Decimal(1) for unit, one in GIGA_PER_LITRE_PER.items()}),
         "haemoglobin": (Analyte.HAEMOGLOBIN, _GRAMS_PER_LITRE),
@@ -76,7 +78,12 @@ def ctcae_grade(fact: Fact) -> int | None:
 
 
 def _entry(fact: Fact) -> dict[str, object]:
-    return {"collection": BY_KIND[fact.kind].name, "day": fact.day, "ctcae_grade": ctcae_grade(fact), "fact": show(fact)}
+    return {
+        "collection": BY_KIND[fact.kind].name,
+        "day": fact.day,
+        "ctcae_grade": ctcae_grade(fact),
+        "fact": show(fact),
+    }
 
 
 def _since(rows: Iterable[Fact], kind: str, on: str) -> int | None:

@@ -1,8 +1,8 @@
 """The audit trail: shown, exported, sealed once a day, and verified against its key, its heads and its seals.
 
 A seal is a file `seals/<day>.ndjson` beside the database: a line for each chain that has grown since the seal before,
-then one with the signature over those lines and the signature of the seal before. Keep copies of them elsewhere: they are
-what tells that entries were cut off the end of a chain together with its head.
+then one with the signature over those lines and the signature of the seal before. Keep copies of them elsewhere: they
+are what tells that entries were cut off the end of a chain together with its head.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def entries(session: Session, *where: Where) -> Iterator[AuditRow]:
         )
         rest = _BATCH - len(same)
         more = (
-            session.find(AuditRow, Where("chain", ">", chain), *where, order=("chain", "seq"), limit=rest) if rest else []
+            session.find(AuditRow, Where("chain", ">", chain), *where, order=("chain", "seq"), limit=rest)
+            if rest
+            else []
         )
         page = [*same, *more]
         if not page:
@@ -93,9 +95,7 @@ def verify(session: Session, key: bytes, seals: Path) -> tuple[int, list[str]]:
     faults += [f"chain {chain}: entry {seq}, that was sealed, is not there" for chain, seq in sorted(macs)]
     faults += _head_faults(session, key, seen)
     faults += [
-        f"patient {patient.id}: has no audit chain"
-        for patient in session.find(Patient)
-        if patient.id not in seen
+        f"patient {patient.id}: has no audit chain" for patient in session.find(Patient) if patient.id not in seen
     ]
     return count, faults
 

@@ -89,10 +89,10 @@ class Visit:
             raise RuntimeError("this step needs an actor")
         return self.actor
 
-    def note(self, action: str, subject: str, *, patient: Patient | None = None, **detail: object) -> None:
+    def note(self, did: str, subject: str, /, *, patient: Patient | None = None, **detail: object) -> None:
         """Leave an entry: in the chain of a patient, else in that of the system."""
         chain, clinic = (SYSTEM, None) if patient is None else (patient.id, patient.clinic_id)
-        self.entries.append(Entry(chain, action, subject, clinic, detail))
+        self.entries.append(Entry(chain, did, subject, clinic, detail))
 
     def patient(self, patient_id: str) -> Patient:
         """A patient whom the actor may see; raises Unknown for any other."""

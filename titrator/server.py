@@ -1,0 +1,1 @@
+"""The web server: gunicorn with threads, in the settings of the installation."""
