@@ -13,7 +13,7 @@ _REASON = {"required": True, "longest": 1000, "lines": True}
 class CourseDocument(Schema):
     """The facts of a course and the question what is next on a day; the same document as on the command line."""
 
-    protocol = Text(required=True)
+    protocol = Text(required=True, longest=250)
     on = Day(required=True)
     born_on = Day()
     baseline_on = Day()
@@ -21,7 +21,7 @@ class CourseDocument(Schema):
     platelet_counts = Many(Object(CountPart), most=5000)
     doses = Many(Object(DosePart), most=5000)
     events = Many(Object(EventPart), most=5000)
-    eligibility = Many(Text(longest=100, shortest=0), most=5000)
+    eligibility = Many(Text(longest=100, shortest=0, anything=True), most=5000)
 
 
 class CourseStart(Schema):

@@ -42,18 +42,28 @@ class Schema(ma.Schema):
 
 
 class Text(ma.fields.String):
-    """A text of one line, or of several where `lines` says so, without characters that a screen might obey."""
+    """A text of one line, or of several where `lines` says so, without characters that a screen might obey.
+
+    `anything` lets every character pass: for codes that are only compared with those of a protocol.
+    """
 
     default_error_messages = _OF_FIELDS
 
     def __init__(
-        self, *, longest: int = 200, shortest: int = 1, lines: bool = False, pattern: str | None = None, **kwargs: Any
+        self,
+        *,
+        longest: int = 200,
+        shortest: int = 1,
+        lines: bool = False,
+        anything: bool = False,
+        pattern: str | None = None,
+        **kwargs: Any,
     ) -> None:
         metadata = {**kwargs.pop("metadata", {}), "minLength": shortest, "maxLength": longest}
         if pattern is not None:
             metadata["pattern"] = f"^(?:{pattern})$"
         super().__init__(metadata=metadata, **kwargs)
-        self.longest, self.shortest, self.lines = longest, shortest, lines
+        self.longest, self.shortest, self.lines, self.anything = longest, shortest, lines, anything
         self.compiled = None if pattern is None else re.compile(pattern, re.ASCII)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
@@ -61,7 +71,7 @@ class Text(ma.fields.String):
             raise ma.ValidationError(f"must be a text, not {kind_of(value)}")
         if not self.shortest <= len(value) <= self.longest:
             raise ma.ValidationError(f"must have {self.shortest} to {self.longest} characters, not {len(value)}")
-        if _UNFIT.search(value) or (not self.lines and ("\n" in value or "\t" in value)):
+        if not self.anything and (_UNFIT.search(value) or (not self.lines and ("\n" in value or "\t" in value))):
             raise ma.ValidationError("must be plain text, without control characters")
         if self.shortest and not value.strip():
             raise ma.ValidationError("must not be blank")
