@@ -88,13 +88,16 @@ def tokens_of_tables() -> Iterator[str]:
     yield from strange
     yield from (document(**{key: token}) for key in ("protocol", *tables.DAYS_OF_DOCUMENT) for token in strange)
     yield from (document(**{key: None}) for key in ("protocol", "on"))
-    yield from (document(**{key: '"x"'}) for key in ("Weights", "counts", "", "a b", "line\\nbreak", "\\ud800", "é"))
+    yield from (
+        document(**{key: '"x"'}) for key in ("Weights", "counts", "", "a b", "line\\nbreak", "\\ud800", "é", "_schema")
+    )
     yield from (document(**{name: token}) for name in (*lists, "eligibility") for token in strange)
     yield from (document(eligibility=f'["a", {token}, "b"]') for token in strange)
     yield from (with_entry(name, token) for name in lists for token in strange)
     for name, key in tables.FIELDS:
         yield from (with_entry(name, entry(name, **{key: token})) for token in (*strange, None))
         yield from (with_entry(name, entry(name, **{key: token, "other": "1"})) for token in (*strange, None))
+        yield with_entry(name, entry(name, **{key: None, "_schema": "1"}))
     for name, rows in (
         ("weights", [(row[0], row[1]) for row in tables.WEIGHTS_READ] + tables.WEIGHTS_OUT_OF_BOUNDS),
         ("platelet_counts", [(row[0], row[1]) for row in tables.COUNTS_READ] + tables.COUNTS_OUT_OF_BOUNDS),

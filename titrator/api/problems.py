@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
+import marshmallow as ma
 from flask import Response, g
 from werkzeug.exceptions import HTTPException
 
+from schemas.fields import Schema
 from titrator.titration.documents import encode, join
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import (
@@ -99,13 +101,20 @@ def problem(status: HTTPStatus, code: Code, detail: str, faults: Iterable[Fault]
 def faults_of(messages: object, path: str = "") -> list[Fault]:
     """The faults that marshmallow names, each with its path: `identifiers[0].value`."""
     if isinstance(messages, Mapping):
-        return [fault for key, below in messages.items() for fault in faults_of(below, _joined(path, key))]
+        return [fault for key, below in messages.items() for fault in _of_key(below, path, key)]
     if isinstance(messages, list):
         return [fault for message in messages for fault in faults_of(message, path)]
     return [Fault(path, str(messages))]
 
 
-def _joined(path: str, key: object) -> str:
+def _of_key(messages: object, path: str, key: object) -> list[Fault]:
+    """Those of a key; under `_schema` stand those of the object itself, and that of an unknown key of that name."""
     if isinstance(key, int):
-        return f"{path}[{key}]"
-    return path if key == "_schema" else join(path, str(key))
+        return faults_of(messages, f"{path}[{key}]")
+    place = join(path, str(key))
+    if key != ma.exceptions.SCHEMA:
+        return faults_of(messages, place)
+    return [
+        Fault(place if fault.message == Schema.error_messages["unknown"] else path, fault.message)
+        for fault in faults_of(messages)
+    ]
