@@ -12,9 +12,6 @@ from typing import Any, Final
 
 import structlog
 from flask import Flask, Response, g, request
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from titrator.api import accounts, audit, clinics, courses, facts, operations, patients, protocols, recommend
@@ -23,6 +20,7 @@ from titrator.api.problems import invalid_response, problem, refusal_response
 from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
+from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput
 from titrator.web import activation
@@ -48,12 +46,10 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    each = max(1, settings.requests_per_minute // settings.workers)
     app.extensions["titrator"] = Door(
         services=services or make_services(settings),
-        limiter=FixedWindowRateLimiter(MemoryStorage()),
-        requests=parse(f"{each}/minute"),
-        logins=parse(f"{max(1, settings.logins_per_minute // settings.workers)}/minute"),
+        requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
+        logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
     )
     app.extensions["titrator.metrics"] = metrics = operations.Metrics()
     metrics.broken.set(len(app.extensions["titrator"].services.broken))

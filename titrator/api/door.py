@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, Final, cast
 
 import flask_smorest
 import marshmallow as ma
 import structlog
 from flask import Response, current_app, g, request
-from limits import RateLimitItem
-from limits.strategies import FixedWindowRateLimiter
 
 from titrator.api.wire import StrictParser
+from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
 from titrator.security.secrets import sha256
 from titrator.store.base import Session
@@ -49,9 +49,8 @@ class Door:
     """What the routes need from the rest of the program; kept as `app.extensions["titrator"]`."""
 
     services: Services
-    limiter: FixedWindowRateLimiter
-    requests: RateLimitItem
-    logins: RateLimitItem
+    requests: Limit
+    logins: Limit
 
 
 def door() -> Door:
@@ -90,23 +89,28 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             writes = method != "GET" if stores is None else stores
             made = _visiting(self.response(status, gives)(_called(view)), writes=writes)
             if body is not None and not raw_body:
-                made = self.arguments(body, location="json")(made)
+                made = self.arguments(body(), location="json")(made)
             if query is not None:
-                made = self.arguments(query, location="query")(made)
+                made = self.arguments(query(), location="query")(made)
             guarded = _guarded(made, permission, login=public_limit)
             guarded.permission = permission  # type: ignore[attr-defined]
-            statuses = _statuses(
+            refusals = _refusals(
                 method,
                 rule,
                 guarded=permission is not None,
                 takes=body is not None or query is not None,
                 versioned=versioned,
             )
+            manual: dict[str, Any] = {
+                "operationId": name or view.__name__,
+                "summary": (view.__doc__ or "").split("\n")[0].rstrip("."),
+                "responses": {code: f"PROBLEM_{code}" for code in refusals},
+            }
             if also is not None:
-                guarded = self.alt_response(also, schema=gives, success=True)(guarded)
-            for code in statuses:
-                guarded = self.alt_response(code, response=_reference(code))(guarded)
-            manual: dict[str, Any] = {"operationId": name or view.__name__}
+                manual["responses"][also] = {
+                    "description": HTTPStatus(also).phrase,
+                    "content": {"application/json": {"schema": gives}},
+                }
             if permission is None:
                 manual["security"] = []
             else:
@@ -114,9 +118,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
             manual["parameters"] = _headers(method, versioned=versioned)
-            documented = self.doc(summary=(view.__doc__ or "").split("\n")[0].rstrip("."), **manual)(guarded)
-            documented.__doc__ = None
-            self.route(rule, methods=[method], endpoint=name or view.__name__)(documented)
+            guarded.__doc__ = None
+            guarded._apidoc = {**guarded._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
+            self.route(rule, methods=[method], endpoint=name or view.__name__)(guarded)
             return view
 
         return decorator
@@ -197,10 +201,9 @@ def _authenticated(here: Door) -> Actor:
         raise
 
 
-def _count(here: Door, limit: RateLimitItem, who: str) -> None:
-    if not here.limiter.hit(limit, who):
-        reset = here.limiter.get_window_stats(limit, who).reset_time - here.services.clock().timestamp()
-        raise TooMany(max(1, int(reset) + 1))
+def _count(here: Door, limit: Limit, who: str) -> None:
+    if wait := limit.hit(who, here.services.clock().timestamp()):
+        raise TooMany(wait)
 
 
 def _leave_denied(services: Services, actor: Actor, refusal: Refusal) -> None:
@@ -263,7 +266,7 @@ def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer
     )
 
 
-def _statuses(method: str, rule: str, *, guarded: bool, takes: bool, versioned: bool) -> list[int]:
+def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: bool) -> list[int]:
     statuses = {429, 500}
     if guarded:
         statuses |= {401, 403}
@@ -278,10 +281,6 @@ def _statuses(method: str, rule: str, *, guarded: bool, takes: bool, versioned: 
     if versioned:
         statuses |= {412, 428}
     return sorted(statuses)
-
-
-def _reference(status: int) -> str:
-    return f"PROBLEM_{status}"
 
 
 def _headers(method: str, *, versioned: bool) -> list[dict[str, Any]]:

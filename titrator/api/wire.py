@@ -20,7 +20,13 @@ _VERSION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class StrictParser(FlaskParser):
-    """Arguments of a request: JSON without repeated keys and floats, and every fault with its path."""
+    """Arguments of a request: JSON without repeated keys and floats, and every fault with its path.
+
+    An unknown parameter of a query is a fault, too: who misspells `on` must not get the answer of another day.
+    """
+
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012 (as webargs declares it)
+        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": ma.RAISE}
 
     def _raw_load_json(self, req: Request) -> Any:
         return read_json(req)

@@ -2,6 +2,7 @@
 
 permissions    roles, permissions, and the one table between them
 passwords      argon2id
+limits         how many requests a minute
 secrets        tokens, ids, and their hashes
 trail          the audit chain
 """

@@ -1,0 +1,332 @@
+"""The bench of the service: requests per second, each beside a bare Flask route on the same gunicorn settings.
+
+    next-dose     authorised, from the store, the read audited / a route that returns a constant of the same size
+    count         POST of a platelet count / a route that decodes the same body and does one durable SQLite insert
+
+A store is filled with patients of 52 weeks each, written straight into the tables. Every pair runs in turn, in rounds of a
+second; told are the median of the ratios, the upper quartile of the rates, and the time that 99 of 100 requests took.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import selectors
+import signal
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from titrator.assembly import make_services
+from titrator.security.permissions import PERMISSIONS, Role
+from titrator.settings import Settings
+from titrator.store.records import CourseVersion, Fact, Patient
+from titrator.store.rows import mapping
+from titrator.workflow import accounts, record
+from titrator.workflow.visit import Actor, Services, Visit, instant, leave
+
+WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get('T', '4')), 8
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
+SECONDS = 1.0
+WEEKS = 52
+FIRST = date.today() - timedelta(weeks=WEEKS)  # noqa: DTZ011 (any day will do)
+
+BARE = """
+import os, sqlite3, threading
+from decimal import Decimal
+from flask import Flask, Response, request
+import json
+app = Flask("bare")
+constant = "x" * int(os.environ["SIZE"])
+local = threading.local()
+lock = threading.Lock()
+def connection():
+    if not hasattr(local, "c"):
+        local.c = sqlite3.connect(os.environ["FILE"], isolation_level=None, check_same_thread=False, timeout=30)
+        local.c.execute("pragma journal_mode = wal")
+        local.c.execute("pragma synchronous = full")
+    return local.c
+@app.get("/constant")
+def read():
+    return Response(constant, content_type="application/json")
+@app.post("/insert/<patient>")
+def write(patient):
+    body = json.loads(request.get_data(), parse_float=Decimal, parse_int=Decimal)
+    with lock:
+        connection().execute(
+            "insert into counts values (?, ?, ?, ?)", (patient, body["collected_on"], str(body["value"]), body["unit"])
+        )
+    return Response(constant, status=201, content_type="application/json")
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A filled instance, with a token and the ids of its patients."""
+
+    folder: Path
+    token: str
+    patients: list[str]
+
+
+def fill(folder: Path, patients: int) -> Place:
+    """An instance with so many patients, 52 weekly counts and doses each."""
+    settings = Settings(instance=folder)
+    services = make_services(settings)
+    with services.store.writing() as session:
+        visit = _visit(services, session)
+        clinic = record.add_clinic(visit, {"name": "bench", "time_zone": "UTC"})
+        account, _ = accounts.add_account(
+            visit, {"username": "bench", "display_name": "bench", "role": "pharmacist", "clinics": [clinic.id]}
+        )
+        token = accounts.issue_token(visit, account.id, {"label": "bench", "days": 30}).secret
+        leave(visit, session, visit.entries)
+    names = [f"{index:020x}" for index in range(patients)]
+    services.store.close()
+    connection = sqlite3.connect(folder / "titrator.db", isolation_level=None)
+    connection.execute("pragma synchronous = off")
+    connection.execute("begin")
+    for kind, rows in (
+        (Patient, (_patient(name, clinic.id) for name in names)),
+        (CourseVersion, (_course(name, account.id) for name in names)),
+        (Fact, (fact for name in names for fact in _facts(name, account.id))),
+    ):
+        columns = mapping(kind).columns
+        marks = ", ".join("?" * len(columns))
+        connection.executemany(f"insert into {kind.TABLE} ({', '.join(columns)}) values ({marks})", rows)
+    connection.execute("commit")
+    connection.execute("pragma wal_checkpoint(truncate)")
+    connection.close()
+    return Place(folder, token, names)
+
+
+def _visit(services: Services, session: object) -> Visit:
+    actor = Actor("bench", "bench", Role.ADMIN, frozenset(), PERMISSIONS[Role.ADMIN])
+    return Visit(services=services, session=session, actor=actor, now=services.clock())  # type: ignore[arg-type]
+
+
+def _patient(name: str, clinic: str) -> list[object]:
+    patient = Patient(
+        id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x", search_name=name,
+        born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
+    )  # fmt: skip
+    return list(mapping(Patient).to_row(patient))
+
+
+def _course(name: str, account: str) -> list[object]:
+    course = CourseVersion(
+        patient_id=name, id=1, version=1, current=True, protocol="us-itp-adult", status="active",
+        started_on=FIRST.isoformat(), ended_on=None, baseline_on=None, eligibility=(), change="start", reason=None,
+        changed_by=account, changed_at=instant(datetime.now(UTC)),
+    )  # fmt: skip
+    return list(mapping(CourseVersion).to_row(course))
+
+
+def _facts(name: str, account: str) -> Iterator[list[object]]:
+    at = instant(datetime.now(UTC))
+    chance = random.Random(name)
+    base = Fact(
+        patient_id=name, id=2, version=1, current=True, kind="weight", day=FIRST.isoformat(), code=None, value=None,
+        unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(), confirmed_by=None,
+        reason=None, recorded_by=account, recorded_at=at,
+    )  # fmt: skip
+    row = mapping(Fact).to_row(base)
+    place = {column: index for index, column in enumerate(mapping(Fact).columns)}
+
+    def made(ident: int, kind: str, day: str, value: str, unit: str, level: str | None) -> list[object]:
+        new = list(row)
+        for column, item in (
+            ("id", ident), ("kind", kind), ("day", day), ("value", value), ("unit", unit), ("level", level),
+        ):  # fmt: skip
+            new[place[column]] = item
+        return new
+
+    yield made(2, "weight", FIRST.isoformat(), "75", "kg", None)
+    for week in range(WEEKS):
+        day = (FIRST + timedelta(weeks=week)).isoformat()
+        yield made(3 + 2 * week, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
+        yield made(4 + 2 * week, "dose", day, "150", "ug", "2")
+
+
+@contextmanager
+def gunicorn(app: str, folder: Path, environment: dict[str, str]) -> Iterator[int]:
+    """A gunicorn with an app, on a free port of the loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable, "-m", "gunicorn", app, "-b", f"127.0.0.1:{port}", "-k", "gthread", "-w", str(WORKERS),
+        "--threads", str(THREADS), "--keep-alive", "30", "--log-level", "warning",
+    ]  # fmt: skip
+    log = (folder / "gunicorn.log").open("ab")
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+class Client:
+    """Some kept connections to a port, each with one request on its way; bodies are read by Content-Length."""
+
+    def __init__(self, port: int) -> None:
+        self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+
+    def run(self, make: Callable[[], bytes], expect: bytes, seconds: float) -> tuple[float, list[float]]:
+        """Requests a second, and how long each took."""
+        selector = selectors.DefaultSelector()
+        began: dict[int, float] = {}
+        for one in self.sockets:
+            selector.register(one, selectors.EVENT_READ, bytearray())
+            began[one.fileno()] = time.perf_counter()
+            one.sendall(make())
+        took: list[float] = []
+        start = time.perf_counter()
+        open_ones = len(self.sockets)
+        while open_ones:
+            for key, _ in selector.select(5):
+                one, buffer = key.fileobj, key.data
+                buffer += one.recv(65536)  # type: ignore[union-attr]
+                head = buffer.find(b"\r\n\r\n")
+                if head < 0:
+                    continue
+                length = int(buffer[:head].lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                if len(buffer) < head + 4 + length:
+                    continue
+                if not buffer.startswith(b"HTTP/1.1 " + expect):
+                    raise RuntimeError(bytes(buffer[: head + 400]).decode())
+                buffer.clear()
+                now = time.perf_counter()
+                took.append(now - began[one.fileno()])  # type: ignore[union-attr]
+                if now - start > seconds:
+                    open_ones -= 1
+                else:
+                    began[one.fileno()] = now  # type: ignore[union-attr]
+                    one.sendall(make())  # type: ignore[union-attr]
+        selector.close()
+        return len(took) / (time.perf_counter() - start), took
+
+
+def measure(
+    name: str, ours: Callable[[], tuple[float, list[float]]], bare: Callable[[], tuple[float, list[float]]]
+) -> None:
+    """Run a pair in turn and tell its ratio."""
+    ours(), bare()  # warm
+    ratios, rates, bares, took = [], [], [], []
+    for _ in range(ROUNDS):
+        one, times = ours()
+        other, _ = bare()
+        ratios.append(one / other)
+        rates.append(one)
+        bares.append(other)
+        took.extend(times)
+    p99 = statistics.quantiles(took, n=100)[98] * 1000
+    low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
+    fast, limit = statistics.quantiles(rates, n=4)[2], statistics.quantiles(bares, n=4)[2]
+    print(
+        f"{name}: {middle:.2f} ({low:.2f} to {high:.2f}) of a bare route; {fast:.0f}/s beside {limit:.0f}/s, "
+        f"p99 {p99:.1f} ms",
+        flush=True,
+    )
+
+
+def requests(place: Place) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
+    """Makers of the two requests, each for another patient; a count is of another day each time round."""
+    chance = random.Random(1)
+    head = f"Host: x\r\nAuthorization: Bearer {place.token}\r\n"
+
+    def read() -> bytes:
+        return f"GET /api/v1/patients/{chance.choice(place.patients)}/next-dose HTTP/1.1\r\n{head}\r\n".encode()
+
+    def write() -> bytes:
+        day = (FIRST + timedelta(days=chance.randrange(7 * WEEKS))).isoformat()
+        body = json.dumps({"collected_on": day, "value": chance.randrange(60, 100), "unit": "10*9/L"})
+        path = f"/api/v1/patients/{chance.choice(place.patients)}/platelet-counts"
+        return (
+            f"POST {path} HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+    return read, write
+
+
+def serve(place: Place) -> tuple[str, Path, dict[str, str]]:
+    """What starts the service on a place."""
+    environment = {"TITRATOR_INSTANCE": str(place.folder), "TITRATOR_REQUESTS_PER_MINUTE": "10000000"}
+    return "wsgi:app", place.folder, environment
+
+
+def main() -> None:
+    """Everything, at the size of BENCH_PATIENTS or 100,000."""
+    many = int(os.environ.get("BENCH_PATIENTS", "100000"))
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
+        folder = Path(name)
+        (folder / "bare_app.py").write_text(BARE)
+        begun = time.perf_counter()
+        small, large = fill(folder / "small", 1000), fill(folder / "large", many)
+        print(f"filled with 1,000 and {many:,} patients in {time.perf_counter() - begun:.0f} s", flush=True)
+        file = folder / "bare.db"
+        with sqlite3.connect(file) as made:
+            made.execute("pragma journal_mode = wal")
+            made.execute("create table counts (patient text, day text, value text, unit text)")
+        size = len(_answer(large))
+        bare_environment = {"SIZE": str(size), "FILE": str(file), "PYTHONPATH": str(folder)}
+        with (
+            gunicorn(*serve(large)) as port,
+            gunicorn(*serve(small)) as small_port,
+            gunicorn("bare_app:app", folder, bare_environment) as bare_port,
+        ):
+            ours, little, bare = Client(port), Client(small_port), Client(bare_port)
+            read, write = requests(large)
+            small_read, _ = requests(small)
+            constant = b"GET /constant HTTP/1.1\r\nHost: x\r\n\r\n"
+            measure(
+                "next-dose",
+                lambda: ours.run(read, b"200", SECONDS),
+                lambda: bare.run(lambda: constant, b"200", SECONDS),
+            )
+            measure(
+                "POST platelet-counts",
+                lambda: ours.run(write, b"201", SECONDS),
+                lambda: bare.run(
+                    lambda: write().replace(b"/api/v1/patients/", b"/insert/").replace(b"/platelet-counts", b""),
+                    b"201",
+                    SECONDS,
+                ),
+            )
+            ratios = []
+            for _ in range(ROUNDS):
+                one, _ = little.run(small_read, b"200", SECONDS)
+                other, _ = ours.run(read, b"200", SECONDS)
+                ratios.append(one / other)
+            print(f"next-dose with 1,000 / with {many:,} patients: {statistics.median(ratios):.2f}, at most 1.25")
+
+
+def _answer(place: Place) -> bytes:
+    with gunicorn(*serve(place)) as port:
+        read, _ = requests(place)
+        with socket.create_connection(("127.0.0.1", port)) as one:
+            one.sendall(read().replace(b"Host: x", b"Host: x\r\nConnection: close"))
+            return b"".join(iter(lambda: one.recv(65536), b"")).partition(b"\r\n\r\n")[2]
+
+
+if __name__ == "__main__":
+    main()
