@@ -3,8 +3,8 @@
     next-dose     authorised, from the store, the read audited / a route that returns a constant of the same size
     count         POST of a platelet count / a route that decodes the same body and does one durable SQLite insert
 
-A store is filled with patients of 52 weeks each, written straight into the tables. Every pair runs in turn, in rounds of a
-second; told are the median of the ratios, the upper quartile of the rates, and the time that 99 of 100 requests took.
+A store is filled with patients of 52 weeks each, written straight into the tables. Every pair runs in turn, a second
+each; told are the median of the ratios, the upper quartile of the rates, and the time that 99 of 100 requests took.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from titrator.store.rows import mapping
 from titrator.workflow import accounts, record
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
-WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get('T', '4')), 8
+WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get("T", "4")), 8
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
 SECONDS = 1.0
 WEEKS = 52
@@ -117,7 +117,8 @@ def _visit(services: Services, session: object) -> Visit:
 
 def _patient(name: str, clinic: str) -> list[object]:
     patient = Patient(
-        id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x", search_name=name,
+        id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x",
+        search_name=name,
         born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
@@ -143,7 +144,9 @@ def _facts(name: str, account: str) -> Iterator[list[object]]:
     row = mapping(Fact).to_row(base)
     place = {column: index for index, column in enumerate(mapping(Fact).columns)}
 
-    def made(ident: int, kind: str, day: str, value: str, unit: str, level: str | None) -> list[object]:
+    def made(  # noqa: PLR0913, PLR0917
+        ident: int, kind: str, day: str, value: str, unit: str, level: str | None
+    ) -> list[object]:
         new = list(row)
         for column, item in (
             ("id", ident), ("kind", kind), ("day", day), ("value", value), ("unit", unit), ("level", level),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import sys
+import threading
 import time
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,11 +26,13 @@ from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput
 from titrator.web import activation
+from titrator.workflow import trail
 from titrator.workflow.errors import Code, Refusal
 from titrator.workflow.visit import Services
 
 PREFIX: Final = "/api/v1"
 LARGEST_BODY: Final = 1_000_000
+_GATHER_SECONDS: Final = 1.0
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 #: Nothing is loaded from elsewhere; a page may run our own scripts, but none within it.
 _POLICY: Final = (
@@ -51,6 +55,8 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
         requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
         logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
     )
+    if services is None:
+        _gather_behind(app)
     app.extensions["titrator.metrics"] = metrics = operations.Metrics()
     metrics.broken.set(len(app.extensions["titrator"].services.broken))
     _watch(app, metrics)
@@ -122,6 +128,29 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
             account=actor and actor.account_id,
         )
         return response
+
+
+def _gather_behind(app: Flask) -> None:
+    """Write what waits in the spool into the audit chains, once a second, from the first request of a process on."""
+    services: Services = app.extensions["titrator"].services
+    running: set[int] = set()
+    lock = threading.Lock()
+
+    def gather() -> None:
+        while True:
+            time.sleep(_GATHER_SECONDS)
+            try:
+                trail.gather(services)
+            except Exception:  # noqa: BLE001 (whatever it was, the lines are still there, and the next round tries again)
+                structlog.get_logger().exception("gather")
+
+    @app.before_request
+    def begin() -> None:
+        if os.getpid() not in running:
+            with lock:
+                if os.getpid() not in running:
+                    running.add(os.getpid())
+                    threading.Thread(target=gather, name="gather", daemon=True).start()
 
 
 def _refuse(app: Flask) -> None:

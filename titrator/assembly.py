@@ -12,6 +12,7 @@ from titrator.protocols import Catalogue
 from titrator.settings import Settings
 from titrator.store.base import Unusable
 from titrator.store.connect import open_store
+from titrator.store.spool import Spool
 from titrator.workflow.visit import Policy, Services
 
 _KEY_BYTES = 32
@@ -37,6 +38,7 @@ def make_services(settings: Settings) -> Services:
             glass_seconds=settings.emergency_minutes * 60,
         ),
         broken=tuple(catalogue.self_test()),
+        spool=Spool(settings.instance / "spool"),
     )
 
 

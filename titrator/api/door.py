@@ -33,6 +33,7 @@ from titrator.store.records import KeptAnswer
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
+from titrator.workflow.trail import set_aside
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
 View = Callable[..., Any]
@@ -79,10 +80,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         raw_body: bool = False,
         public_limit: bool = False,
         stores: bool | None = None,
+        before: Callable[[Services], object] | None = None,
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
-        `also` is a second status of success, `stores` says whether the view writes where the method does not tell.
+        `also` is a second status of success, `stores` says whether the view writes where the method does not tell,
+        `before` is done ahead of the visit.
         """
 
         def decorator(view: View) -> View:
@@ -92,7 +95,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 made = self.arguments(body(), location="json")(made)
             if query is not None:
                 made = self.arguments(query(), location="query")(made)
-            guarded = _guarded(made, permission, login=public_limit)
+            guarded = _guarded(made if before is None else _after(before, made), permission, login=public_limit)
             guarded.permission = permission  # type: ignore[attr-defined]
             refusals = _refusals(
                 method,
@@ -147,8 +150,7 @@ def visiting(actor: Actor | None, *, writes: bool) -> Iterator[Visit]:
             visit = _visit(services, session, actor, now)
             yield visit
         if visit.entries:
-            with services.store.writing(durable=False) as session:
-                leave(visit, session, visit.entries)
+            set_aside(services, visit.entries)
 
 
 def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
@@ -158,6 +160,15 @@ def _visit(services: Services, session: Session, actor: Actor | None, now: Any) 
 def _called(view: View) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return wrapper
+
+
+def _after(before: Callable[[Services], object], view: View) -> View:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        before(door().services)
         return view(*args, **kwargs)
 
     return wrapper
@@ -208,10 +219,10 @@ def _count(here: Door, limit: Limit, who: str) -> None:
 
 def _leave_denied(services: Services, actor: Actor, refusal: Refusal) -> None:
     """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
-    with services.store.writing(durable=False) as session:
+    with services.store.reading() as session:
         visit = _visit(services, session, actor, services.clock())
-        visit.note("denied", request.path[:300], method=request.method, code=str(refusal.code))
-        leave(visit, session, visit.entries)
+    visit.note("denied", request.path[:300], method=request.method, code=str(refusal.code))
+    set_aside(services, visit.entries)
     structlog.get_logger().log(logging.WARNING, "denied", code=str(refusal.code), account=actor.account_id)
 
 

@@ -5,5 +5,6 @@ records     what is stored, one class a table
 rows        the only mapping of records to rows
 schema      the tables and their migrations, as data
 sqlite      the embedded store
+spool       lines that outlive a process, on their way to the database
 connect     open_store(url)
 """

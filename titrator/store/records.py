@@ -246,6 +246,17 @@ class AuditHead(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolPlace(Record):
+    """How far a spool file has been taken into the audit chains, in bytes."""
+
+    TABLE = "spool_places"
+    KEY = ("name",)
+
+    name: str
+    offset_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Record):
     """When a job that one process does for all was last begun."""
 
@@ -270,5 +281,6 @@ RECORDS: tuple[type[Record], ...] = (
     KeptAnswer,
     AuditRow,
     AuditHead,
+    SpoolPlace,
     Job,
 )

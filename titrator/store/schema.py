@@ -97,6 +97,7 @@ MIGRATIONS: Final = (
             """create table audit_heads (
                 chain text primary key, seq integer not null, mac text not null, signature text not null
             ) strict, without rowid""",
+            "create table spool_places (name text primary key, offset_bytes integer not null) strict, without rowid",
             """create table jobs (
                 name text primary key, version integer not null, at text not null
             ) strict, without rowid""",

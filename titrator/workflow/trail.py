@@ -10,16 +10,16 @@ from __future__ import annotations
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, seal_mac
 from titrator.store.base import Session, Where
-from titrator.store.records import AuditHead, AuditRow, Patient
+from titrator.store.records import AuditHead, AuditRow, Patient, SpoolPlace
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
-from titrator.workflow.visit import Visit, said
+from titrator.workflow.visit import Entry, Services, Visit, enter, said
 
 _BATCH: Final = 5000
 
@@ -98,6 +98,41 @@ def verify(session: Session, key: bytes, seals: Path) -> tuple[int, list[str]]:
         f"patient {patient.id}: has no audit chain" for patient in session.find(Patient) if patient.id not in seen
     ]
     return count, faults
+
+
+def set_aside(services: Services, entries: Sequence[Entry]) -> None:
+    """Write the entries of a visit that changed nothing: into the spool, or at once where there is none."""
+    if services.spool is None:
+        with services.store.writing(durable=False) as session:
+            enter(services.audit_key, session, entries)
+    else:
+        services.spool.append("".join([json.dumps(entry) + "\n" for entry in entries]))
+
+
+def gather(services: Services) -> int:
+    """Write what waits in all spool files into the chains, in one transaction; how many entries they were."""
+    spool = services.spool
+    if spool is None or not (names := spool.names()):
+        return 0
+    taken: list[tuple[str, int]] = []
+    count = 0
+    with services.store.writing() as session:
+        for name in names:
+            place = session.get(SpoolPlace, name)
+            offset = 0 if place is None else place.offset_bytes
+            lines, after = spool.read(name, offset)
+            enter(services.audit_key, session, [Entry(*json.loads(line)) for line in lines])
+            if place is None:
+                session.add(SpoolPlace(name=name, offset_bytes=after))
+            elif after > offset:
+                session.change(SpoolPlace(name=name, offset_bytes=after))
+            taken.append((name, after))
+            count += len(lines)
+    ended = tuple(name for name, after in taken if spool.ended(name, after))
+    if ended:
+        with services.store.writing() as session:
+            session.remove(SpoolPlace, Where("name", "in", ended))
+    return count
 
 
 def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:

@@ -17,6 +17,7 @@ from titrator.security.permissions import Permission, Role
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
 from titrator.store.base import Session, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
+from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
 
@@ -35,7 +36,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so."""
+    """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so.
+
+    With a `spool`, entries of visits that change nothing wait there to be written in groups (trail.gather).
+    """
 
     store: Store
     catalogue: Catalogue
@@ -43,6 +47,7 @@ class Services:
     clock: Callable[[], datetime]
     policy: Policy = Policy()
     broken: tuple[str, ...] = ()
+    spool: Spool | None = None
 
 
 class Actor(NamedTuple):
@@ -62,13 +67,17 @@ class Actor(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What is to be written into an audit chain."""
+    """What is to be written into an audit chain: who did what to what, when, in which request; `detail` is JSON."""
 
     chain: str
+    at: str
+    account_id: str | None
+    role: str | None
     action: str
     subject: str
     clinic_id: str | None
-    detail: dict[str, object]
+    request_id: str | None
+    detail: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +101,20 @@ class Visit:
     def note(self, did: str, subject: str, /, *, patient: Patient | None = None, **detail: object) -> None:
         """Leave an entry: in the chain of a patient, else in that of the system."""
         chain, clinic = (SYSTEM, None) if patient is None else (patient.id, patient.clinic_id)
-        self.entries.append(Entry(chain, did, subject, clinic, detail))
+        actor = self.actor
+        self.entries.append(
+            Entry(
+                chain,
+                instant(self.now),
+                actor and actor.account_id,
+                actor and str(actor.role),
+                did,
+                subject,
+                clinic,
+                self.request_id,
+                encode(_values(detail)),
+            )
+        )
 
     def patient(self, patient_id: str) -> Patient:
         """A patient whom the actor may see; raises Unknown for any other."""
@@ -129,27 +151,31 @@ def instant(moment: datetime) -> str:
 
 
 def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:
+    """Write the entries of a visit at the end of their chains."""
+    enter(visit.services.audit_key, session, entries)
+
+
+def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
     """Write entries at the end of their chains."""
-    key, actor = visit.services.audit_key, visit.actor
-    for chain, action, subject, clinic_id, detail in entries:
-        head = session.get(AuditHead, chain)
+    for entry in entries:
+        head = session.get(AuditHead, entry.chain)
         seq, before = (1, START) if head is None else (head.seq + 1, head.mac)
         row = AuditRow(
-            chain=chain,
+            chain=entry.chain,
             seq=seq,
-            at=instant(visit.now),
-            account_id=actor and actor.account_id,
-            role=actor and str(actor.role),
-            action=action,
-            subject=subject,
-            clinic_id=clinic_id,
-            request_id=visit.request_id,
-            detail=encode(_values(detail)),
+            at=entry.at,
+            account_id=entry.account_id,
+            role=entry.role,
+            action=entry.action,
+            subject=entry.subject,
+            clinic_id=entry.clinic_id,
+            request_id=entry.request_id,
+            detail=entry.detail,
             mac="",
         )
         mac = entry_mac(key, before, said(row))
         session.add(replace(row, mac=mac))
-        new = AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
+        new = AuditHead(chain=entry.chain, seq=seq, mac=mac, signature=head_mac(key, entry.chain, seq, mac))
         if head is None:
             session.add(new)
         else:
