@@ -122,6 +122,8 @@ def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
     account = find_account(visit, account_id)
     if account.role == Role.EHR:
         raise Conflict(Code.ACCOUNT_INACTIVE, "A system has no password; issue a token for it.")
+    if not account.active:
+        raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active; make it active first.")
     _end_tokens(visit, account, ("session",))
     return account, invite(visit, account)
 
@@ -152,7 +154,10 @@ def activate(visit: Visit, secret: str, password: str) -> Account:
 
 
 def change_account(visit: Visit, account_id: str, body: Body, version: int | None) -> Account:
-    """An account with another name to show, role, clinics, or active or not; what its tokens allow follows at once."""
+    """An account with another name to show, role, clinics, or active or not; what its tokens allow follows at once.
+
+    One that becomes a system's loses its password.
+    """
     account = find_account(visit, account_id)
     if version is not None and version != account.version:
         raise Outdated(f"It has been changed: its version is {account.version} now, not {version}. Look at it again.")
@@ -165,6 +170,7 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
         role=cast(str, body.get("role", account.role)),
         clinics=_known_clinics(visit, body) if "clinics" in body else account.clinics,
         active=cast(bool, body.get("active", account.active)),
+        password_hash=None if body.get("role", account.role) == Role.EHR else account.password_hash,
         failed_logins=0,
         locked_until=None,
     )
@@ -341,7 +347,7 @@ def _nobody(username: str) -> Account:
 
 
 def _known_clinics(visit: Visit, body: Body) -> tuple[str, ...]:
-    named = sorted(set(cast("list[str]", body.get("clinics", []))))
+    named = cast("list[str]", body.get("clinics", []))
     faults = [
         Fault(f"clinics[{index}]", "no such clinic")
         for index, ident in enumerate(named)
@@ -349,7 +355,7 @@ def _known_clinics(visit: Visit, body: Body) -> tuple[str, ...]:
     ]
     if faults:
         raise Invalid(*faults)
-    return tuple(named)
+    return tuple(sorted(set(named)))
 
 
 def _anyone(visit: Visit, body: Body) -> Patient:
