@@ -15,7 +15,6 @@ from titrator.store.records import Fact
 from titrator.titration.course import entry_faults
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_amount, tidy
-from titrator.workflow.errors import Invalid
 
 Body = Mapping[str, object]
 
@@ -146,16 +145,14 @@ COLLECTIONS: Final = (WEIGHTS, PLATELET_COUNTS, OBSERVATIONS, DOSES, EVENTS)
 BY_KIND: Final = {kind: collection for collection in COLLECTIONS for kind in collection.kinds}
 
 
-def read_draft(collection: Collection, body: Body) -> Draft:
-    """The content of an entry; raises Invalid for one that no course document may have, or whose days contradict."""
+def read_draft(collection: Collection, body: Body) -> tuple[Draft, list[Fault]]:
+    """The content of an entry; and its faults, if no course document may have it, or its days contradict."""
     draft = collection.draft(body)
     faults = list(_course_faults(draft))
     if draft.until is not None and draft.until < draft.day:
         faults.append(Fault("resolved_on", f"must not be before {draft.day}, when it occurred"))
-    if faults:
-        raise Invalid(*faults)
     note = body.get("note")
-    return draft if note is None else draft._replace(detail=(*draft.detail, ("note", note)))
+    return draft if note is None else draft._replace(detail=(*draft.detail, ("note", note))), faults
 
 
 def show(fact: Fact) -> dict[str, object]:

@@ -26,6 +26,10 @@ from titrator.workflow.visit import Visit, instant
 Body = Mapping[str, object]
 
 PAGE: Final = 50
+#: Letters that are written with a stroke or joined, which Unicode does not take apart.
+_BARE: Final = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae", "œ": "oe", "þ": "th"}
+)
 
 
 class Which(NamedTuple):
@@ -107,8 +111,7 @@ def clinics(visit: Visit) -> list[Clinic]:
 def add_patient(visit: Visit, body: Body) -> Patient:
     """A new patient of a clinic of the account."""
     clinic_id = cast(str, body["clinic"])
-    if clinic_id not in visit.who.clinics:
-        raise Invalid(Fault("clinic", "not a clinic of this account"))
+    _refuse_other_clinic(visit, clinic_id)
     family, given = cast(str, body["family_name"]), cast(str, body["given_name"])
     patient = Patient(
         id=new_id(),
@@ -130,7 +133,7 @@ def add_patient(visit: Visit, body: Body) -> Patient:
 
 
 def change_patient(visit: Visit, patient_id: str, body: Body, version: int | None) -> Patient:
-    """A patient with other particulars; another clinic needs the right to move patients, and to be one's own."""
+    """A patient with other particulars. To move between clinics needs a right of its own, and both to be one's own."""
     patient = visit.patient(patient_id)
     _refuse_outdated(patient.version, version)
     old = patient_fields(visit, patient)
@@ -138,9 +141,9 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
     given = cast(str, body.get("given_name", patient.given_name))
     clinic_id = cast(str, body.get("clinic", patient.clinic_id))
     if clinic_id != patient.clinic_id:
-        if Permission.MOVE_PATIENTS not in visit.who.permissions:
-            raise Forbidden("This account may not move patients to another clinic.")
-        visit.clinic(clinic_id)
+        if Permission.MOVE_PATIENTS not in visit.who.permissions or patient.clinic_id not in visit.who.clinics:
+            raise Forbidden("This account may not move this patient to another clinic.")
+        _refuse_other_clinic(visit, clinic_id)
     new = replace(
         patient,
         version=patient.version + 1,
@@ -184,9 +187,7 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
         scope = (clinic,) if clinic in visit.who.clinics else ()
     conditions = [Where("clinic_id", "in", scope)]
     if (identifier := query.get("identifier")) is not None:
-        system, _, value = cast(str, identifier).rpartition("|")
-        same = [Where("value", "=", value), *([Where("system", "=", system)] if system else [])]
-        found = visit.session.find(Identifier, *same)
+        found = _identified(visit, cast(str, identifier))
         conditions.append(Where("id", "in", tuple(one.patient_id for one in found)))
     words = searched(cast(str, query.get("name", ""))).split()
     conditions.extend(Where("search_name", "contains", word) for word in words)
@@ -202,7 +203,7 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
 
 def searched(name: str) -> str:
     """A name as it is searched: without case and accents."""
-    apart = unicodedata.normalize("NFKD", name.casefold())
+    apart = unicodedata.normalize("NFKD", name.casefold()).translate(_BARE)
     return "".join(sign for sign in apart if not unicodedata.combining(sign))
 
 
@@ -212,15 +213,16 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
     Raises Asked where a person's entry is implausible and not confirmed; a feed's is kept unverified.
     """
     patient = _writable(visit, patient_id)
-    draft = read_draft(collection, body)
-    _refuse_future(visit.today(patient), _day_key(collection, draft), draft.day)
+    draft = _draft(visit, patient, collection, body)
     external = cast("Mapping[str, str] | None", body.get("external_id"))
     facts = visit.session.find(Fact, *_current(patient), order=("id",))
-    if external and (known := _by_external_id(visit, patient, external, draft, facts)):
+    if external and (known := _by_external_id(visit, patient, external, draft)):
+        visit.note("read", _subject(known), patient=patient, external_id=dict(external))
         return Recorded(known, new=False)
-    if external and (twin := _same_dose(visit, patient, draft, facts)):
-        visit.session.add(_external(patient, external, twin.id))
-        visit.note("link", _subject(twin), patient=patient, external_id=dict(external))
+    if twin := _same_dose(visit, patient, draft, facts, external):
+        if external:
+            visit.session.add(_external(patient, external, twin.id))
+        visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
     judged = _plausible(visit, patient, draft, facts, body)
     patient = _next_revision(visit, patient)
@@ -235,8 +237,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
 def correct(visit: Visit, which: Which, body: Body) -> Fact:
     """A new version of a fact with other content, for a reason."""
     patient, fact = _changeable(visit, which)
-    draft = read_draft(which.collection, body)
-    _refuse_future(visit.today(patient), _day_key(which.collection, draft), draft.day)
+    draft = _draft(visit, patient, which.collection, body)
     if draft.kind != fact.kind:
         raise Invalid(
             Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")
@@ -452,15 +453,19 @@ def _weekly_protocol(visit: Visit, course: CourseVersion | None) -> WeeklyProtoc
     return protocol if isinstance(protocol, WeeklyProtocol) else None
 
 
-def _by_external_id(
-    visit: Visit, patient: Patient, external: Mapping[str, str], draft: Draft, facts: list[Fact]
-) -> Fact | None:
-    """The fact that another system's id names; raises Conflict where it says something else."""
+def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str], draft: Draft) -> Fact | None:
+    """The fact that another system's id names, as it stands now; raises Conflict where it never said the same.
+
+    A message that comes again after somebody has corrected the fact is no news: it said so before.
+    """
     known = visit.session.get(ExternalId, patient.id, external["system"], external["value"])
     if known is None:
         return None
-    fact = next(fact for fact in facts if fact.id == known.fact_id)
-    if replace(_drafted(fact, draft), detail=fact.detail) != fact:
+    told = visit.session.find(
+        Fact, Where("patient_id", "=", patient.id), Where("id", "=", known.fact_id), order=("version",)
+    )
+    fact = told[-1]
+    if not any(_says(version, draft) for version in told):
         raise Conflict(
             Code.EXTERNAL_ID_TAKEN,
             f"That external id names {fact.kind} {fact.id}, which says something else; correct that one.",
@@ -468,14 +473,28 @@ def _by_external_id(
     return fact
 
 
-def _same_dose(visit: Visit, patient: Patient, draft: Draft, facts: Iterable[Fact]) -> Fact | None:
-    """A dose of the same day and amount that somebody else has recorded, and no other name of this system's is for."""
+def _says(fact: Fact, draft: Draft) -> bool:
+    """Whether a fact says all that a draft says. Of a dose somebody else may have told the level, and a note."""
+    if draft.kind == "dose":
+        draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=())
+    missing = {key: value for key, value in fact.detail.items() if key == "note" and key not in dict(draft.detail)}
+    said = replace(_drafted(fact, draft), detail={**missing, **dict(draft.detail)}, kind=draft.kind)
+    return said == fact
+
+
+def _same_dose(
+    visit: Visit, patient: Patient, draft: Draft, facts: Iterable[Fact], external: Mapping[str, str] | None
+) -> Fact | None:
+    """A dose of the same day and amount that is recorded, and that the feed's system has no other name for."""
     if draft.kind != "dose" or not visit.who.is_feed:
         return None
     for fact in facts:
-        if fact.kind == "dose" and fact.status == "final" and (fact.day, fact.value) == (draft.day, draft.value):
-            named = visit.session.count(
-                ExternalId, Where("patient_id", "=", patient.id), Where("fact_id", "=", fact.id)
+        if fact.kind == "dose" and fact.status == "final" and _says(fact, draft):
+            named = external and visit.session.count(
+                ExternalId,
+                Where("patient_id", "=", patient.id),
+                Where("fact_id", "=", fact.id),
+                Where("system", "=", external["system"]),
             )
             if not named:
                 return fact
@@ -497,8 +516,40 @@ def _refuse_outdated(current: int, named: int | None) -> None:
 
 
 def _refuse_future(today: str, path: str, day: str | None) -> None:
-    if day is not None and day > today:
-        raise Invalid(Fault(path, f"must not be after {today}, today at the clinic"))
+    if faults := _future(today, path, day):
+        raise Invalid(*faults)
+
+
+def _future(today: str, path: str, day: str | None) -> list[Fault]:
+    wrong = day is not None and day > today
+    return [Fault(path, f"must not be after {today}, today at the clinic")] if wrong else []
+
+
+def _refuse_other_clinic(visit: Visit, clinic_id: str) -> None:
+    if clinic_id not in visit.who.clinics:
+        raise Invalid(Fault("clinic", "not a clinic of this account"))
+
+
+def _identified(visit: Visit, text: str) -> list[Identifier]:
+    """The identifiers that `value` or `system|value` names; either may have a bar in it."""
+    found = visit.session.find(Identifier, Where("value", "=", text))
+    for place in (index for index, sign in enumerate(text) if sign == "|"):
+        system, value = text[:place], text[place + 1 :]
+        same = [Where("value", "=", value), *([Where("system", "=", system)] if system else [])]
+        found += visit.session.find(Identifier, *same)
+    return found
+
+
+def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body) -> Draft:
+    """What an entry says; raises Invalid with every fault, of its days, too: from the patient's birth to today."""
+    draft, faults = read_draft(collection, body)
+    path, today = _day_key(collection, draft), visit.today(patient)
+    faults += [*_future(today, path, draft.day), *_future(today, "resolved_on", draft.until)]
+    if patient.born_on is not None and draft.day < patient.born_on:
+        faults.append(Fault(path, f"must not be before {patient.born_on}, when the patient was born"))
+    if faults:
+        raise Invalid(*faults)
+    return draft
 
 
 def _day_key(collection: Collection, draft: Draft) -> str:
@@ -515,15 +566,14 @@ def _day_key(collection: Collection, draft: Draft) -> str:
 
 
 def _set_identifiers(visit: Visit, patient: Patient, body: Body) -> None:
+    taken = []
     for index, one in enumerate(cast("list[Mapping[str, str]]", body.get("identifiers", []))):
         try:
             visit.session.add(Identifier(patient_id=patient.id, system=one["system"], value=one["value"]))
         except Duplicate:
-            raise Conflict(
-                Code.IDENTIFIER_TAKEN,
-                "A patient with that identifier is there already.",
-                faults=[Fault(f"identifiers[{index}]", "names another patient, or stands twice")],
-            ) from None
+            taken.append(Fault(f"identifiers[{index}]", "names another patient, or stands twice"))
+    if taken:
+        raise Conflict(Code.IDENTIFIER_TAKEN, "A patient with that identifier is there already.", faults=taken)
 
 
 def _texts(body: Body, key: str) -> tuple[str, ...]:
