@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from titrator.store.base import Duplicate, Where
+from titrator.store.base import Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Invalid, Outdated, Unknown
@@ -27,6 +27,8 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
         raise Conflict(Code.PATIENT_INACTIVE, "The patient is not active; make the record active first.")
     if patient.born_on is None:
         raise Conflict(Code.BIRTH_DATE_MISSING, "A course needs the patient's birth date, for the labels' ages.")
+    if open_course(visit, patient) is not None:
+        raise Conflict(Code.COURSE_OPEN, "The patient is on a course already; discontinue that one first.")
     protocol = _protocol(visit, body)
     started_on = cast(str, body.get("started_on") or visit.today(patient))
     _refuse_day(visit, patient, "started_on", started_on, not_before=patient.born_on)
@@ -61,10 +63,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
         changed_by=visit.who.account_id,
         changed_at=instant(visit.now),
     )
-    try:
-        visit.session.add(course)
-    except Duplicate:
-        raise Conflict(Code.COURSE_OPEN, "The patient is on a course already; discontinue that one first.") from None
+    visit.session.add(course)
     visit.note("start-course", _subject(course), patient=patient, new=fields(course))
     return course
 

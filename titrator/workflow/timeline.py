@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from titrator.store.base import Where
-from titrator.store.records import Fact
+from titrator.store.records import CourseVersion, Fact, Patient
 from titrator.titration.course import Count, read_document
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.grading import Analyte, Version, grade
@@ -40,7 +40,7 @@ def timeline(visit: Visit, patient_id: str, on: str | None) -> dict[str, object]
         Where("day", "<=", day),
         order=("day", "id"),
     )
-    changes = [one for one in history(visit, patient) if one.status != "entered-in-error"]
+    changes = _changes(visit, patient)
     visit.note("read", f"patient/{patient.id}/timeline", patient=patient, on=day)
     return {
         "patient": patient.id,
@@ -75,6 +75,13 @@ def ctcae_grade(fact: Fact) -> int | None:
     factor = factors[fact.unit]
     below = None if limit is None else times(limit, factor)
     return grade(analyte, times(fact.value, factor), lower_limit_of_normal=below, version=Version.V5)
+
+
+def _changes(visit: Visit, patient: Patient) -> list[CourseVersion]:
+    """All versions, in order, of the courses of a patient that were not entered in error."""
+    all_of_them = history(visit, patient)
+    never_were = {one.id for one in all_of_them if one.status == "entered-in-error"}
+    return [one for one in all_of_them if one.id not in never_were]
 
 
 def _entry(fact: Fact) -> dict[str, object]:
