@@ -11,6 +11,7 @@ import hmac
 import json
 import os
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -56,7 +57,7 @@ def shown(row: AuditRow) -> dict[str, object]:
         "subject": row.subject,
         "clinic": row.clinic_id,
         "request": row.request_id,
-        "detail": json.loads(row.detail),
+        "detail": json.loads(row.detail, parse_float=Decimal),
         "mac": row.mac,
     }
 
