@@ -9,11 +9,13 @@ import secrets
 import sys
 import threading
 import time
+import traceback
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from flask import Flask, Response, g, request
+from structlog.typing import ExcInfo
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from titrator.api import accounts, audit, clinics, courses, facts, operations, patients, protocols, recommend
@@ -76,12 +78,23 @@ def configure_logs(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(_where),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
     )
+
+
+def _where(exc_info: ExcInfo) -> list[str]:
+    """An exception as its kinds and places: what it says, and local variables, may be about patients."""
+    told: list[str] = []
+    link: BaseException | None = exc_info[1]
+    while link is not None:
+        told.append(type(link).__qualname__)
+        told += [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(link.__traceback__)]
+        link = link.__cause__ or link.__context__
+    return told
 
 
 class _Stderr:
