@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import marshmallow as ma
 
-from schemas.fields import Choice, Flag, Instant, Many, Object, Schema, Text, Whole, one_of
+from schemas.fields import Choice, Flag, Instant, Many, Object, Schema, Text, Whole, keys_of, one_of
 from schemas.patient import IdentifierPart
 
 ROLES: Final = ("technician", "pharmacist", "prescriber", "ehr", "auditor", "admin")
@@ -77,7 +77,7 @@ class Accounts(Schema):
 
 
 class Invited(Schema):
-    """An account, and the secret that sets its password once; null for a system."""
+    """An account, and the secret that sets its password once; null for a system, and where it is sent again."""
 
     account = Object(AccountOut, required=True)
     activation_secret = Text(required=True, allow_none=True)
@@ -117,10 +117,10 @@ class Tokens(Schema):
 
 
 class TokenIssued(Schema):
-    """A token with its secret, shown this once."""
+    """A token with its secret, shown this once; null where the answer is sent again."""
 
     token = Object(TokenOut, required=True)
-    secret = Text(required=True)
+    secret = Text(required=True, allow_none=True)
 
 
 class GlassIn(Schema):
@@ -130,10 +130,11 @@ class GlassIn(Schema):
     identifier = Object(IdentifierPart)
     reason = Text(required=True, shortest=10, longest=1000, lines=True)
 
-    @ma.validates_schema(skip_on_field_errors=False)
-    def one_patient(self, data: Mapping[str, object], **_: Any) -> None:
+    @ma.validates_schema(pass_original=True, skip_on_field_errors=False)
+    def one_patient(self, data: Mapping[str, object], sent: object, **_: Any) -> None:
         """Refuse none and two."""
-        one_of("patient", "identifier")(data)
+        del data
+        one_of("patient", "identifier")(keys_of(sent))
 
 
 class GlassOut(Schema):

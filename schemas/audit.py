@@ -34,5 +34,5 @@ class AuditQuery(Schema):
     """Which chain: that of a patient by id, else the system's."""
 
     patient = Text()
-    after = Whole(least=0, most=999_999_999)
-    limit = Whole(least=1, most=1000)
+    after = Whole(least=0, most=999_999_999, digits=True)
+    limit = Whole(least=1, most=1000, digits=True)

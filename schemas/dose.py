@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import marshmallow as ma
 
-from schemas.fact import FactIn, FactOut, Reasoned
-from schemas.fields import Amount, Choice, Day, Schema, one_of
+from schemas.fact import Corrects, FactIn, FactOut, Reasoned
+from schemas.fields import Amount, Choice, Day, Schema, keys_of, one_of
 
 NOT_GIVEN: Final = ("absent", "refused", "on-hold", "adverse-event", "no-supply", "prescriber-decision", "other")
 
@@ -30,23 +30,28 @@ class DoseIn(FactIn):
     not_given_on = Day(metadata={"description": "The day on which it was due."})
     reason_not_given = Choice(NOT_GIVEN)
 
-    @ma.validates_schema(skip_on_field_errors=False)
-    def one_or_the_other(self, data: Mapping[str, object], **_: Any) -> None:
+    @ma.validates_schema(pass_original=True, skip_on_field_errors=False)
+    def one_or_the_other(self, data: Mapping[str, object], sent: object, **_: Any) -> None:
         """Refuse a dose that is both given and not, and one without what its kind needs."""
-        one_of("given_on", "not_given_on")(data)
+        del data
+        there = keys_of(sent)
+        one_of("given_on", "not_given_on")(there)
         needs, not_with = (
             (["micrograms"], ["reason_not_given"])
-            if "given_on" in data
+            if "given_on" in there
             else (["reason_not_given"], ["micrograms", "micrograms_per_kg"])
         )
-        wrong = {key: ["required"] for key in needs if key not in data}
-        wrong |= {key: ["does not go with the other keys"] for key in not_with if key in data}
+        wrong = {key: ["required"] for key in needs if key not in there}
+        wrong |= {key: ["does not go with the other keys"] for key in not_with if key in there}
         if wrong:
             raise ma.ValidationError(wrong)
 
 
 class DoseCorrection(Reasoned, DoseIn):
     """What the dose really was."""
+
+    class Meta(Corrects):
+        """No name of another system."""
 
 
 class DoseOut(FactOut):

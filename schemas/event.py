@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import marshmallow as ma
 
-from schemas.fact import FactIn, FactOut, Reasoned
-from schemas.fields import Choice, Day, Schema, Text, Whole
+from schemas.fact import Corrects, FactIn, FactOut, Reasoned
+from schemas.fields import Choice, Day, Schema, Text, Whole, keys_of
 
 KINDS: Final = (
     "platelet_transfusion",
@@ -37,13 +37,14 @@ class EventIn(FactIn, EventPart):
     scale = Choice(SCALES, metadata={"description": "CTCAE, or ASTCT grades of CRS and ICANS."})
     grade = Whole(least=0, most=5)
 
-    @ma.validates_schema(skip_on_field_errors=False)
-    def graded_on_a_scale(self, data: Mapping[str, object], **_: Any) -> None:
+    @ma.validates_schema(pass_original=True, skip_on_field_errors=False)
+    def graded_on_a_scale(self, data: Mapping[str, object], sent: object, **_: Any) -> None:
         """Refuse a grade without a scale, and an adverse event without a term."""
         wrong = {}
-        if ("grade" in data) != ("scale" in data):
-            wrong["scale" if "grade" in data else "grade"] = ["required: a grade and its scale go together"]
-        if data.get("kind") == "adverse_event" and "term" not in data and "scale" not in data:
+        there = keys_of(sent)
+        if ("grade" in there) != ("scale" in there):
+            wrong["scale" if "grade" in there else "grade"] = ["required: a grade and its scale go together"]
+        if data.get("kind") == "adverse_event" and "term" not in there and "scale" not in there:
             wrong["term"] = ["required for an adverse event without a scale"]
         if wrong:
             raise ma.ValidationError(wrong)
@@ -51,6 +52,9 @@ class EventIn(FactIn, EventPart):
 
 class EventCorrection(Reasoned, EventIn):
     """What really happened."""
+
+    class Meta(Corrects):
+        """No name of another system."""
 
 
 class ResolutionIn(Reasoned):

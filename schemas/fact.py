@@ -19,6 +19,12 @@ class FactIn(Schema):
     )
 
 
+class Corrects(Schema.Meta):
+    """Of the schemas of corrections: an external id is given once, with the fact; a correction cannot change it."""
+
+    exclude = ("external_id",)
+
+
 class Reasoned(Schema):
     """A change, and why."""
 

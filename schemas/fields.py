@@ -118,18 +118,21 @@ class Amount(ma.fields.Field[Decimal]):
 
 
 class Whole(ma.fields.Field[int]):
-    """A whole number, in JSON or, in a query, as a text of digits."""
+    """A whole number; in a query (`digits`) written as a text of digits."""
 
     default_error_messages = _OF_FIELDS
 
-    def __init__(self, *, least: int, most: int, **kwargs: Any) -> None:
-        self.least, self.most = least, most
+    def __init__(self, *, least: int, most: int, digits: bool = False, **kwargs: Any) -> None:
+        self.least, self.most, self.digits = least, most, digits
         metadata = {**kwargs.pop("metadata", {}), "type": "integer", "minimum": least, "maximum": most}
         super().__init__(metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
-        whole = int(value) if digits or (isinstance(value, Decimal) and value == value.to_integral_value()) else None
+        if self.digits:
+            fits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
+        else:
+            fits = isinstance(value, Decimal) and value == value.to_integral_value()
+        whole = int(value) if fits else None
         if whole is None or not self.least <= whole <= self.most:
             raise ma.ValidationError(f"must be a whole number from {self.least} to {self.most}")
         return whole
@@ -202,6 +205,11 @@ def kind_of(value: object) -> str:
         if isinstance(value, kind):
             return name
     return "null" if value is None else "a number that is too long, too large or too small"
+
+
+def keys_of(sent: object) -> Mapping[str, object]:
+    """What was sent for an object, whether its values are good or not."""
+    return sent if isinstance(sent, Mapping) else {}
 
 
 def one_of(*keys: str) -> Callable[[Mapping[str, object]], None]:

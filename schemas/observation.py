@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.fact import FactIn, FactOut, Reasoned
+from schemas.fact import Corrects, FactIn, FactOut, Reasoned
 from schemas.fields import COUNT_UNITS, WEIGHT_UNITS, Amount, Choice, Day, Flag, Schema, Text
 
 
@@ -30,6 +30,9 @@ class WeightIn(FactIn, WeightPart):
 class WeightCorrection(Reasoned, WeightIn):
     """What the weight really was."""
 
+    class Meta(Corrects):
+        """No name of another system."""
+
 
 class WeightOut(FactOut):
     """A weight as recorded."""
@@ -45,6 +48,9 @@ class CountIn(FactIn, CountPart):
 
 class CountCorrection(Reasoned, CountIn):
     """What the count really was."""
+
+    class Meta(Corrects):
+        """No name of another system."""
 
 
 class CountOut(FactOut):
@@ -70,6 +76,9 @@ class ObservationIn(FactIn):
 
 class ObservationCorrection(Reasoned, ObservationIn):
     """What the value really was."""
+
+    class Meta(Corrects):
+        """No name of another system."""
 
 
 class ObservationOut(FactOut):

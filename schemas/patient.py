@@ -57,7 +57,7 @@ class PatientQuery(Schema):
     identifier = Text(longest=500)
     name = Text()
     cursor = Text(metadata={"description": "`next` of the page before."})
-    limit = Whole(least=1, most=200)
+    limit = Whole(least=1, most=200, digits=True)
 
 
 class PatientPage(Schema):

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,12 +27,12 @@ from flask import Response, current_app, g, request
 from titrator.api.wire import StrictParser
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
-from titrator.security.secrets import sha256
+from titrator.security.secrets import PREFIX, sha256
 from titrator.store.base import Session
 from titrator.store.records import KeptAnswer
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import authenticate
-from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
+from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
 from titrator.workflow.trail import set_aside
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
@@ -82,11 +81,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         public_limit: bool = False,
         stores: bool | None = None,
         before: Callable[[Services], object] | None = None,
+        refuses: tuple[int, ...] = (),
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
         `also` is a second status of success, `stores` says whether the view writes where the method does not tell,
-        `before` is done ahead of the visit.
+        `before` is done ahead of the visit, `refuses` has statuses of problems that the rest does not tell.
         """
 
         def decorator(view: View) -> View:
@@ -108,7 +108,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             manual: dict[str, Any] = {
                 "operationId": name or view.__name__,
                 "summary": (view.__doc__ or "").split("\n")[0].rstrip("."),
-                "responses": {code: f"PROBLEM_{code}" for code in refusals},
+                "responses": {code: f"PROBLEM_{code}" for code in sorted({*refusals, *refuses})},
             }
             if also is not None:
                 manual["responses"][also] = {
@@ -190,7 +190,11 @@ def _guarded(view: View, permission: Permission | None, *, login: bool) -> View:
             _refuse_without(permission, actor)
             return view(*args, **kwargs)
         except (Forbidden, Unknown) as refusal:
-            _leave_denied(here.services, actor, refusal)
+            _leave_refused(here.services, actor, "denied", refusal)
+            structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
+            raise
+        except (Conflict, Asked) as refusal:  # its words may tell what is stored
+            _leave_refused(here.services, actor, "refused", refusal)
             raise
 
     return wrapper
@@ -218,13 +222,12 @@ def _count(here: Door, limit: Limit, who: str) -> None:
         raise TooMany(wait)
 
 
-def _leave_denied(services: Services, actor: Actor, refusal: Refusal) -> None:
+def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal) -> None:
     """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
     with services.store.reading() as session:
         visit = _visit(services, session, actor, services.clock())
-    visit.note("denied", request.path[:300], method=request.method, code=str(refusal.code))
+    visit.note(did, request.path[:300], method=request.method, code=str(refusal.code))
     set_aside(services, visit.entries)
-    structlog.get_logger().log(logging.WARNING, "denied", code=str(refusal.code), account=actor.account_id)
 
 
 def _visiting(view: View, *, writes: bool) -> View:
@@ -265,8 +268,10 @@ def _again(kept: KeptAnswer, digest: str) -> Response:
 def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer:
     headers = {name: response.headers[name] for name in ("ETag", "Location") if name in response.headers}
     text = response.get_data(as_text=True)
-    if any(f'"{name}": "titr_' in text for name in _SECRET_KEYS):
-        text = json.dumps({name: (None if name in _SECRET_KEYS else value) for name, value in json.loads(text).items()})
+    if any(f'"{name}": "{PREFIX}' in text for name in _SECRET_KEYS):
+        said = json.loads(text)
+        secrets = {name for name in _SECRET_KEYS if isinstance(said.get(name), str)}
+        text = json.dumps({name: (None if name in secrets else value) for name, value in said.items()})
     return KeptAnswer(
         account_id=visit.who.account_id,
         key=key,

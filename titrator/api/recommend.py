@@ -18,7 +18,14 @@ blueprint = Blueprint("recommend", __name__, description="The next dose, and why
 
 
 @blueprint.operation(
-    "POST", "/recommend", Permission.RECOMMEND, body=CourseDocument, raw_body=True, gives=Answer, stores=False
+    "POST",
+    "/recommend",
+    Permission.RECOMMEND,
+    body=CourseDocument,
+    raw_body=True,
+    gives=Answer,
+    stores=False,
+    refuses=(503,),
 )
 def recommend(visit: Visit) -> Response:
     """The answer to a course document."""
@@ -26,7 +33,13 @@ def recommend(visit: Visit) -> Response:
 
 
 @blueprint.operation(
-    "GET", "/patients/<patient_id>/next-dose", Permission.PROPOSE, query=NextDoseQuery, gives=NextDose, name="next_dose"
+    "GET",
+    "/patients/<patient_id>/next-dose",
+    Permission.PROPOSE,
+    query=NextDoseQuery,
+    gives=NextDose,
+    name="next_dose",
+    refuses=(409, 503),
 )
 def get_next_dose(visit: Visit, query: dict[str, str], patient_id: str) -> Response:
     """The next dose of a patient on a day."""

@@ -12,7 +12,7 @@ from webargs.flaskparser import FlaskParser, is_json_request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from titrator.api.problems import faults_of
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import decode, encode, join
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid, VersionNeeded
 
@@ -30,8 +30,16 @@ class StrictParser(FlaskParser):
         "query": ma.RAISE,
     }
 
+    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {"json": None, "query": ma.RAISE}  # noqa: RUF012 (as there)
+
     def _raw_load_json(self, req: Request) -> Any:
         return read_json(req)
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """The arguments of a query; raises Invalid for one that is given twice."""
+        if twice := [key for key, values in req.args.lists() if len(values) > 1]:
+            raise Invalid(*(Fault(join("", key), "given more than once") for key in twice))
+        return super().load_querystring(req, schema)
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
         """Raise Invalid with every fault."""
