@@ -113,16 +113,17 @@ def _far(draft: Draft, protocol: WeeklyProtocol | None, document: dict[str, obje
     if protocol is None or draft.value is None:
         return []
     request = read_document(document, lambda _: None)
-    given = {"given_on": draft.day, "micrograms": draft.value}
-    stated = given if draft.level is None else {**given, "micrograms_per_kg": draft.level}
-    with_it = read_document({**document, "doses": [stated]}, lambda _: None)
     before = Terms(protocol, request.course.until(_day(draft.day) - 1), _day(draft.day))
-    now = Terms(protocol, with_it.course.until(_day(draft.day)), _day(draft.day))
-    level, last = now.last_level, before.last_level if before.doses else protocol.start
-    if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
-        return []
-    than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)} micrograms/kg"
-    return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
+    last = before.last_level if before.doses else protocol.start
+    given = {"given_on": draft.day, "micrograms": draft.value}
+    with_it = read_document({**document, "doses": [given]}, lambda _: None)
+    weighed = Terms(protocol, with_it.course.until(_day(draft.day)), _day(draft.day)).last_level
+    for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
+        if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
+            continue
+        than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
+        return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
+    return []
 
 
 def _before(same: Sequence[Fact], day: str) -> Fact | None:
