@@ -1,4 +1,4 @@
-"""Who may do what: every route by every role, tokens that do not let in, other clinics' patients, emergencies, logins."""
+"""Who may do what: every route by every role, tokens that let nobody in, other clinics, emergencies, logins."""
 
 from __future__ import annotations
 
