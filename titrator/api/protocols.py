@@ -42,7 +42,7 @@ def _fields(catalogue: Catalogue, ident: str) -> dict[str, object]:
         "edition": protocol.source.edition,
         "source": protocol.source.cited_as,
         "url": protocol.source.url,
-        "reviewed_by": protocol.source.reviewer,
+        "reviewed_by": protocol.source.reviewer or None,
         "eligibility": list(protocol.eligibility),
         "sha256": protocol.sha256,
         "shipped": ident in catalogue.shipped,
