@@ -1,0 +1,267 @@
+"""Courses: started, changed for a reason, paused, ended; and when there is no next dose."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from tests.api.support import TODAY, WHY, House, count, day, dose, event, weight
+
+START: Final = {"protocol": "us-itp-adult"}
+
+
+def begin(house: House, patient: str, who: str = "pharmacist", **body: object) -> Any:
+    return house.call(who, "POST", f"/patients/{patient}/course", START | body)
+
+
+def change(house: House, patient: str, what: str, version: object = "*", **body: object) -> Any:
+    return house.call("prescriber", "POST", f"/patients/{patient}/course/{what}", WHY | body, version=version)
+
+
+def next_dose(house: House, patient: str, on: str = "") -> Any:
+    return house.call("ehr", "GET", f"/patients/{patient}/next-dose" + (f"?on={on}" if on else ""))
+
+
+def test_a_course_needs_a_birth_date(house: House) -> None:
+    patient = house.patient(born_on=None)
+    assert (begin(house, patient).status, begin(house, patient).code) == (409, "BIRTH-DATE-MISSING")
+    house.call("pharmacist", "PATCH", f"/patients/{patient}", {"born_on": "1960-05-01"}, version=1)
+    assert begin(house, patient).status == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({"protocol": "no-such"}, ["protocol"]),
+        ({"protocol": 7}, ["protocol"]),
+        ({"started_on": day(-1)}, ["started_on"]),
+        ({"started_on": "1960-04-30"}, ["started_on"]),
+        ({"started_on": None}, ["started_on"]),
+        ({"stopped_on": TODAY}, ["stopped_on"]),
+        ({"protocol": "../../etc/passwd"}, ["protocol"]),
+    ],
+)
+def test_what_no_course_starts_with(house: House, body: dict[str, object], faults: list[str]) -> None:
+    patient = house.patient()
+    answer = begin(house, patient, **body)
+    assert (answer.status, list(answer.faults)) == (422, faults)
+    assert house.get(f"/patients/{patient}/courses")["items"] == []
+    assert house.call("pharmacist", "GET", f"/patients/{patient}/course").status == 404
+
+
+def test_a_patient_is_on_one_course(house: House) -> None:
+    patient = house.patient()
+    started = begin(house, patient, started_on=day(7), reason="transferred")
+    assert (started.status, started.etag, started.json["status"]) == (201, '"1"', "active")
+    house.record(patient, "doses", dose(7))
+    for started_on in (day(7), TODAY):
+        answer = begin(house, patient, started_on=started_on)
+        assert (answer.status, answer.code) == (409, "COURSE-OPEN")
+    change(house, patient, "pause")
+    assert begin(house, patient).code == "COURSE-OPEN"
+
+
+def test_doses_before_a_course_are_not_left_out(house: House) -> None:
+    patient = house.patient()
+    house.record(patient, "doses", dose(14))
+    house.record(patient, "doses", dose(7))
+    answer = begin(house, patient, started_on=day(7))
+    assert (answer.status, answer.code) == (409, "DOSES-BEFORE-COURSE")
+    assert day(14) in answer.faults["started_on"]
+    assert begin(house, patient, started_on=day(14)).status == 201
+    house.record(patient, "doses", dose(21))
+    assert (next_dose(house, patient).status, next_dose(house, patient).code) == (409, "DOSES-BEFORE-COURSE")
+
+
+def test_each_change_is_a_version_with_its_reason(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(1, 80))
+    steps: list[tuple[str, dict[str, object], dict[str, object]]] = [
+        ("eligibility", {"eligibility": ["b", "a", "b"]}, {"eligibility": ["a", "b"]}),
+        ("protocol", {"protocol": "eu-itp-adult"}, {"protocol": "eu-itp-adult"}),
+        ("baseline", {"baseline_on": day(1)}, {"baseline_on": day(1)}),
+        ("pause", {}, {"status": "paused"}),
+        ("continuation", {}, {"status": "active"}),
+        ("discontinuation", {"ended_on": day(0)}, {"status": "discontinued", "ended_on": TODAY}),
+    ]
+    for version, (what, body, shows) in enumerate(steps, 1):
+        answer = change(house, patient, what, version, **body, reason=f"why {version}")
+        assert (answer.status, answer.etag) == (200, f'"{version + 1}"'), answer.text
+        assert {key: answer.json[key] for key in shows} == shows
+        assert (answer.json["reason"], answer.json["changed_by"]) == (f"why {version}", house.ids["prescriber"])
+        assert house.get(f"/patients/{patient}/course") == answer.json
+        assert change(house, patient, what, version, **body).status in (409, 412), "that version is past"
+    versions = house.get(f"/patients/{patient}/courses")["items"]
+    assert [one["version"] for one in versions] == [1, 2, 3, 4, 5, 6, 7]
+    assert [one["reason"] for one in versions[1:]] == [f"why {version}" for version in range(1, 7)]
+    assert change(house, patient, "pause").code == "COURSE-NOT-ACTIVE"
+
+
+@pytest.mark.parametrize(
+    "what", ["eligibility", "protocol", "baseline", "pause", "continuation", "discontinuation", "entered-in-error"]
+)
+def test_each_change_needs_a_reason_and_a_course(house: House, what: str) -> None:
+    body: dict[str, dict[str, object]] = {
+        "eligibility": {"eligibility": []},
+        "protocol": {"protocol": "eu-itp-adult"},
+        "baseline": {"baseline_on": TODAY},
+    }
+    patient = house.patient()
+    answer = change(house, patient, what, **body.get(what, {}))
+    assert (answer.status, answer.code) == (409, "COURSE-NOT-ACTIVE")
+    begin(house, patient)
+    for reason in (None, "", " ", 7):
+        answer = change(house, patient, what, **body.get(what, {}), reason=reason)
+        assert (answer.status, list(answer.faults)) == (422, ["reason"])
+    assert len(house.get(f"/patients/{patient}/courses")["items"]) == 1
+
+
+def test_a_course_is_paused_once_and_goes_on_once(house: House) -> None:
+    patient = house.on_course()
+    assert change(house, patient, "continuation").code == "COURSE-NOT-ACTIVE"
+    assert change(house, patient, "pause").status == 200
+    assert change(house, patient, "pause").code == "COURSE-NOT-ACTIVE"
+    assert (next_dose(house, patient).status, next_dose(house, patient).code) == (409, "COURSE-NOT-ACTIVE")
+    assert change(house, patient, "continuation").status == 200
+    assert next_dose(house, patient).status == 200
+
+
+def test_without_an_active_course_there_is_no_next_dose(house: House) -> None:
+    patient = house.patient()
+    assert next_dose(house, patient).code == "COURSE-NOT-ACTIVE"
+    begin(house, patient)
+    assert next_dose(house, patient).status == 200
+    change(house, patient, "discontinuation")
+    assert next_dose(house, patient).code == "COURSE-NOT-ACTIVE"
+
+
+@pytest.mark.parametrize(("what", "key"), [("baseline", "baseline_on"), ("discontinuation", "ended_on")])
+def test_days_of_changes_lie_within_the_course(house: House, what: str, key: str) -> None:
+    patient = house.on_course(started_ago=7)
+    for wrong in (day(8), day(-1)):
+        answer = change(house, patient, what, **{key: wrong})
+        assert (answer.status, list(answer.faults)) == (422, [key])
+    assert change(house, patient, what, **{key: day(7)}).status == 200
+
+
+def test_a_course_does_not_end_before_its_last_dose(house: House) -> None:
+    patient = house.on_course(started_ago=14)
+    house.record(patient, "doses", dose(7))
+    answer = change(house, patient, "discontinuation", ended_on=day(8))
+    assert (answer.status, list(answer.faults)) == (422, ["ended_on"])
+    assert change(house, patient, "discontinuation", ended_on=day(7)).status == 200
+
+
+def test_a_second_course_leaves_the_first_ones_doses_out(house: House) -> None:
+    patient = house.on_course(started_ago=60)
+    house.record(patient, "doses", dose(60, 75))
+    house.record(patient, "doses", dose(53, 150))
+    change(house, patient, "discontinuation", ended_on=day(40))
+    for started_on in (day(41), day(40)):
+        again = begin(house, patient, started_on=started_on)
+        assert (again.status, list(again.faults)) == (422, ["started_on"])
+    assert begin(house, patient, started_on=day(7)).status == 201
+    house.record(patient, "weights", weight(0))
+    house.record(patient, "platelet-counts", count(0, 20))
+    answer = next_dose(house, patient).json
+    assert (answer["action"], answer["evidence"]["doses_used"]) == ("start", [])
+    timeline = house.get(f"/patients/{patient}/timeline")
+    assert [one["day"] for one in timeline["entries"] if one["collection"] == "doses"] == [day(60), day(53)]
+
+
+def test_a_course_entered_in_error_never_was(house: House) -> None:
+    patient = house.on_course(started_ago=7)
+    house.record(patient, "doses", dose(14))
+    assert next_dose(house, patient).code == "DOSES-BEFORE-COURSE"
+    assert change(house, patient, "entered-in-error").json["status"] == "entered-in-error"
+    assert house.call("pharmacist", "GET", f"/patients/{patient}/course").status == 404
+    timeline = house.get(f"/patients/{patient}/timeline")
+    assert (timeline["course"], timeline["course_changes"], timeline["weeks_above_target"]) == (None, [], None)
+    assert len(house.get(f"/patients/{patient}/courses")["items"]) == 2, "but that it was entered can be read"
+    assert begin(house, patient, started_on=day(14)).status == 201
+    assert house.get(f"/patients/{patient}/timeline")["course"]["started_on"] == day(14)
+
+
+def test_an_unverified_dose_blocks_the_next_one(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(0))
+    house.record(patient, "doses", dose(7, 75))
+    bad = house.record(patient, "doses", dose(0, 750), "ehr").json
+    assert bad["status"] == "unverified"
+    answer = next_dose(house, patient)
+    assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"doses/{bad['id']}"])
+    assert next_dose(house, patient, day(1)).status == 200, "before that day it was not so"
+    at = f"/patients/{patient}/doses/{bad['id']}/entered-in-error"
+    assert house.call("technician", "POST", at, WHY, version=1).status == 200
+    assert next_dose(house, patient).status == 200
+
+
+def test_an_unresolved_thrombosis_holds_and_is_not_resolved_ahead_of_time(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(0))
+    house.record(patient, "platelet-counts", count(0, 20))
+    made = house.record(patient, "events", event(1, "thrombosis")).json
+    held = next_dose(house, patient).json
+    assert held["dose"] is None
+    resolution = {"resolved_on": TODAY, **WHY}
+    at = f"/patients/{patient}/events/{made['id']}/resolution"
+    assert house.call("prescriber", "POST", at, resolution, version=1).status == 200
+    assert next_dose(house, patient).json["dose"] is not None
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [("/patients/{}/next-dose", "GET", None), ("/recommend", "POST", {"protocol": "us-itp-adult", "on": TODAY})],
+)
+def test_a_service_that_fails_its_self_test_computes_no_dose(
+    house: House, path: str, method: str, body: object
+) -> None:
+    patient = house.on_course()
+    assert house.call("pharmacist", method, path.format(patient), body).status == 200
+    assert house.call(None, "GET", "/readyz").json == {
+        "status": "ready",
+        "checks": {"database": "ok", "self_test": "ok"},
+    }
+    broken = house.with_services(broken=("us-itp-adult: example 3 fails",))
+    answer = broken.call("pharmacist", method, path.format(patient), body)
+    assert (answer.status, answer.code) == (503, "SELF-TEST-FAILED")
+    ready = broken.call(None, "GET", "/readyz")
+    assert (ready.status, ready.json["status"]) == (503, "not ready")
+    assert "example 3" in ready.json["checks"]["self_test"]
+    assert broken.record(patient, "platelet-counts", count(0)).status == 201, "facts are still taken"
+    assert broken.call(None, "GET", "/livez").status == 200
+
+
+def test_a_protocol_that_has_gone_gives_no_dose(house: House) -> None:
+    patient = house.on_course()
+
+    class Gone:
+        def __init__(self, catalogue: Any) -> None:
+            self._catalogue = catalogue
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._catalogue, name)
+
+        def get(self, ident: str) -> Any:
+            raise KeyError(ident)
+
+    without = house.with_services(catalogue=Gone(house.services.catalogue))
+    answer = without.call("pharmacist", "GET", f"/patients/{patient}/next-dose")
+    assert (answer.status, answer.code) == (503, "PROTOCOL-UNUSABLE")
+    assert without.call("pharmacist", "GET", f"/patients/{patient}/timeline").json["weeks_above_target"] is None
+    assert without.record(patient, "doses", dose(0)).status == 201
+
+
+def test_eligibility_is_confirmed_by_a_prescriber_and_counts(house: House) -> None:
+    patient = house.on_course(protocol="cart-2021-case")
+    house.record(patient, "weights", weight(0))
+    house.record(patient, "platelet-counts", count(0, 8))
+    needed = house.get("/protocols/cart-2021-case")["eligibility"]
+    assert needed
+    assert next_dose(house, patient).json["dose"] is None
+    at = f"/patients/{patient}/course/eligibility"
+    body = {"eligibility": needed, **WHY}
+    assert house.call("pharmacist", "POST", at, body, version=1).status == 403
+    assert house.call("prescriber", "POST", at, body, version=1).status == 200
+    assert next_dose(house, patient).json["action"] == "start"
