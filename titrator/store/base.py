@@ -57,7 +57,10 @@ class CourseFact(NamedTuple):
 
 
 class Session(Protocol):
-    """A transaction. In a reading one all reads see the same state; a writing one is kept whole or not at all."""
+    """A transaction. In a reading one all reads see the same state; a writing one is kept whole or not at all.
+
+    What the database refuses is a StoreError; to write in a reading one is a fault of the caller, a RuntimeError.
+    """
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key."""
@@ -99,7 +102,7 @@ class Store(Protocol):
         ...
 
     def writing(self, *, durable: bool = True) -> AbstractContextManager[Session]:
-        """A writing transaction, kept at its end unless an exception leaves it.
+        """A writing transaction, kept at its end unless an exception leaves it. A thread has one transaction at a time.
 
         What was kept survives the death of this process at any moment; if `durable`, the loss of power, too.
         """
@@ -114,7 +117,7 @@ class Store(Protocol):
         ...
 
     def backup(self, file: Path) -> None:
-        """Write a copy of the database, as of now, to a new file; others may go on working."""
+        """Write a copy of the database, as of now, to a new file; others may go on working. Raises StoreError."""
         ...
 
     def close(self) -> None:

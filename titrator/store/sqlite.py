@@ -1,11 +1,12 @@
-"""The embedded store: one SQLite file, in WAL mode, written durably by one process at a time.
+"""The embedded store: one SQLite file, in WAL mode, written durably by one thread of one process at a time.
 
 sqlite-utils makes the tables and keeps the record of migrations; what is done for each request is SQL of our own, made
 once for each class of records.
 
 Who writes waits for a lock on `<database>.writer` first: for threads a lock in memory, for processes one on the file.
 SQLite's own way, to try again after a sleep, makes a few writers wait long. Each open store holds a shared lock on
-`<database>.open`, so that a restore can tell that no process has the file open.
+`<database>.open`, so that a restore can tell that no process has the file open. Neither lock, nor any connection,
+outlives a fork: a store is opened by the process that uses it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -35,6 +38,8 @@ R = TypeVar("R", bound=Record)
 APPLICATION_ID: Final = 0x74697472
 _BUSY_MS: Final = 30_000
 _MAPPED: Final = 2**31  # bytes of the file read without copying
+#: How many of a kind of fault are named.
+_SHOWN: Final = 20
 
 #: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred.
 _COURSE_FACTS: Final = """
@@ -48,15 +53,21 @@ _ID: Final = itemgetter(9)
 _BROKEN: Final = {
     "facts without exactly one current version, the last": """
         select patient_id || ' fact ' || id from facts group by patient_id, id
-        having sum(current) != 1 or max(version) != count(*)
+        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
             or max(case when current = 1 then version end) != max(version)""",
     "courses without exactly one current version, the last": """
         select patient_id || ' course ' || id from courses group by patient_id, id
-        having sum(current) != 1 or max(version) != count(*)
+        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
             or max(case when current = 1 then version end) != max(version)""",
-    "facts later than the patient's revision": """
-        select f.patient_id || ' fact ' || f.id from facts f join patients p on p.id = f.patient_id
-        where f.id > p.revision""",
+    "facts and courses later than the patient's revision": """
+        select o.patient_id || ' ' || o.id from (
+            select patient_id, id from facts union all select patient_id, id from courses
+        ) o join patients p on p.id = o.patient_id
+        where o.id > p.revision or o.id < 1""",
+    "patients of whom more or less is kept than was recorded": """
+        select p.id from patients p where p.revision !=
+            (select count(*) from facts f where f.patient_id = p.id)
+            + (select count(distinct c.id) from courses c where c.patient_id = p.id)""",
     "external ids of no fact": """
         select e.patient_id || ' ' || e.value from external_ids e
         where not exists (select 1 from facts f where f.patient_id = e.patient_id and f.id = e.fact_id)""",
@@ -64,10 +75,11 @@ _BROKEN: Final = {
 
 
 class SqliteSession:
-    """A transaction on a connection."""
+    """A transaction on a connection; one that only reads refuses to write, for it would be undone unseen."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, writes: bool) -> None:
         self._connection = connection
+        self._writes = writes
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key."""
@@ -93,6 +105,7 @@ class SqliteSession:
 
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate."""
+        self._refuse_unless_writing()
         for record in records:
             kind = type(record)
             with _duplicates():
@@ -100,6 +113,7 @@ class SqliteSession:
 
     def change(self, record: Record, *where: Where) -> None:
         """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
+        self._refuse_unless_writing()
         kind = type(record)
         key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
         conditions, values = _conditions((*key, *where))
@@ -111,6 +125,7 @@ class SqliteSession:
 
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
+        self._refuse_unless_writing()
         conditions, values = _conditions(where)
         sql = f"delete from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
         return self._connection.execute(sql, values).rowcount
@@ -121,20 +136,25 @@ class SqliteSession:
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
 
+    def _refuse_unless_writing(self) -> None:
+        if not self._writes:
+            raise RuntimeError("this transaction only reads: what it wrote would not be kept")
+
 
 class SqliteStore:
     """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable."""
 
     def __init__(self, file: Path) -> None:
         self.file = file.absolute()
+        self._process = os.getpid()
         self._threads = threading.local()
         self._lock = threading.Lock()
-        self._turn = threading.RLock()
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._open, fcntl.LOCK_SH)
+            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
             with self._one_writer():
                 self._migrate()
         except (OSError, sqlite3.Error) as error:
@@ -144,24 +164,25 @@ class SqliteStore:
     def reading(self) -> Iterator[SqliteSession]:
         """A reading transaction: all its reads see the same state."""
         connection = self._connection()
-        with self._turn:
+        with _store_errors():
             connection.execute("begin")
             try:
-                yield SqliteSession(connection)
+                yield SqliteSession(connection, writes=False)
             finally:
-                connection.execute("rollback")
+                if connection.in_transaction:
+                    connection.execute("rollback")
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[SqliteSession]:
         """A writing transaction, kept at its end unless an exception leaves it."""
         connection = self._connection()
-        with self._one_writer():
+        with _store_errors(), self._one_writer():
             if getattr(self._threads, "durable", None) is not durable:
                 connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
                 self._threads.durable = durable
             connection.execute("begin immediate")
             try:
-                yield SqliteSession(connection)
+                yield SqliteSession(connection, writes=True)
                 connection.execute("commit")
             finally:
                 if connection.in_transaction:
@@ -169,26 +190,28 @@ class SqliteStore:
 
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
-        return [migration.name for migration in _migrations().pending(Database(self._connection()))]
+        with _store_errors():
+            return [migration.name for migration in _migrations().pending(Database(self._connection()))]
 
     def check(self) -> list[str]:
         """What is wrong with the database, in words; nothing if it is sound."""
-        with self.reading():
-            return _faults(self._connection())
+        try:
+            with self.reading():
+                return _faults(self._connection())
+        except StoreError as error:
+            return [f"cannot be read to its end: {error}"]
 
     def backup(self, file: Path) -> None:
-        """Write a copy of the database, as of now, to a new file; others may go on working."""
-        part = file.with_name(f"{file.name}.part")
-        with suppress(FileNotFoundError):
-            part.unlink()
-        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        os.close(descriptor)
-        with closing(sqlite3.connect(part)) as copy:
-            self._connection().backup(copy)
-            copy.execute("pragma journal_mode = delete")
-        _sync(part)
-        part.replace(file)
-        _sync(file.parent)
+        """Write a copy of the database, as of now, to a new file; others may go on working. Raises StoreError."""
+        if file.exists():
+            raise StoreError(f"{file}: is there already; a backup is a new file")
+        try:
+            with _part_of(file) as part:
+                _copy(self._connection(), part)
+                os.link(part, file)  # unlike a rename, never over a file that somebody else has made meanwhile
+            _sync(file.parent)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{file}: cannot be written: {error}") from error
 
     def close(self) -> None:
         """Close what this thread has open."""
@@ -204,6 +227,8 @@ class SqliteStore:
                 os.close(getattr(self, name))
 
     def _connection(self) -> sqlite3.Connection:
+        if os.getpid() != self._process:
+            raise RuntimeError("a store must be opened by the process that uses it, after a fork")
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
             connection = _connect(self.file)
@@ -212,6 +237,8 @@ class SqliteStore:
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
+        if self._connection().in_transaction:
+            raise RuntimeError("this thread is in a transaction already, and would wait for itself")
         with self._lock:
             fcntl.flock(self._writer, fcntl.LOCK_EX)
             try:
@@ -220,11 +247,8 @@ class SqliteStore:
                 fcntl.flock(self._writer, fcntl.LOCK_UN)
 
     def _migrate(self) -> None:
-        new = not self.file.exists() or self.file.stat().st_size == 0
-        if new:
-            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
         connection = self._connection()
-        if new:
+        if _application_id(connection) == 0 and not _tables(connection):
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
         _refuse_foreign(connection, self.file)
         connection.execute("pragma journal_mode = wal")
@@ -234,41 +258,91 @@ class SqliteStore:
 def restore(file: Path, into: Path) -> None:
     """Put a backup in the place of a database that no process has open; raises Unusable, with nothing changed.
 
-    The database that was there, if any, stays beside it as `<name>.before-restore`.
+    The database that was there, if any, stays beside it as `<name>.before-restore`, or `-2` and so on where that is
+    taken. At no moment is there no database under its name.
     """
-    with closing(_connect_read_only(file)) as copy:
-        try:
-            _refuse_foreign(copy, file)
-            if faults := _faults(copy):
-                raise Unusable(f"{file}: {'; '.join(faults)}")
-        except sqlite3.Error as error:
-            raise Unusable(f"{file}: {error}") from error
     into = into.absolute()
-    into.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(f"{into}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(into), _part_of(into) as part:
+            _copy_of_backup(file, part)
+            if into.exists():
+                _keep_old(into)
+            part.replace(into)
+            _sync(into.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise Unusable(f"{file}: {error}") from error
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """While no process has a store of this file open; raises Unusable. Who opens one now waits."""
+    lock = os.open(f"{file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Unusable(f"{into}: is in use; stop the service first") from None
-        part = into.with_name(f"{into.name}.part")
-        part.write_bytes(file.read_bytes())
-        part.chmod(0o600)
-        _sync(part)
-        if into.exists():
-            with closing(_connect(into)) as old:
-                old.execute("pragma wal_checkpoint(truncate)")
-            into.replace(into.with_name(f"{into.name}.before-restore"))
-        for suffix in ("-wal", "-shm"):
-            into.with_name(into.name + suffix).unlink(missing_ok=True)
-        part.replace(into)
-        _sync(into.parent)
+        except BlockingIOError:
+            raise Unusable(f"{file}: is in use; stop the service first") from None
+        yield
     finally:
         os.close(lock)
 
 
+def _copy_of_backup(file: Path, part: Path) -> None:
+    """A sound copy of a backup; raises Unusable. What is judged is the copy, so that nothing can change in between."""
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as backup:
+        _copy(backup, part)
+    with closing(_connect(part)) as copy:
+        _refuse_foreign(copy, file)
+        if faults := _faults(copy):
+            raise Unusable(f"{file}: {'; '.join(faults)}")
+
+
+def _keep_old(file: Path) -> None:
+    """Give a database a second name, by which it is kept, and take its log away from the first.
+
+    A log that cannot be written back, because the database is damaged, stays beside what is kept. It must not stay
+    where it is: SQLite would write it into the database that comes there.
+    """
+    with suppress(sqlite3.Error), closing(_connect(file)) as old:
+        old.execute("pragma wal_checkpoint(truncate)")
+    kept = file.with_name(f"{file.name}.before-restore")
+    for number in range(2, 1000):
+        with suppress(FileExistsError):
+            os.link(file, kept)
+            break
+        kept = file.with_name(f"{file.name}.before-restore-{number}")
+    else:
+        raise Unusable(f"{file}: there are a thousand databases kept from restores; move them elsewhere")
+    _sync(file.parent)
+    with suppress(FileNotFoundError):
+        file.with_name(f"{file.name}-wal").replace(kept.with_name(f"{kept.name}-wal"))
+    file.with_name(f"{file.name}-shm").unlink(missing_ok=True)
+
+
+@contextmanager
+def _part_of(file: Path) -> Iterator[Path]:
+    """An empty file beside another, of a name by chance, for its owner only; gone in the end unless it was renamed."""
+    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    try:
+        yield part
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+
+def _copy(connection: sqlite3.Connection, part: Path) -> None:
+    """The database of a connection, as of now, in one file that needs no other, written to the disk."""
+    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        connection.backup(copy)
+        copy.execute("pragma journal_mode = delete")
+    _sync(part)
+
+
 def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False, cached_statements=256)
+    uri = f"{file.as_uri()}?mode=rw"  # not made here: a file that is gone must not come back empty
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"pragma busy_timeout = {_BUSY_MS}")
     connection.execute("pragma foreign_keys = on")
     connection.execute("pragma trusted_schema = off")
@@ -277,23 +351,23 @@ def _connect(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect_read_only(file: Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    except sqlite3.Error as error:
-        raise Unusable(f"{file}: {error}") from error
+def _application_id(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("pragma application_id").fetchone()[0])
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
 
 
 def _refuse_foreign(connection: sqlite3.Connection, file: Path) -> None:
     """Raise Unusable for a database of another program, or of a version of this one that is yet to come."""
-    found = connection.execute("pragma application_id").fetchone()[0]
-    if found != APPLICATION_ID:
+    if _application_id(connection) != APPLICATION_ID:
         raise Unusable(f"{file}: not a database of this program")
-    known = {migration.name for migration in MIGRATIONS}
-    with suppress(sqlite3.OperationalError):  # no migration has been applied yet
-        applied = {row[0] for row in connection.execute("select name from _sqlite_migrations")}
-        if later := sorted(applied - known):
-            raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
+    if "_sqlite_migrations" not in _tables(connection):
+        return
+    applied = {row[0] for row in connection.execute("select name from _sqlite_migrations")}
+    if later := sorted(applied - {migration.name for migration in MIGRATIONS}):
+        raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
 
 
 def _faults(connection: sqlite3.Connection) -> list[str]:
@@ -302,16 +376,30 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
         f"{table}: a row refers to {parent}, where nothing is"
         for table, _, parent, _ in connection.execute("pragma foreign_key_check")
     ]
-    tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
-    missing = sorted({record.TABLE for record in RECORDS} - tables)
+    missing = sorted({record.TABLE for record in RECORDS} - _tables(connection))
     if missing:
         return [*faults, *(f"no table {name}" for name in missing)]
     for what, sql in _BROKEN.items():
-        found = [row[0] for row in connection.execute(f"{sql} limit 21")]
-        if found:
-            more = " and more" if len(found) > 20 else ""
-            faults.append(f"{what}: {', '.join(found[:20])}{more}")
+        faults += _some(what, (row[0] for row in connection.execute(f"{sql} limit {_SHOWN + 1}")))
+    for record in RECORDS:
+        faults += _some(f"{record.TABLE} that cannot be read", _unreadable(connection, record))
     return faults
+
+
+def _some(what: str, found: Iterable[str]) -> list[str]:
+    shown = list(islice(found, _SHOWN + 1))
+    more = " and more" if len(shown) > _SHOWN else ""
+    return [f"{what}: {', '.join(shown[:_SHOWN])}{more}"] if shown else []
+
+
+def _unreadable(connection: sqlite3.Connection, record: type[Record]) -> Iterator[str]:
+    """The keys of the rows of a table of which no record can be made."""
+    made = mapping(record)
+    for row in connection.execute(f"select {', '.join(made.columns)} from {record.TABLE}"):  # noqa: S608 (names of ours)
+        try:
+            made.to_record(row)
+        except (ArithmeticError, TypeError, ValueError):
+            yield " ".join(str(row[made.columns.index(name)]) for name in record.KEY)
 
 
 @cache
@@ -333,6 +421,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Errors of the database as those of the store."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(str(error)) from error
 
 
 @contextmanager
