@@ -29,9 +29,14 @@ def head_mac(key: bytes, chain: str, seq: int, mac: str) -> str:
     return _mac(key, "head", mac, (chain, seq))
 
 
-def seal_mac(key: bytes, before: str, lines: str) -> str:
+def seal_mac(key: bytes, before: str, day: str, lines: str) -> str:
     """The signature of a day's seal, after the signature of the seal before it."""
-    return _mac(key, "seal", before, (hashlib.sha256(lines.encode()).hexdigest(),))
+    return _mac(key, "seal", before, (day, hashlib.sha256(lines.encode()).hexdigest()))
+
+
+def same_mac(found: str, right: str) -> bool:
+    """Whether two MACs are the same, in a time that does not tell where they differ; `found` may be any text."""
+    return hmac.compare_digest(found.encode(errors="surrogatepass"), right.encode())
 
 
 def _mac(key: bytes, purpose: str, before: str, said: Sequence[str | int | None]) -> str:

@@ -177,9 +177,7 @@ class SqliteStore:
         """A writing transaction, kept at its end unless an exception leaves it."""
         connection = self._connection()
         with _store_errors(), self._one_writer():
-            if getattr(self._threads, "durable", None) is not durable:
-                connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-                self._threads.durable = durable
+            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
             connection.execute("begin immediate")
             try:
                 yield SqliteSession(connection, writes=True)
@@ -218,7 +216,7 @@ class SqliteStore:
         connection = getattr(self._threads, "connection", None)
         if connection is not None:
             connection.close()
-            self._threads.connection = self._threads.durable = None
+            self._threads.connection = None
 
     def __del__(self) -> None:
         """Let go of the locks."""

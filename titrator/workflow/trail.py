@@ -1,23 +1,24 @@
 """The audit trail: shown, exported, sealed once a day, and verified against its key, its heads and its seals.
 
 A seal is a file `seals/<day>.ndjson` beside the database: a line for each chain that has grown since the seal before,
-then one with the signature over those lines and the signature of the seal before. Keep copies of them elsewhere: they
-are what tells that entries were cut off the end of a chain together with its head.
+then one with the day, and the signature over it, those lines and the signature of the seal before. Keep copies of them
+elsewhere: they are what tells that entries were cut off the end of a chain together with its head.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
+import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, seal_mac
-from titrator.store.base import Session, Where
-from titrator.store.records import AuditHead, AuditRow, Patient, SpoolPlace
+from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, same_mac, seal_mac
+from titrator.store.base import Session, StoreError, Where
+from titrator.store.records import Account, AuditHead, AuditRow, Patient, SpoolPlace
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
 from titrator.workflow.visit import Entry, Services, Visit, enter, said
@@ -27,22 +28,15 @@ _BATCH: Final = 5000
 
 def entries(session: Session, *where: Where) -> Iterator[AuditRow]:
     """The entries that meet the conditions, chain by chain, without holding all of them in memory."""
-    chain, seq = "", 0
-    while True:
-        same = session.find(
-            AuditRow, Where("chain", "=", chain), Where("seq", ">", seq), *where, order=("seq",), limit=_BATCH
-        )
-        rest = _BATCH - len(same)
-        more = (
-            session.find(AuditRow, Where("chain", ">", chain), *where, order=("chain", "seq"), limit=rest)
-            if rest
-            else []
-        )
-        page = [*same, *more]
-        if not page:
-            return
+    page = session.find(AuditRow, *where, order=("chain", "seq"), limit=_BATCH)
+    while page:
         yield from page
-        chain, seq = page[-1].chain, page[-1].seq
+        last = page[-1]
+        page = session.find(
+            AuditRow, Where("chain", "=", last.chain), Where("seq", ">", last.seq), *where, order=("seq",), limit=_BATCH
+        )
+        if rest := _BATCH - len(page):
+            page += session.find(AuditRow, Where("chain", ">", last.chain), *where, order=("chain", "seq"), limit=rest)
 
 
 def shown(row: AuditRow) -> dict[str, object]:
@@ -57,9 +51,17 @@ def shown(row: AuditRow) -> dict[str, object]:
         "subject": row.subject,
         "clinic": row.clinic_id,
         "request": row.request_id,
-        "detail": json.loads(row.detail, parse_float=Decimal),
+        "detail": _detail(row.detail),
         "mac": row.mac,
     }
+
+
+def _detail(text: str) -> object:
+    """The detail of an entry with exact numbers; one that was tampered with until it is no JSON, as it is."""
+    try:
+        return json.loads(text, parse_float=Decimal)
+    except (ValueError, ArithmeticError):
+        return text
 
 
 def page(visit: Visit, chain: str | None, after: int, limit: int) -> tuple[list[AuditRow], int | None]:
@@ -78,26 +80,22 @@ def page(visit: Visit, chain: str | None, after: int, limit: int) -> tuple[list[
 
 def verify(session: Session, key: bytes, seals: Path) -> tuple[int, list[str]]:
     """How many entries there are, and what is wrong with them; nothing if the trail is whole."""
-    faults: list[str] = []
+    sealed, faults = _read_seals(seals, key)
+    places = {place: mac for one in sealed for place, mac in one.places.items()}
     seen: dict[str, tuple[int, str]] = {}
-    macs = _sealed_places(seals, key, faults)
     count = 0
-    for row in entries(session):
-        count += 1
-        seq, before = seen.get(row.chain, (0, START))
-        if row.seq != seq + 1:
-            faults.append(f"chain {row.chain}: entries {seq + 1} to {row.seq - 1} are missing")
-        elif not hmac.compare_digest(row.mac, entry_mac(key, before, said(row))):
-            faults.append(f"chain {row.chain}: entry {row.seq} has been changed or has taken another's place")
-        if macs.get((row.chain, row.seq), row.mac) != row.mac:
-            faults.append(f"chain {row.chain}: entry {row.seq} is not the one that was sealed")
-        macs.pop((row.chain, row.seq), None)
-        seen[row.chain] = (row.seq, row.mac)
-    faults += [f"chain {chain}: entry {seq}, that was sealed, is not there" for chain, seq in sorted(macs)]
-    faults += _head_faults(session, key, seen)
-    faults += [
-        f"patient {patient.id}: has no audit chain" for patient in session.find(Patient) if patient.id not in seen
-    ]
+    try:
+        for row in entries(session):
+            count += 1
+            faults += _entry_faults(row, key, seen.get(row.chain, (0, START)))
+            if (there := places.pop((row.chain, row.seq), None)) is not None and there != row.mac:
+                faults.append(f"chain {row.chain}: entry {row.seq} is not the one that was sealed")
+            seen[row.chain] = (row.seq, row.mac)
+        faults += [f"chain {chain}: entry {seq}, that was sealed, is not there" for chain, seq in sorted(places)]
+        faults += _head_faults(session, key, seen)
+        faults += _chain_faults(session, seen)
+    except StoreError as error:
+        faults.append(f"the trail cannot be read to its end: {error}")
     return count, faults
 
 
@@ -137,24 +135,39 @@ def gather(services: Services) -> int:
 
 
 def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:
-    """Seal the heads that have moved since the last seal, into a file of the day; None if none has, or it is sealed."""
+    """Seal the heads that have moved since the last seal, into a file of the day; None if none has, or it is sealed.
+
+    A seal that cannot be read stops no later one: `verify` tells of it.
+    """
     seals.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = seals / f"{day}.ndjson"
     if file.exists():
         return None
-    sealed, before = _last_seal(seals)
-    heads = [head for head in session.find(AuditHead, order=("chain",)) if sealed.get(head.chain) != head.seq]
+    readable, _ = _read_seals(seals, key)
+    sealed = {chain: mac for one in readable for (chain, _), mac in one.places.items()}
+    before = readable[-1].signature if readable else START
+    heads = [head for head in session.find(AuditHead, order=("chain",)) if sealed.get(head.chain) != head.mac]
     if not heads:
         return None
     lines = "".join(encode({"chain": head.chain, "seq": head.seq, "mac": head.mac}) + "\n" for head in heads)
-    last = encode({"sealed": day, "chains": len(heads), "before": before, "signature": seal_mac(key, before, lines)})
-    part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as out:
-        out.write(lines + last + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
-    return file
+    return file if _write_new(file, lines + _last_line(key, before, day, lines) + "\n") else None
+
+
+class _Seal(NamedTuple):
+    """What a seal says: the MAC at each place, by chain and number; the lines that hold it; their signature."""
+
+    places: dict[tuple[str, int], str]
+    lines: str
+    signature: str
+
+
+def _entry_faults(row: AuditRow, key: bytes, before: tuple[int, str]) -> list[str]:
+    seq, mac = before
+    if row.seq > seq + 1:
+        return [f"chain {row.chain}: entries {seq + 1} to {row.seq - 1} are missing"]
+    if row.seq != seq + 1 or not same_mac(row.mac, entry_mac(key, mac, said(row))):
+        return [f"chain {row.chain}: entry {row.seq} has been changed or has taken another's place"]
+    return []
 
 
 def _head_faults(session: Session, key: bytes, seen: dict[str, tuple[int, str]]) -> list[str]:
@@ -164,7 +177,7 @@ def _head_faults(session: Session, key: bytes, seen: dict[str, tuple[int, str]])
         head = heads.pop(chain, None)
         if head is None:
             faults.append(f"chain {chain}: its head is missing")
-        elif not hmac.compare_digest(head.signature, head_mac(key, chain, head.seq, head.mac)):
+        elif not same_mac(head.signature, head_mac(key, chain, head.seq, head.mac)):
             faults.append(f"chain {chain}: its head has been changed")
         elif (head.seq, head.mac) != (seq, mac):
             faults.append(f"chain {chain}: ends at entry {seq}, its head says {head.seq}: entries were cut off")
@@ -172,31 +185,72 @@ def _head_faults(session: Session, key: bytes, seen: dict[str, tuple[int, str]])
     return faults
 
 
-def _sealed_places(seals: Path, key: bytes, faults: list[str]) -> dict[tuple[str, int], str]:
-    """What the seals say: the MAC at each place; a seal that is no longer as it was signed is a fault."""
-    places: dict[tuple[str, int], str] = {}
+def _chain_faults(session: Session, seen: dict[str, tuple[int, str]]) -> list[str]:
+    """What must have left entries and has not: each patient when made, and each account in the system's chain."""
+    faults = [
+        f"patient {patient.id}: has no audit chain" for patient in session.find(Patient) if patient.id not in seen
+    ]
+    if SYSTEM not in seen and session.count(Account):
+        faults.append(f"chain {SYSTEM}: is not there, though there are accounts")
+    return faults
+
+
+def _last_line(key: bytes, before: str, day: str, lines: str) -> str:
+    signature = seal_mac(key, before, day, lines)
+    return encode({"sealed": day, "chains": lines.count("\n"), "before": before, "signature": signature})
+
+
+def _read_seals(seals: Path, key: bytes) -> tuple[list[_Seal], list[str]]:
+    """The seals that can be read, in order of day, and what is wrong with them: a seal is right to the byte."""
+    found: list[_Seal] = []
+    faults: list[str] = []
     before = START
     for file in sorted(seals.glob("*.ndjson")):
-        *lines, last = file.read_text(encoding="utf-8").splitlines() or [""]
         try:
-            final = json.loads(last)
-            heads = [json.loads(line) for line in lines]
-            signed = seal_mac(key, before, "".join(f"{line}\n" for line in lines))
-            if final["before"] != before or not hmac.compare_digest(final["signature"], signed):
-                faults.append(f"seal {file.name}: has been changed, or one before it is missing")
-            before = final["signature"]
-            places.update({(head["chain"], head["seq"]): head["mac"] for head in heads})
-        except (ValueError, KeyError, TypeError):
+            text = file.read_bytes().decode()
+            one = _read_seal(text)
+        except (ValueError, KeyError, TypeError, RecursionError, OSError):
             faults.append(f"seal {file.name}: cannot be read")
-    return places
+            continue
+        if text != one.lines + _last_line(key, before, file.stem, one.lines) + "\n":
+            faults.append(f"seal {file.name}: has been changed, or one before it is missing")
+        found.append(one)
+        before = one.signature
+    return found, faults
 
 
-def _last_seal(seals: Path) -> tuple[dict[str, int], str]:
-    """The last sealed place of each chain, and the signature of the last seal."""
-    sealed: dict[str, int] = {}
-    before = START
-    for file in sorted(seals.glob("*.ndjson")):
-        *lines, last = file.read_text(encoding="utf-8").splitlines()
-        sealed.update({head["chain"]: head["seq"] for head in map(json.loads, lines)})
-        before = json.loads(last)["signature"]
-    return sealed, before
+def _read_seal(text: str) -> _Seal:
+    *lines, last = text.removesuffix("\n").split("\n")
+    places: dict[tuple[str, int], str] = {}
+    for line in lines:
+        match json.loads(line):
+            case {"chain": str(chain), "seq": int(seq), "mac": str(mac)}:
+                places[chain, seq] = mac
+            case _:
+                raise ValueError(line)
+    return _Seal(places, "".join(f"{line}\n" for line in lines), str(json.loads(last)["signature"]))
+
+
+def _write_new(file: Path, text: str) -> bool:
+    """Write a file durably and whole, unless it is there by now; whether it was written."""
+    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="\n") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        with suppress(FileExistsError):
+            os.link(part, file)
+            _sync(file.parent)
+            return True
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
