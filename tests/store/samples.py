@@ -1,0 +1,199 @@
+"""Records to store: one of each class, with other values where a test says so, and any by hypothesis."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+
+from titrator.store.base import Session
+from titrator.store.records import (
+    RECORDS,
+    Account,
+    AuditHead,
+    AuditRow,
+    Clinic,
+    CourseVersion,
+    ExternalId,
+    Fact,
+    GlassBreak,
+    Identifier,
+    Job,
+    KeptAnswer,
+    Patient,
+    Record,
+    Token,
+)
+
+R = TypeVar("R", bound=Record)
+NOON = "2026-03-09T12:00:00.000000Z"
+
+_SAMPLES: dict[type[Record], Record] = {
+    type(one): one
+    for one in (
+        Clinic(
+            id="c",
+            version=1,
+            name="Haematology",
+            time_zone="Europe/Berlin",
+            holidays=("2026-12-25",),
+            injection_days=("monday", "thursday"),
+        ),
+        Patient(
+            id="p",
+            version=1,
+            revision=0,
+            clinic_id="c",
+            family_name="Müller",
+            given_name="Eva",
+            search_name="muller eva",
+            born_on="1960-05-01",
+            active=True,
+            created_at=NOON,
+        ),
+        Identifier(system="urn:oid:1.2", value="17", patient_id="p"),
+        CourseVersion(
+            patient_id="p",
+            id=1,
+            version=1,
+            current=True,
+            protocol="us-itp-adult",
+            status="active",
+            started_on="2026-03-02",
+            ended_on=None,
+            baseline_on=None,
+            eligibility=(),
+            change="start",
+            reason=None,
+            changed_by="a",
+            changed_at=NOON,
+        ),
+        Fact(
+            patient_id="p",
+            id=1,
+            version=1,
+            current=True,
+            kind="platelet-count",
+            day="2026-03-09",
+            code=None,
+            value=Decimal(38),
+            unit="10*9/L",
+            level=None,
+            until=None,
+            unreliable=False,
+            status="final",
+            detail={},
+            asked=(),
+            confirmed_by=None,
+            reason=None,
+            recorded_by="a",
+            recorded_at=NOON,
+        ),
+        ExternalId(patient_id="p", system="urn:lab", value="9", fact_id=1),
+        Account(
+            id="a",
+            version=1,
+            username="eva",
+            display_name="Eva Meyer",
+            role="pharmacist",
+            clinics=("c",),
+            active=True,
+            password_hash=None,
+            failed_logins=0,
+            locked_until=None,
+            created_at=NOON,
+        ),
+        Token(
+            sha256="0" * 64,
+            id="t",
+            account_id="a",
+            kind="api",
+            label="script",
+            permissions=None,
+            created_at=NOON,
+            expires_at=NOON,
+            idle_seconds=None,
+            used_at=None,
+            revoked_at=None,
+        ),
+        GlassBreak(patient_id="p", id="g", account_id="a", reason="bleeding", at=NOON, until=NOON),
+        KeptAnswer(account_id="a", key="k", request_sha256="0" * 64, status=201, headers={}, body="{}", at=NOON),
+        AuditRow(
+            chain="p",
+            seq=1,
+            at=NOON,
+            account_id="a",
+            role="pharmacist",
+            action="read",
+            subject="patient/p",
+            clinic_id="c",
+            request_id="r",
+            detail="{}",
+            mac="0" * 64,
+        ),
+        AuditHead(chain="p", seq=1, mac="0" * 64, signature="0" * 64),
+        Job(name="seal", version=1, at=NOON),
+    )
+}
+#: What others refer to, in the order in which it can be added.
+REFERRED_TO = (Clinic, Patient, Account)
+
+
+def sample(kind: type[R], /, **values: Any) -> R:
+    """A record of a class, with other values for some of its fields."""
+    found = _SAMPLES[kind]
+    assert isinstance(found, kind)
+    return replace(found, **values)
+
+
+def add_referred_to(session: Session) -> None:
+    """Add what the samples refer to: the clinic, the patient, the account."""
+    session.add(*(sample(kind) for kind in REFERRED_TO))
+
+
+# Any record
+
+#: Any text that a database can hold: no halves of characters, no NUL (PostgreSQL knows none).
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+AMOUNTS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12) | st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places), st.integers(0, 10**36), st.integers(0, 24)
+)
+_LISTS = st.lists(TEXTS, max_size=4).map(tuple)
+_BY_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "str": TEXTS,
+    "str | None": st.none() | TEXTS,
+    "int": WHOLE,
+    "int | None": st.none() | WHOLE,
+    "bool": st.booleans(),
+    "Decimal | None": st.none() | AMOUNTS,
+    "tuple[str, ...]": _LISTS,
+    "tuple[str, ...] | None": st.none() | _LISTS,
+    "dict[str, object]": st.dictionaries(TEXTS, st.none() | st.booleans() | WHOLE | TEXTS, max_size=4),
+}
+#: Values that a table leaves no choice about.
+_BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
+    CourseVersion: {"status": st.sampled_from(("active", "paused", "discontinued", "entered-in-error"))},
+    Fact: {
+        "kind": st.sampled_from(("weight", "platelet-count", "observation", "dose", "dose-not-given", "event")),
+        "status": st.sampled_from(("final", "unverified", "entered-in-error")),
+    },
+    Token: {"kind": st.sampled_from(("api", "session", "activation"))},
+}
+
+
+def any_of(kind: type[R]) -> st.SearchStrategy[R]:
+    """Any record of a class that refers to the samples."""
+    strategies = {field.name: _BY_TYPE[str(field.type)] for field in fields(kind)}
+    referring = {
+        "clinic_id": st.just("c"),
+        "patient_id": st.just("p"),
+        "account_id": st.just("a"),
+    }
+    strategies |= {name: one for name, one in referring.items() if name in strategies and kind is not AuditRow}
+    return st.builds(kind, **strategies | _BOUND.get(kind, {}))
+
+
+assert set(_SAMPLES) == set(RECORDS)

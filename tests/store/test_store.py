@@ -1,0 +1,504 @@
+"""What every store does, whichever database is behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.store.samples import REFERRED_TO, TEXTS, add_referred_to, any_of, sample
+from titrator.store.base import CourseFact, Duplicate, Session, Stale, Store, StoreError, Where
+from titrator.store.records import (
+    RECORDS,
+    Account,
+    AuditRow,
+    Clinic,
+    CourseVersion,
+    ExternalId,
+    Fact,
+    GlassBreak,
+    Identifier,
+    Job,
+    Patient,
+    Record,
+    Token,
+)
+
+one_store_for_all_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class Undone(Exception):
+    """Raised to leave a transaction."""
+
+
+@contextmanager
+def undone(store: Store) -> Iterator[Session]:
+    """A writing transaction that leaves nothing behind, so that many examples can use one store."""
+    with suppress(Undone), store.writing() as session:
+        yield session
+        raise Undone
+
+
+def key_of(record: Record) -> list[object]:
+    return [getattr(record, name) for name in record.KEY]
+
+
+def in_another_thread(step: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(step).result()
+
+
+def add(store: Store, *records: Record) -> None:
+    with store.writing() as session:
+        session.add(*records)
+
+
+def found(store: Store, kind: type[Record], *where: Where) -> int:
+    with store.reading() as session:
+        return session.count(kind, *where)
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store with a clinic, a patient and an account."""
+    with store.writing() as session:
+        add_referred_to(session)
+    return store
+
+
+# Round trips
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+@one_store_for_all_examples
+@given(data=st.data())
+def test_a_record_comes_back_as_it_was(store: Store, kind: type[Record], data: st.DataObject) -> None:
+    record = data.draw(any_of(kind))
+    with undone(store) as session:
+        if kind not in REFERRED_TO:
+            add_referred_to(session)
+        elif kind is Patient:
+            session.add(sample(Clinic))
+        session.add(record)
+        back = session.get(kind, *key_of(record))
+        assert back == record
+        assert session.find(kind, *(Where(name, "=", getattr(record, name)) for name in kind.KEY)) == [record]
+
+
+@pytest.mark.parametrize(
+    "amount", ["0", "-0", "0.1", "58.10", "0.000000000000000000000001", "999999999999.999999999999999999999999", "1E+3"]
+)
+def test_an_amount_keeps_its_last_digit(filled: Store, amount: str) -> None:
+    add(filled, sample(Fact, value=Decimal(amount)))
+    with filled.reading() as session:
+        fact = session.get(Fact, "p", 1, 1)
+        assert fact
+        assert fact.value == Decimal(amount)
+        assert format(fact.value, "f") == format(Decimal(amount), "f")
+        assert [one.value for one in session.course_facts("p")] == [format(Decimal(amount), "f")]
+
+
+def test_none_and_the_empty_text_are_two_things(filled: Store) -> None:
+    add(filled, sample(Fact, id=1, code=None), sample(Fact, id=2, code=""))
+    with filled.reading() as session:
+        assert [fact.code for fact in session.find(Fact, order=("id",))] == [None, ""]
+        assert [fact.id for fact in session.find(Fact, Where("code", "is null"))] == [1]
+        assert [fact.id for fact in session.find(Fact, Where("code", "=", ""))] == [2]
+
+
+def test_what_no_database_can_hold_is_refused_and_leaves_nothing(store: Store) -> None:
+    with pytest.raises((StoreError, ValueError)), store.writing() as session:
+        session.add(sample(Clinic), sample(Job, at="\ud800"))
+    assert found(store, Clinic) == 0
+
+
+# Conditions and orders
+
+COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "=": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "in": lambda a, b: a in b,
+    "contains": lambda a, b: b in a,
+}
+SHORT = st.text("aAzäß€😀%_'", max_size=3)
+COLUMNS: dict[str, st.SearchStrategy[Any]] = {"display_name": SHORT, "failed_logins": st.integers(-2, 2)}
+NULLABLE = "locked_until"
+
+
+def conditions() -> st.SearchStrategy[Where]:
+    def of(column: str) -> st.SearchStrategy[Where]:
+        value = COLUMNS[column]
+        comparing = st.builds(Where, st.just(column), st.sampled_from(("=", "!=", "<", "<=", ">", ">=")), value)
+        within = st.builds(Where, st.just(column), st.just("in"), st.lists(value, max_size=3).map(tuple))
+        containing = st.builds(Where, st.just(column), st.just("contains"), value)
+        return comparing | within | containing if column == "display_name" else comparing | within
+
+    null = st.builds(Where, st.just(NULLABLE), st.sampled_from(("is null", "is not null")))
+    compared_with_null = st.builds(Where, st.just(NULLABLE), st.sampled_from(("=", "!=", "<", ">=")), SHORT)
+    return st.sampled_from(sorted(COLUMNS)).flatmap(of) | null | compared_with_null
+
+
+def meets(account: Account, where: Where) -> bool:
+    value = getattr(account, where.column)
+    if where.operator in ("is null", "is not null"):
+        return (value is None) == (where.operator == "is null")
+    return value is not None and COMPARED[where.operator](value, where.value)
+
+
+@one_store_for_all_examples
+@given(
+    rows=st.lists(st.tuples(SHORT, st.integers(-2, 2), st.none() | SHORT), max_size=8),
+    where=st.lists(conditions(), max_size=3),
+    order=st.permutations(("display_name", "failed_logins")).flatmap(
+        lambda names: st.tuples(*(st.sampled_from((name, f"-{name}")) for name in names))
+    ),
+    limit=st.none() | st.integers(0, 4),
+)
+def test_find_gives_what_a_filter_and_a_sort_in_python_give(
+    store: Store, rows: list[Any], where: list[Where], order: tuple[str, ...], limit: int | None
+) -> None:
+    accounts = [
+        sample(Account, id=str(i), username=str(i), display_name=name, failed_logins=failed, locked_until=locked)
+        for i, (name, failed, locked) in enumerate(rows)
+    ]
+    expected = sorted((one for one in accounts if meets(one, where[0])), key=lambda one: one.id) if where else accounts
+    for condition in where[1:]:
+        expected = [one for one in expected if meets(one, condition)]
+    for name in reversed(order):
+        expected.sort(key=lambda one: getattr(one, name.lstrip("-")), reverse=name.startswith("-"))
+    with undone(store) as session:
+        session.add(*accounts)
+        assert session.count(Account, *where) == len(expected)
+        got = session.find(Account, *where, order=order, limit=limit)
+        ranks = [(one.display_name, one.failed_logins) for one in got]
+        assert ranks == [(one.display_name, one.failed_logins) for one in expected[:limit]]
+        if limit is None:
+            assert {one.id for one in got} == {one.id for one in expected}
+        assert session.remove(Account, *where) == len(expected)
+        gone = {one.id for one in expected}
+        assert {one.id for one in session.find(Account)} == {one.id for one in accounts} - gone
+
+
+@one_store_for_all_examples
+@given(names=st.lists(TEXTS, max_size=6, unique=True))
+def test_texts_are_in_the_order_of_their_code_points(store: Store, names: list[str]) -> None:
+    with undone(store) as session:
+        session.add(*(sample(Job, name=name) for name in names))
+        assert [job.name for job in session.find(Job, order=("name",))] == sorted(names)
+        assert [job.name for job in session.find(Job, order=("-name",))] == sorted(names, reverse=True)
+
+
+def test_what_is_searched_for_is_a_text_and_no_pattern(store: Store) -> None:
+    add(store, *(sample(Job, name=name) for name in ("100%", "1000", "a_b", "acb", "it's")))
+    with store.reading() as session:
+        for part, names in (("0%", ["100%"]), ("_", ["a_b"]), ("'", ["it's"]), ("A_B", [])):
+            assert [job.name for job in session.find(Job, Where("name", "contains", part))] == names
+
+
+# Adding, changing, removing
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+def test_a_key_is_there_once(store: Store, kind: type[Record]) -> None:
+    with store.writing() as session:
+        add_referred_to(session)
+        if kind not in REFERRED_TO:
+            session.add(sample(kind))
+    with pytest.raises(Duplicate), store.writing() as session:
+        session.add(sample(kind))
+    assert found(store, kind) == 1
+
+
+UNIQUE: list[tuple[str, Record, Record]] = [
+    ("two accounts of a name", sample(Account, id="b"), sample(Account, id="b2")),
+    ("two tokens of an id", sample(Token, sha256="1"), sample(Token, sha256="2")),
+    ("two patients of an identifier", sample(Identifier), sample(Identifier, patient_id="p2")),
+    ("two open courses", sample(CourseVersion), sample(CourseVersion, id=2, status="paused")),
+    ("two current versions of a fact", sample(Fact), sample(Fact, version=2)),
+    ("two facts of an external id", sample(ExternalId), sample(ExternalId, fact_id=2)),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), [row[1:] for row in UNIQUE], ids=[row[0] for row in UNIQUE])
+def test_there_are_no(filled: Store, first: Record, second: Record) -> None:
+    add(filled, sample(Patient, id="p2"), replace(first, username="b") if isinstance(first, Account) else first)
+    if isinstance(second, Account):
+        second = replace(second, username="b")
+    before = found(filled, type(first))
+    with pytest.raises(Duplicate):
+        add(filled, second)
+    assert found(filled, type(first)) == before
+
+
+def test_a_second_course_may_be_open_once_the_first_is_ended(filled: Store) -> None:
+    ended = sample(CourseVersion, status="discontinued", ended_on="2026-03-08")
+    add(filled, ended, sample(CourseVersion, id=2, status="entered-in-error"), sample(CourseVersion, id=3))
+    assert found(filled, CourseVersion) == 3
+
+
+def test_an_old_version_of_an_open_course_may_be_kept(filled: Store) -> None:
+    add(filled, sample(CourseVersion, current=False), sample(CourseVersion, version=2, status="paused"))
+    assert found(filled, CourseVersion) == 2
+
+
+REFUSED: list[tuple[str, Record]] = [
+    ("a patient of no clinic", sample(Patient, id="q", clinic_id="nowhere")),
+    ("a fact of no patient", sample(Fact, patient_id="nobody")),
+    ("a course of no patient", sample(CourseVersion, patient_id="nobody")),
+    ("an external id of no patient", sample(ExternalId, patient_id="nobody")),
+    ("an identifier of no patient", sample(Identifier, patient_id="nobody")),
+    ("a token of no account", sample(Token, account_id="nobody")),
+    ("an emergency of no patient", sample(GlassBreak, patient_id="nobody")),
+    ("a fact of an unknown kind", sample(Fact, kind="mood")),
+    ("a fact of an unknown status", sample(Fact, status="maybe")),
+    ("a course of an unknown status", sample(CourseVersion, status="maybe")),
+    ("a token of an unknown kind", sample(Token, kind="cookie")),
+    ("a day that is none", sample(Fact, day=None)),
+    ("a number where a text belongs", sample(Fact, code=b"x")),
+    ("a text where a number belongs", sample(Job, version="one")),
+]
+
+
+@pytest.mark.parametrize("record", [row[1] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_is_refused_and_is_no_duplicate(filled: Store, record: Record) -> None:
+    with pytest.raises(StoreError) as caught:
+        add(filled, record)
+    assert not isinstance(caught.value, Duplicate)
+
+
+def test_what_others_refer_to_is_not_removed(filled: Store) -> None:
+    with pytest.raises(StoreError), filled.writing() as session:
+        session.remove(Clinic)
+    assert found(filled, Clinic) == 1
+
+
+def test_a_change_is_of_one_record_only(filled: Store) -> None:
+    add(filled, sample(Fact, id=1), sample(Fact, id=2))
+    with filled.writing() as session:
+        session.change(sample(Fact, id=2, day="2026-03-10"))
+    with filled.reading() as session:
+        assert [fact.day for fact in session.find(Fact, order=("id",))] == ["2026-03-09", "2026-03-10"]
+
+
+STALE: list[tuple[str, Record, tuple[Where, ...]]] = [
+    ("a record that is not there", sample(Job, name="other"), ()),
+    ("another version than was seen", sample(Job, version=2), (Where("version", "=", 2),)),
+    ("one of two conditions not met", sample(Job), (Where("version", "=", 1), Where("at", ">", "2027"))),
+]
+
+
+@pytest.mark.parametrize(("record", "where"), [row[1:] for row in STALE], ids=[row[0] for row in STALE])
+def test_is_stale(store: Store, record: Record, where: tuple[Where, ...]) -> None:
+    add(store, sample(Job))
+    with pytest.raises(Stale), store.writing() as session:
+        session.change(record, *where)
+    with store.reading() as session:
+        assert session.find(Job) == [sample(Job)]
+
+
+def test_a_change_into_a_duplicate_is_refused(store: Store) -> None:
+    add(store, sample(Account), sample(Account, id="b", username="b"))
+    with pytest.raises(Duplicate), store.writing() as session:
+        session.change(sample(Account, id="b", username="eva"))
+    with store.reading() as session:
+        assert [one.username for one in session.find(Account, order=("id",))] == ["eva", "b"]
+
+
+def test_remove_tells_how_many_they_were(store: Store) -> None:
+    add(store, *(sample(Job, name=str(number)) for number in range(5)))
+    with store.writing() as session:
+        assert session.remove(Job, Where("name", ">=", "3")) == 2
+        assert session.remove(Job, Where("name", ">=", "3")) == 0
+    assert found(store, Job) == 3
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    with store.reading() as session:
+        assert session.get(Fact, "p", 1, 1) is None
+        assert session.find(Fact) == []
+        assert session.course_facts("p") == []
+
+
+# Transactions
+
+
+@pytest.mark.parametrize("leaves", [Undone, KeyboardInterrupt, SystemExit], ids=lambda kind: kind.__name__)
+def test_a_writing_transaction_that_fails_leaves_nothing(filled: Store, leaves: type[BaseException]) -> None:
+    def fail() -> None:
+        with filled.writing() as session:
+            session.add(sample(Job), sample(Fact))
+            session.change(sample(Patient, revision=1))
+            session.remove(Account)
+            raise leaves
+
+    with pytest.raises(leaves):
+        fail()
+    with filled.reading() as session:
+        assert (session.count(Job), session.count(Fact), session.count(Account)) == (0, 0, 1)
+        assert session.get(Patient, "p") == sample(Patient)
+    add(filled, sample(Job))  # and nothing of it is in the way
+
+
+def test_a_reader_sees_no_later_commit(filled: Store) -> None:
+    with filled.reading() as session:
+        assert session.count(Fact) == 0
+        in_another_thread(lambda: add(filled, sample(Fact)))
+        assert session.count(Fact) == 0
+        assert session.find(Fact) == []
+        assert session.course_facts("p") == []
+    assert found(filled, Fact) == 1
+
+
+def test_a_reader_sees_nothing_uncommitted_and_does_not_wait_for_it(filled: Store) -> None:
+    with filled.writing() as session:
+        session.add(sample(Fact))
+        counts: list[int] = []
+        in_another_thread(lambda: counts.append(found(filled, Fact)))
+        assert counts == [0]
+    assert found(filled, Fact) == 1
+
+
+def test_a_writer_sees_what_it_wrote(store: Store) -> None:
+    with store.writing() as session:
+        session.add(sample(Job))
+        session.change(sample(Job, version=2))
+        assert session.find(Job, Where("version", "=", 2)) == [sample(Job, version=2)]
+
+
+def test_a_reading_transaction_refuses_to_write(store: Store) -> None:
+    for write in (
+        lambda session: session.add(sample(Job)),
+        lambda session: session.change(sample(Job)),
+        lambda session: session.remove(Job),
+    ):
+        with store.reading() as session, pytest.raises(RuntimeError, match="only reads"):
+            write(session)
+
+
+@pytest.mark.parametrize("outer", ["reading", "writing"])
+def test_a_thread_does_not_wait_for_itself(store: Store, outer: str) -> None:
+    with getattr(store, outer)(), pytest.raises(RuntimeError, match="already"), store.writing():
+        pass
+    add(store, sample(Job))
+
+
+def test_writers_wait_for_each_other(store: Store) -> None:
+    """The second writer begins when the first has ended, so it sees what that one wrote."""
+    add(store, sample(Job, version=0))
+    inside, go = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with store.writing() as session:
+            inside.set()
+            assert go.wait(10)
+            session.change(sample(Job, version=1))
+
+    def second() -> int:
+        assert inside.wait(10)
+        go.set()
+        with store.writing() as session:
+            job = session.get(Job, "seal")
+            return job.version if job else -1
+
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.submit(first), threads.submit(second)
+        one.result()
+        assert other.result() == 1
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_sixteen_threads_lose_nothing(filled: Store, durable: bool) -> None:
+    """Eight writers raise one revision and leave a fact for each; eight readers never see one without the other."""
+    rounds = 25
+
+    def write() -> None:
+        for _ in range(rounds):
+            with filled.writing(durable=durable) as session:
+                patient = session.get(Patient, "p")
+                assert patient
+                raised = replace(patient, revision=patient.revision + 1)
+                session.change(raised, Where("revision", "=", patient.revision))
+                session.add(sample(Fact, id=raised.revision))
+        filled.close()
+
+    def read() -> None:
+        last = 0
+        for _ in range(rounds * 4):
+            with filled.reading() as session:
+                patient = session.get(Patient, "p")
+                assert patient
+                assert session.count(Fact) == patient.revision >= last
+                last = patient.revision
+        filled.close()
+
+    with ThreadPoolExecutor(16) as threads:
+        for step in [threads.submit(one) for one in [write, read] * 8]:
+            step.result()
+    with filled.reading() as session:
+        patient = session.get(Patient, "p")
+        assert patient == sample(Patient, revision=8 * rounds)
+        assert [fact.id for fact in session.find(Fact, order=("id",))] == list(range(1, 8 * rounds + 1))
+    assert filled.check() == []
+
+
+# The facts of a course
+
+
+@one_store_for_all_examples
+@given(facts=st.lists(any_of(Fact), max_size=12), others=st.lists(any_of(Fact), max_size=3))
+def test_course_facts_are_what_find_gives(store: Store, facts: list[Fact], others: list[Fact]) -> None:
+    with undone(store) as session:
+        add_referred_to(session)
+        session.add(sample(Patient, id="other"))
+        session.add(*(replace(fact, id=number, version=1) for number, fact in enumerate(facts, 1)))
+        session.add(*(replace(fact, patient_id="other", id=number, version=1) for number, fact in enumerate(others, 1)))
+        rows = session.find(
+            Fact,
+            Where("patient_id", "=", "p"),
+            Where("current", "=", 1),
+            Where("status", "!=", "entered-in-error"),
+            Where("kind", "in", ("weight", "platelet-count", "dose", "event")),
+            order=("id",),
+        )
+        assert session.course_facts("p") == [seen(fact) for fact in rows]
+
+
+def seen(fact: Fact) -> CourseFact:
+    def text(amount: Decimal | None) -> str | None:
+        return None if amount is None else format(amount, "f")
+
+    return CourseFact(
+        fact.kind,
+        fact.day,
+        fact.code,
+        text(fact.value),
+        fact.unit,
+        text(fact.level),
+        fact.until,
+        int(fact.unreliable),
+        fact.status,
+        fact.id,
+    )
+
+
+# A page of the trail, as the trail asks for it
+
+
+def test_rows_are_found_in_order_of_two_columns(store: Store) -> None:
+    rows = [sample(AuditRow, chain=chain, seq=seq) for chain in ("b", "a") for seq in (2, 10, 1)]
+    add(store, *rows)
+    with store.reading() as session:
+        ordered = [(row.chain, row.seq) for row in session.find(AuditRow, order=("chain", "-seq"), limit=4)]
+    assert ordered == [("a", 10), ("a", 2), ("a", 1), ("b", 10)]
