@@ -25,11 +25,6 @@ class StrictParser(FlaskParser):
     An unknown parameter of a query is a fault, too: who misspells `on` must not get the answer of another day.
     """
 
-    DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {  # noqa: RUF012 (as webargs declares it)
-        **FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION,
-        "query": ma.RAISE,
-    }
-
     DEFAULT_UNKNOWN_BY_LOCATION: dict[str, str | None] = {"json": None, "query": ma.RAISE}  # noqa: RUF012 (as there)
 
     def _raw_load_json(self, req: Request) -> Any:
