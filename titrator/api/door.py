@@ -29,6 +29,7 @@ from titrator.security.permissions import Permission
 from titrator.security.secrets import PREFIX, sha256
 from titrator.store.base import Session
 from titrator.store.records import KeptAnswer
+from titrator.titration.documents import join
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
@@ -93,8 +94,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             made = _visiting(self.response(status, gives)(_called(view)), writes=writes)
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
-            if query is not None:
-                made = self.arguments(query(), location="query")(made)
+            made = _without_query(made) if query is None else self.arguments(query(), location="query")(made)
             guarded = _guarded(made if before is None else _after(before, made), permission, login=public_limit)
             guarded.permission = permission  # type: ignore[attr-defined]
             refusals = _refusals(
@@ -229,6 +229,18 @@ def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal)
     set_aside(services, visit.entries)
 
 
+def _without_query(view: View) -> View:
+    """Refuse parameters where a route has none: nobody may think that one was heeded."""
+
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if request.args:
+            raise Invalid(*(Fault(join("", key), "unknown key") for key in request.args))
+        return view(*args, **kwargs)
+
+    return wrapper
+
+
 def _visiting(view: View, *, writes: bool) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -283,7 +295,7 @@ def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer
 
 
 def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: bool) -> list[int]:
-    statuses = {429, 500}
+    statuses = {422, 429, 500}
     if guarded:
         statuses |= {401, 403}
     else:
@@ -291,7 +303,7 @@ def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: 
     if "<" in rule:
         statuses |= {404}
     if takes or method != "GET":
-        statuses |= {404, 422}
+        statuses |= {404}
     if method != "GET":
         statuses |= {409, 413, 415}
     if versioned:

@@ -1,0 +1,109 @@
+"""What docs/rest.md promises to a program that gets something slightly wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from schemas.account import TokenIssued
+from tests.contract.served import Served, serving
+from titrator.security.permissions import Role
+
+PHARMACIST, PRESCRIBER, ADMIN = Role.PHARMACIST, Role.PRESCRIBER, Role.ADMIN
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("promises")) as server:
+        yield server
+
+
+def on_a_course(served: Served) -> str:
+    """A patient who has been on a course since 16 November, weighed and counted."""
+    patient = served.patient()
+    for path, body in (
+        ("course", {"protocol": "us-itp-adult", "started_on": "2026-11-16"}),
+        ("weights", {"measured_on": "2026-11-16", "value": 75, "unit": "kg"}),
+        ("platelet-counts", {"collected_on": "2026-11-16", "value": 16, "unit": "10*9/L"}),
+    ):
+        assert served.call(PHARMACIST, "POST", f"{patient}/{path}", body).status_code == 201
+    return patient
+
+
+def faults(response: Any) -> list[str]:
+    assert (response.status_code, response.json()["code"]) == (422, "INVALID"), response.text
+    return [fault["path"] for fault in response.json()["faults"]]
+
+
+# A parameter that nobody knows is never passed over: the answer would be to another question
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("?date=2026-11-16", ["date"]),
+        ("?On=2026-11-16", ["On"]),
+        ("?on=2026-11-16&on=2026-11-23", ["on"]),
+        ("?on=16.11.2026&x=1", ["on", "x"]),
+    ],
+)
+@pytest.mark.parametrize("route", ["next-dose", "timeline"])
+def test_a_query_is_read_strictly(served: Served, route: str, query: str, wrong: list[str]) -> None:
+    assert faults(served.call(PHARMACIST, "GET", f"{on_a_course(served)}/{route}{query}")) == wrong
+
+
+def test_a_route_without_parameters_takes_none(served: Served) -> None:
+    patient = on_a_course(served)
+    assert faults(served.call(PHARMACIST, "GET", f"{patient}/weights?since=2026-11-01")) == ["since"]
+    body = {"measured_on": "2026-11-17", "value": 75, "unit": "kg"}
+    assert faults(served.call(PHARMACIST, "POST", f"{patient}/weights?confirm=WEIGHT-UNUSUAL", body)) == ["confirm"]
+
+
+def test_a_right_query_is_answered(served: Served) -> None:
+    answer = served.call(PHARMACIST, "GET", f"{on_a_course(served)}/next-dose?on=2026-11-16")
+    assert (answer.status_code, answer.json()["action"], answer.json()["on"]) == (200, "start", "2026-11-16")
+
+
+# No day of a fact lies ahead: an event that will be over resolves itself, unseen
+
+
+@pytest.mark.parametrize(("day", "status"), [("2026-11-22", 201), ("2026-11-23", 201), ("2026-11-24", 422)])
+def test_an_event_is_not_over_before_it_is(served: Served, day: str, status: int) -> None:
+    body = {"kind": "thrombosis", "occurred_on": "2026-11-16", "resolved_on": day}
+    response = served.call(PRESCRIBER, "POST", f"{on_a_course(served)}/events", body)
+    assert response.status_code == status
+    if status == 422:
+        assert faults(response) == ["resolved_on"]
+
+
+def test_nor_is_it_by_a_correction(served: Served) -> None:
+    path = f"{on_a_course(served)}/events"
+    body = {"kind": "thrombosis", "occurred_on": "2026-11-16"}
+    event = served.call(PRESCRIBER, "POST", path, body).json()
+    ahead = body | {"resolved_on": "2026-11-24", "reason": "by plan"}
+    assert faults(served.call(PRESCRIBER, "PUT", f"{path}/{event['id']}", ahead, If_Match='"1"')) == ["resolved_on"]
+
+
+# What is wrong in a body is a fault of it, not a missing page
+
+
+def test_a_patient_cannot_be_moved_to_a_clinic_that_is_not_there(served: Served) -> None:
+    response = served.call(PHARMACIST, "PATCH", served.patient(), {"clinic": "nowhere"}, If_Match="*")
+    assert faults(response) == ["clinic"]
+
+
+# An answer that is repeated has all but the secret
+
+
+def test_a_repeated_answer_keeps_no_secret_and_nothing_less(served: Served) -> None:
+    account = served.call(ADMIN, "GET", "/accounts").json()["items"][0]["id"]
+    ask = {"label": "feed", "days": 1}
+    first, again = (
+        served.call(ADMIN, "POST", f"/accounts/{account}/tokens", ask, Idempotency_Key="one") for _ in range(2)
+    )
+    assert first.json()["secret"].startswith("titr_")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert again.json() == first.json() | {"secret": None}
+    assert TokenIssued().validate(again.json() | {"token": {}}).keys() == {"token"}
