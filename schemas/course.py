@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.dose import DosePart
 from schemas.event import EventPart
-from schemas.fields import Choice, Day, Many, Object, Schema, Text, Whole
+from schemas.fields import Choice, Day, Instant, Many, Object, Schema, Text, Whole
 from schemas.observation import CountPart, WeightPart
 
 _REASON = {"required": True, "longest": 1000, "lines": True}
@@ -76,7 +76,7 @@ class CourseOut(Schema):
     change = Text(required=True)
     reason = Text(required=True, allow_none=True, longest=1000, lines=True)
     changed_by = Text(required=True)
-    changed_at = Text(required=True)
+    changed_at = Instant(required=True)
 
 
 class Courses(Schema):

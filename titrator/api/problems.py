@@ -44,7 +44,7 @@ STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
 }
 
 #: What the framework refuses by itself.
-_CODES: Final[Mapping[int, Code]] = {
+FRAMEWORK: Final[Mapping[int, Code]] = {
     400: Code.INVALID,
     404: Code.NOT_FOUND,
     405: Code.METHOD_NOT_ALLOWED,
@@ -77,7 +77,7 @@ def invalid_response(error: InvalidInput) -> Response:
 def http_response(error: HTTPException) -> Response:
     """The problem that a refusal of the framework is."""
     status = HTTPStatus(error.code or 500)
-    response = problem(status, _CODES.get(status, Code.INTERNAL), error.description or status.phrase)
+    response = problem(status, FRAMEWORK.get(status, Code.INTERNAL), error.description or status.phrase)
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

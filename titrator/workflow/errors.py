@@ -8,7 +8,9 @@ Refusal
 ├── Unauthorised   nobody is logged in, or the login failed
 ├── Conflict       it contradicts what is stored
 ├── Outdated       what it would change has been changed since
-└── Unready        the service may not answer now
+├── VersionNeeded  it does not say which version it would change
+├── Unready        the service may not answer now
+└── TooMany        more requests than allowed
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ class Code(StrEnum):
     ALREADY_RESOLVED = "ALREADY-RESOLVED"
     BIRTH_DATE_MISSING = "BIRTH-DATE-MISSING"
     BODY_TOO_LARGE = "BODY-TOO-LARGE"
-    CLINIC_IN_USE = "CLINIC-IN-USE"
     COUNT_FAR_FROM_LAST = "COUNT-FAR-FROM-LAST"
     COURSE_NOT_ACTIVE = "COURSE-NOT-ACTIVE"
     COURSE_OPEN = "COURSE-OPEN"
