@@ -64,14 +64,17 @@ def answer_document(visit: Visit, document: bytes) -> Recommendation:
 def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
     """The next dose of a stored patient on a day, by default today at the clinic.
 
-    Raises Unknown; Unready where the self-test failed or the protocol cannot be used; Conflict COURSE-NOT-ACTIVE,
-    FACTS-UNVERIFIED where a dose of a feed has not been verified, DOSES-BEFORE-COURSE.
+    Raises Unknown; Unready where the self-test failed or the protocol cannot be used; Conflict COURSE-NOT-ACTIVE, on a
+    day before the course, too, FACTS-UNVERIFIED where a dose of a feed has not been verified, DOSES-BEFORE-COURSE.
     """
     _refuse_if_broken(visit.services.broken)
     patient = visit.patient(patient_id)
     course = active_course(visit, patient)
     facts = visit.session.course_facts(patient.id)
     day = on or visit.today(patient)
+    if day < course.started_on:
+        text = f"The course began on {course.started_on}: there is no next dose on {day}."
+        raise Conflict(Code.COURSE_NOT_ACTIVE, text)
     _refuse_unverified_doses(facts, day)
     _refuse_doses_outside(visit, course, facts)
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
