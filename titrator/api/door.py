@@ -120,7 +120,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 manual["description"] = f"Needs the permission `{permission}`."
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-            manual["parameters"] = _headers(method, versioned=versioned)
+            manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None)
             guarded.__doc__ = None
             guarded._apidoc = {**guarded._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
             self.route(rule, methods=[method], endpoint=name or view.__name__)(guarded)
@@ -311,12 +311,12 @@ def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: 
     return sorted(statuses)
 
 
-def _headers(method: str, *, versioned: bool) -> list[dict[str, Any]]:
+def _headers(method: str, *, versioned: bool, keeps: bool) -> list[dict[str, Any]]:
     headers = []
     if versioned:
         text = "The ETag of the version to change, or `*`."
         headers.append({"in": "header", "name": "If-Match", "required": True, "description": text, "schema": _TEXT})
-    if method == "POST":
+    if method == "POST" and keeps:
         text = "Any text of yours: the same request sent again with it is done once, and gets the same answer."
         longest = {**_TEXT, "minLength": 1, "maxLength": _LONGEST_KEY}
         headers.append({"in": "header", "name": "Idempotency-Key", "description": text, "schema": longest})
