@@ -221,6 +221,15 @@ def test_every_route_is_told_with_its_permission_and_none_else(described: dict[s
     assert set(told) == there
 
 
+def test_a_key_for_repeating_is_offered_where_it_is_heeded(described: dict[str, Any]) -> None:
+    """At each POST with a token, and nowhere else."""
+    for path, operations in described["paths"].items():
+        for method in {"get", "post", "put", "patch", "delete"} & operations.keys():
+            named = {one["name"] for one in operations[method].get("parameters", []) if one["in"] == "header"}
+            heeded = method == "post" and _permission(operations[method]) != "none"
+            assert ("Idempotency-Key" in named) is heeded, (method, path)
+
+
 def _permission(operation: dict[str, Any]) -> str:
     found = re.search(r"`([^`]+)`", operation.get("description", ""))
     return found[1] if found else "none"

@@ -66,6 +66,37 @@ def test_a_right_query_is_answered(served: Served) -> None:
     assert (answer.status_code, answer.json()["action"], answer.json()["on"]) == (200, "start", "2026-11-16")
 
 
+# A course has no next dose before it began, whatever was counted by then
+
+
+@pytest.mark.parametrize(("on", "status"), [("2026-11-15", 409), ("2026-11-16", 200), ("2026-11-17", 200)])
+def test_there_is_no_next_dose_before_the_course(served: Served, on: str, status: int) -> None:
+    patient = on_a_course(served)
+    earlier = {"measured_on": "2026-11-10", "value": 75, "unit": "kg"}
+    assert served.call(PHARMACIST, "POST", f"{patient}/weights", earlier).status_code == 201
+    earlier = {"collected_on": "2026-11-10", "value": 16, "unit": "10*9/L"}
+    assert served.call(PHARMACIST, "POST", f"{patient}/platelet-counts", earlier).status_code == 201
+    answer = served.call(PHARMACIST, "GET", f"{patient}/next-dose?on={on}")
+    assert answer.status_code == status
+    assert answer.json()["code" if status == 409 else "action"] == ("COURSE-NOT-ACTIVE" if status == 409 else "start")
+
+
+# A question names itself, for programs, in each fault
+
+
+def test_each_question_of_a_dose_begins_with_its_code(served: Served) -> None:
+    patient = on_a_course(served)
+    first = {"given_on": "2026-11-16", "micrograms": 75}
+    assert served.call(PHARMACIST, "POST", f"{patient}/doses", first).status_code == 201
+    response = served.call(PHARMACIST, "POST", f"{patient}/doses", {"given_on": "2026-11-18", "micrograms": 600})
+    assert (response.status_code, response.json()["code"]) == (422, "DOSES-TOO-CLOSE")
+    asked = [(fault["path"], fault["message"].partition(": ")[0]) for fault in response.json()["faults"]]
+    assert asked == [("confirm", "DOSES-TOO-CLOSE"), ("confirm", "DOSE-FAR-FROM-LAST")]
+    confirmed = {"given_on": "2026-11-18", "micrograms": 600, "confirm": [code for _, code in asked]}
+    fact = served.call(PHARMACIST, "POST", f"{patient}/doses", confirmed)
+    assert (fact.status_code, fact.json()["asked"]) == (201, [code for _, code in asked])
+
+
 # No day of a fact lies ahead: an event that will be over resolves itself, unseen
 
 
