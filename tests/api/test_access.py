@@ -537,8 +537,8 @@ def test_secrets_are_stored_nowhere(house: House) -> None:
 def test_too_many_requests(tmp_path: Path) -> None:
     house = build(tmp_path, Policy())
     door = house.app.extensions["titrator"]
-    object.__setattr__(door, "requests", type(door.requests)(3, 1))
-    object.__setattr__(door, "logins", type(door.logins)(2, 1))
+    object.__setattr__(door, "requests", type(door.requests)(3))
+    object.__setattr__(door, "logins", type(door.logins)(2))
     statuses = [house.call("pharmacist", "GET", "/me").status for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     refused = house.call("pharmacist", "GET", "/me")
