@@ -87,7 +87,7 @@ def test_a_fact_is_found_in_its_own_collection_only(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "ident", ["0", "-1", "2", "9007199254740991", "9007199254740992", "99999999999999999999999", "1.0", "a", "1e3"]
+    "ident", ["0", "-1", "2", "9007199254740991", "9007199254740992", "99999999999999999999999", "1.0", "01", "\u0661", "a", "1e3"]
 )
 def test_ids_that_name_nothing(house: House, ident: str) -> None:
     patient = house.patient()

@@ -36,7 +36,7 @@ blueprint = Blueprint(
 
 Fields = dict[str, object]
 Answer = tuple[Fields, dict[str, str]]
-_ID = "<int(max=9007199254740991):fact_id>"
+_ID = "<fact:fact_id>"
 
 
 class Wire(NamedTuple):

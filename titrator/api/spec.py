@@ -13,6 +13,7 @@ import flask_swagger_ui
 from flask import Blueprint as FlaskBlueprint
 from flask import Flask, Response, current_app, render_template, send_from_directory
 from flask_smorest.utils import prepare_response
+from werkzeug.routing import BaseConverter
 
 from schemas.fields import Amount, Flag, Whole
 from schemas.problem import Problem
@@ -44,6 +45,16 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
             self.spec.components.response(status.name, {"description": status.phrase}, lazy=True)
 
 
+class FactId(BaseConverter):
+    """A fact's id in a path: digits of ASCII, as many as a JSON number keeps; anything else is no path of ours."""
+
+    regex = "[1-9][0-9]{0,14}"
+
+    def to_python(self, value: str) -> int:
+        """The id."""
+        return int(value)
+
+
 def make_api(app: Flask) -> Api:
     """The API of an app, without routes yet."""
     app.config.update(
@@ -60,6 +71,8 @@ def make_api(app: Flask) -> Api:
     api.register_field(Amount, "number", None)
     api.register_field(Whole, "integer", None)
     api.register_field(Flag, "boolean", None)
+    app.url_map.converters["fact"] = FactId
+    api.register_converter(FactId, lambda _: {"type": "integer", "minimum": 1, "maximum": 10**15 - 1})
     api.init_app(app)
     app.register_blueprint(_pages(api))
     return api
