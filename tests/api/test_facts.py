@@ -87,7 +87,20 @@ def test_a_fact_is_found_in_its_own_collection_only(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "ident", ["0", "-1", "2", "9007199254740991", "9007199254740992", "99999999999999999999999", "1.0", "01", "\u0661", "a", "1e3"]
+    "ident",
+    [
+        "0",
+        "-1",
+        "2",
+        "9007199254740991",
+        "9007199254740992",
+        "99999999999999999999999",
+        "1.0",
+        "01",
+        "\u0661",
+        "a",
+        "1e3",
+    ],
 )
 def test_ids_that_name_nothing(house: House, ident: str) -> None:
     patient = house.patient()
@@ -379,6 +392,18 @@ def test_pages_of_patients_have_no_gaps(house: House) -> None:
 def test_queries_are_read_as_strictly_as_bodies(house: House, path: str, faults: list[str]) -> None:
     answer = house.call("pharmacist", "GET", path.format(house.on_course()))
     assert (answer.status, sorted(answer.faults)) == (422, faults)
+
+
+def test_nobody_is_born_after_the_first_fact_or_course(house: House) -> None:
+    patient = house.on_course(started_ago=9)
+    path = f"/patients/{patient}"
+    old = house.record(patient, "weights", weight(20)).json
+    answer = house.call("pharmacist", "PATCH", path, {"born_on": day(19)}, version=1)
+    assert (answer.status, list(answer.faults)) == (422, ["born_on"])
+    house.call("pharmacist", "POST", f"{path}/weights/{old['id']}/entered-in-error", WHY, version=1)
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(8)}, version=1).status == 422
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(9)}, version=1).status == 200
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(-1)}, version=2).status == 422
 
 
 # Plausibility

@@ -155,6 +155,8 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
         clinic_id=clinic_id,
     )
     _refuse_future(visit.today(new), "born_on", new.born_on)
+    if new.born_on is not None and new.born_on != patient.born_on:
+        _refuse_birth_after_facts(visit, new, new.born_on)
     visit.session.change(new, Where("version", "=", patient.version))
     if "identifiers" in body:
         visit.session.remove(Identifier, Where("patient_id", "=", patient.id))
@@ -523,6 +525,17 @@ def _refuse_future(today: str, path: str, day: str | None) -> None:
 def _future(today: str, path: str, day: str | None) -> list[Fault]:
     wrong = day is not None and day > today
     return [Fault(path, f"must not be after {today}, today at the clinic")] if wrong else []
+
+
+def _refuse_birth_after_facts(visit: Visit, patient: Patient, born_on: str) -> None:
+    same = _current(patient)
+    facts = visit.session.find(Fact, *same, Where("status", "!=", "entered-in-error"), order=("day",), limit=1)
+    courses = visit.session.find(
+        CourseVersion, *same, Where("status", "!=", "entered-in-error"), order=("started_on",), limit=1
+    )
+    days = [*(fact.day for fact in facts), *(course.started_on for course in courses)]
+    if days and min(days) < born_on:
+        raise Invalid(Fault("born_on", f"must not be after {min(days)}, the day of the first entry or course"))
 
 
 def _refuse_other_clinic(visit: Visit, clinic_id: str) -> None:
