@@ -17,13 +17,13 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from sqlite_utils import Database, Migrations
 
@@ -83,8 +83,8 @@ class SqliteSession:
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key."""
-        row = self._connection.execute(_select_by_key(record), cast("tuple[str]", key)).fetchone()
-        return None if row is None else mapping(record).to_record(row)
+        rows = self._rows(_select_by_key(record), cast("tuple[str]", key))
+        return mapping(record).to_record(rows[0]) if rows else None
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
@@ -95,21 +95,20 @@ class SqliteSession:
             sql += " order by " + ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in order)
         if limit is not None:
             sql += f" limit {limit:d}"
-        return [mapping(record).to_record(row) for row in self._connection.execute(sql, values)]
+        return [mapping(record).to_record(row) for row in self._rows(sql, values)]
 
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
         conditions, values = _conditions(where)
         sql = f"select count(*) from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
-        return int(self._connection.execute(sql, values).fetchone()[0])
+        return int(self._rows(sql, values)[0][0])
 
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate."""
         self._refuse_unless_writing()
         for record in records:
             kind = type(record)
-            with _duplicates():
-                self._connection.execute(_insert(kind), mapping(kind).to_row(record))
+            self._write(_insert(kind), mapping(kind).to_row(record))
 
     def change(self, record: Record, *where: Where) -> None:
         """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
@@ -119,22 +118,36 @@ class SqliteSession:
         conditions, values = _conditions((*key, *where))
         columns = mapping(kind).columns
         sql = f"update {kind.TABLE} set {', '.join(f'{name} = ?' for name in columns)}{conditions}"  # noqa: S608
-        with _duplicates():
-            if self._connection.execute(sql, [*mapping(kind).to_row(record), *values]).rowcount != 1:
-                raise Stale(kind.TABLE)
+        if self._write(sql, [*mapping(kind).to_row(record), *values]) != 1:
+            raise Stale(kind.TABLE)
 
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
         self._refuse_unless_writing()
         conditions, values = _conditions(where)
         sql = f"delete from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
-        return self._connection.execute(sql, values).rowcount
+        return self._write(sql, values)
 
     def course_facts(self, patient_id: str) -> list[CourseFact]:
         """The current weights, platelet counts, doses and events of a patient, in order of recording."""
-        rows = json.loads(self._connection.execute(_COURSE_FACTS, (patient_id,)).fetchone()[0])
+        rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
+
+    def _rows(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+
+    def _write(self, sql: str, values: Sequence[Value]) -> int:
+        """How many rows a statement changed."""
+        try:
+            return self._connection.execute(sql, values).rowcount
+        except sqlite3.IntegrityError as error:
+            raise (Duplicate if "UNIQUE" in str(error) else StoreError)(str(error)) from error
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
 
     def _refuse_unless_writing(self) -> None:
         if not self._writes:
@@ -427,16 +440,6 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(str(error)) from error
-
-
-@contextmanager
-def _duplicates() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        if "UNIQUE" in str(error):
-            raise Duplicate(str(error)) from error
         raise StoreError(str(error)) from error
 
 
