@@ -25,7 +25,7 @@ def matches(password: str, stored: str | None) -> bool:
     """Whether this is the password of a stored hash; always as slow, also where there is none."""
     try:
         _HASHER.verify(stored or _nobodys(), password)
-    except (VerificationError, InvalidHashError):
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
     return stored is not None
 
@@ -39,6 +39,8 @@ def unfit(password: str, username: str) -> str | None:
     """Why a password will not do, in words; None if it will. No rule asks for kinds of characters."""
     if not SHORTEST <= len(password) <= LONGEST:
         return f"must have {SHORTEST} to {LONGEST} characters"
+    if any("\ud800" <= sign <= "\udfff" for sign in password):
+        return "must be a text, without halves of characters"
     if len(set(password)) < 5 or (username and username.casefold() in password.casefold()):
         return "must not repeat a few characters or contain the username"
     return None
