@@ -21,4 +21,5 @@ class Problem(Schema):
     code = Text(required=True, metadata={"description": "Stable; docs/problems.md lists them all."})
     detail = Text(required=True, longest=10_000)
     faults = Many(Object(FaultOut), required=True, most=100_000)
+    questions = Many(Text(), required=True, metadata={"description": "What `confirm` must name to send it again."})
     request_id = Text(required=True)

@@ -81,8 +81,22 @@ class FactName(Schema):
     id = Whole(required=True, least=1, most=2**53)
 
 
+class CourseName(Schema):
+    """A version of a course."""
+
+    id = Whole(required=True, least=1, most=2**53)
+    version = Whole(required=True, least=1, most=2**53)
+
+
 class NextDose(Answer):
-    """The answer for a stored patient. `unverified`: what a system reported that was left out, or not relied upon."""
+    """The answer for a stored patient, at a revision of the record and by a version of the course.
+
+    `unverified`: what a system reported that was left out, or not relied upon.
+    """
+
+    patient = Text(required=True)
+    revision = Whole(required=True, least=0, most=2**53)
+    course = Object(CourseName, required=True)
 
     unverified = Many(Object(FactName), required=True, most=5000)
 

@@ -29,7 +29,7 @@ HOLDERS: Final = {
     "patients:write": CARE,
     "facts:record": CARE,
     "doses:propose": CARE,
-    "patients:move": DECIDE,
+    "patients:manage": DECIDE,
     "facts:verify": DECIDE,
     "courses:manage": DECIDE,
     "glass:break": DECIDE,
@@ -69,7 +69,7 @@ def test_every_route_names_its_permission_or_is_public(shared: House) -> None:
 def test_every_permission_but_two_opens_a_route(shared: House) -> None:
     """Two are asked for within: to move a patient, and to resolve a safety event."""
     unused = set(Permission) - {permission for _, _, permission in shared.routes}
-    assert unused == {Permission.MOVE_PATIENTS, Permission.RESOLVE_SAFETY}
+    assert unused == {Permission.MANAGE_PATIENTS, Permission.RESOLVE_SAFETY}
 
 
 @pytest.mark.parametrize("role", list(Role))

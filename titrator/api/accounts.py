@@ -22,7 +22,7 @@ from schemas.account import (
     TokenOut,
     Tokens,
 )
-from titrator.api.door import PUBLIC, Blueprint
+from titrator.api.door import PUBLIC, Blueprint, door, visiting
 from titrator.api.problems import refusal_response
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import PERMISSIONS, Permission, Role
@@ -37,10 +37,14 @@ Fields = dict[str, object]
 Answer = tuple[Fields, dict[str, str]]
 
 
-@blueprint.operation("POST", "/sessions", PUBLIC, body=Login, gives=SessionOut, status=201, public_limit=True)
-def login(visit: Visit, body: dict[str, str]) -> Fields | Response:
+@blueprint.operation(
+    "POST", "/sessions", PUBLIC, body=Login, gives=SessionOut, status=201, public_limit=True, alone=True
+)
+def login(body: dict[str, str]) -> Fields | Response:
     """Log in: a name and a password for a bearer token."""
-    account, issued = accounts.login(visit, body["username"], body["password"])
+    proof = accounts.prove(door().services, body["username"], body["password"])
+    with visiting(None, writes=True) as visit:
+        account, issued = accounts.login(visit, body["username"], proof)
     if issued is None:
         return refusal_response(
             Unauthorised("Wrong name or password, or the account is locked for a while.", code=Code.LOGIN_FAILED)

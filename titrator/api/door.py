@@ -81,17 +81,20 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         public_limit: bool = False,
         stores: bool | None = None,
         before: Callable[[Services], object] | None = None,
+        alone: bool = False,
         refuses: tuple[int, ...] = (),
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
         `also` is a second status of success, `stores` says whether the view writes where the method does not tell,
-        `before` is done ahead of the visit, `refuses` has statuses of problems that the rest does not tell.
+        `before` is done ahead of the visit, a view that stands `alone` opens its own, `refuses` has statuses of
+        problems that the rest does not tell.
         """
 
         def decorator(view: View) -> View:
             writes = method != "GET" if stores is None else stores
-            made = _visiting(self.response(status, gives)(_called(view)), writes=writes)
+            answered = self.response(status, gives)(_called(view))
+            made = answered if alone else _visiting(answered, writes=writes)
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
             made = _without_query(made) if query is None else self.arguments(query(), location="query")(made)
@@ -250,6 +253,7 @@ def _visiting(view: View, *, writes: bool) -> View:
                 return view(visit, *args, **kwargs)
             digest = _request_digest(key)
             if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
+                visit.note("answer-again", request.path[:300], method=request.method)
                 return _again(kept, digest)
             response = cast(Response, view(visit, *args, **kwargs))
             visit.session.add(_keep(visit, key, digest, response))

@@ -56,7 +56,8 @@ FRAMEWORK: Final[Mapping[int, Code]] = {
 
 def refusal_response(refusal: Refusal) -> Response:
     """The problem that a refusal is."""
-    response = problem(STATUS[type(refusal)], refusal.code, refusal.message, refusal.faults)
+    questions = refusal.questions if isinstance(refusal, Asked) else ()
+    response = problem(STATUS[type(refusal)], refusal.code, refusal.message, refusal.faults, questions)
     if isinstance(refusal, Unauthorised):
         response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
     if isinstance(refusal, TooMany):
@@ -84,7 +85,9 @@ def http_response(error: HTTPException) -> Response:
     return response
 
 
-def problem(status: HTTPStatus, code: Code, detail: str, faults: Iterable[Fault] = ()) -> Response:
+def problem(
+    status: HTTPStatus, code: Code, detail: str, faults: Iterable[Fault] = (), questions: Iterable[str] = ()
+) -> Response:
     """A problem, ready to be sent."""
     body = {
         "type": f"urn:titrator:problem:{code.lower()}",
@@ -93,6 +96,7 @@ def problem(status: HTTPStatus, code: Code, detail: str, faults: Iterable[Fault]
         "code": str(code),
         "detail": detail,
         "faults": [{"path": fault.path, "message": fault.message} for fault in faults],
+        "questions": list(questions),
         "request_id": g.get("request_id", ""),
     }
     return Response(encode(body), status=status, content_type=MEDIA_TYPE)

@@ -45,4 +45,10 @@ def get_next_dose(visit: Visit, query: dict[str, str], patient_id: str) -> Respo
     """The next dose of a patient on a day."""
     proposal = next_dose(visit, patient_id, query.get("on"))
     unverified = [{"collection": name, "id": ident} for name, ident in proposal.unverified]
-    return json_text(f'{to_text(proposal.answer)[:-1]}, "unverified": {encode(unverified)}}}')
+    about = {
+        "patient": proposal.patient.id,
+        "revision": proposal.patient.revision,
+        "course": {"id": proposal.course.id, "version": proposal.course.version},
+        "unverified": unverified,
+    }
+    return json_text(f"{to_text(proposal.answer)[:-1]}, {encode(about)[1:]}")

@@ -27,7 +27,7 @@ class Permission(StrEnum):
     MANAGE_CLINICS = "clinics:manage"
     READ_PATIENTS = "patients:read"
     WRITE_PATIENTS = "patients:write"
-    MOVE_PATIENTS = "patients:move"
+    MANAGE_PATIENTS = "patients:manage"
     RECORD_FACTS = "facts:record"
     VERIFY_FACTS = "facts:verify"
     PROPOSE = "doses:propose"
@@ -51,7 +51,7 @@ _CARE: Final = _ALL | {
     Permission.PROPOSE,
 }
 _PHARMACIST: Final = _CARE | {
-    Permission.MOVE_PATIENTS,
+    Permission.MANAGE_PATIENTS,
     Permission.VERIFY_FACTS,
     Permission.MANAGE_COURSES,
     Permission.BREAK_GLASS,

@@ -44,7 +44,23 @@ def authenticate(services: Services, secret: str) -> Actor:
     return _actor(account, token)
 
 
-def login(visit: Visit, username: str, password: str) -> tuple[Account, Issued | None]:
+class Proof(NamedTuple):
+    """Whether a password was right, and its hash by today's parameters if the stored one is by older ones."""
+
+    right: bool
+    renewed: str | None = None
+
+
+def prove(services: Services, username: str, password: str) -> Proof:
+    """Compare a password with that of an account. It takes long on purpose, so no transaction waits for it."""
+    with services.store.reading() as session:
+        found = session.find(Account, Where("username", "=", username.casefold()))
+    stored = found[0].password_hash if found else None
+    right = matches(password, stored)
+    return Proof(right, hash_password(password) if right and stored is not None and outdated(stored) else None)
+
+
+def login(visit: Visit, username: str, proof: Proof) -> tuple[Account, Issued | None]:
     """The account and a session token for a right password; None for it where the login failed.
 
     A failed login leaves its mark, so it does not raise: what it wrote must be kept. After too many in a row the
@@ -52,7 +68,6 @@ def login(visit: Visit, username: str, password: str) -> tuple[Account, Issued |
     """
     found = visit.session.find(Account, Where("username", "=", username.casefold()))
     account = found[0] if found else None
-    right = matches(password, account.password_hash if account else None)
     if account is None:
         visit.note("login-failed", "account", username=username)
         return _nobody(username), None
@@ -60,12 +75,12 @@ def login(visit: Visit, username: str, password: str) -> tuple[Account, Issued |
     if locked or not account.active:
         visit.note("login-refused", f"account/{account.id}", locked=locked)
         return account, None
-    if not right:
+    if not proof.right:
         visit.session.change(_failed_once_more(visit, account))
         visit.note("login-failed", f"account/{account.id}")
         return account, None
-    renewed = hash_password(password) if outdated(account.password_hash or "") else account.password_hash
-    visit.session.change(replace(account, failed_logins=0, locked_until=None, password_hash=renewed))
+    stored = proof.renewed or account.password_hash
+    visit.session.change(replace(account, failed_logins=0, locked_until=None, password_hash=stored))
     policy = visit.services.policy
     issued = _issue(visit, account, "session", "login", policy.session_seconds, idle=policy.idle_seconds)
     visit.note("login", f"account/{account.id}")

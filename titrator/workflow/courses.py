@@ -10,7 +10,7 @@ from titrator.store.base import Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Invalid, Outdated, Unknown
-from titrator.workflow.propose import doses_between_courses, open_course
+from titrator.workflow.propose import doses_between_courses, open_course, usable_protocol
 from titrator.workflow.visit import Visit, instant
 
 Body = Mapping[str, object]
@@ -70,13 +70,22 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
 
 def confirm_eligibility(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
     """The course with what was confirmed before the first dose, in place of what was confirmed so far."""
-    confirmed = tuple(sorted(set(cast("list[str]", body["eligibility"]))))
-    return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=confirmed)
+    confirmed = cast("list[str]", body["eligibility"])
+    asked = usable_protocol(visit.services.catalogue, _open(visit, visit.patient(patient_id)).protocol).eligibility
+    says = f"the protocol asks for {', '.join(asked) or 'nothing'}"
+    if faults := [Fault(f"eligibility[{i}]", says) for i, code in enumerate(confirmed) if code not in asked]:
+        raise Invalid(*faults)
+    return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=tuple(sorted(set(confirmed))))
 
 
 def switch_protocol(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
-    """The course by another protocol."""
-    return _change(visit, patient_id, "switch-protocol", body, version, protocol=_protocol(visit, body))
+    """The course by another protocol; not by one of a single dose, which is a course of its own."""
+    patient = visit.patient(patient_id)
+    ident = _protocol(visit, body)
+    kinds = {type(usable_protocol(visit.services.catalogue, one)) for one in (ident, _open(visit, patient).protocol)}
+    if len(kinds) > 1:
+        raise Invalid(Fault("protocol", "gives a single dose where the other titrates: end this course, start another"))
+    return _change(visit, patient_id, "switch-protocol", body, version, protocol=ident)
 
 
 def new_baseline(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
@@ -168,6 +177,8 @@ def _change(
     if version is not None and version != course.version:
         raise Outdated(f"It has been changed: its version is {course.version} now, not {version}. Look at it again.")
     reason = cast(str, body["reason"])
+    raised = replace(patient, revision=patient.revision + 1)
+    visit.session.change(raised, Where("revision", "=", patient.revision))
     visit.session.change(replace(course, current=False))
     about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
     new = replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from titrator.store.records import CourseVersion, Patient
 from titrator.titration.course import Request, read_document, read_text
 from titrator.titration.errors import Fault, InvalidDocument, InvalidProtocol
 from titrator.titration.protocol import Protocol
+from titrator.titration.quantities import iso
 from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.errors import Code, Conflict, Unready
 from titrator.workflow.facts import BY_KIND, ENTRIES
@@ -43,6 +44,7 @@ class Proposal(NamedTuple):
     """The answer for a stored patient, and what was left out of it until somebody verifies it: collection and id."""
 
     answer: Recommendation
+    patient: Patient
     course: CourseVersion
     unverified: list[tuple[str, int]]
 
@@ -81,6 +83,7 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
     document = course_document(patient, course, facts, day)
     request = read_document(document, lambda _: None)
     answer = recommend(protocol, request.course, request.on)
+    _refuse_unverified_weights(patient, course, facts, answer)
     visit.note(
         "next-dose",
         f"patient/{patient.id}/next-dose",
@@ -92,7 +95,7 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
         input_sha256=answer.input_sha256,
     )
     left_out = [(BY_KIND[fact.kind].name, fact.id) for fact in facts if fact.status == "unverified" and fact.day <= day]
-    return Proposal(answer, course, left_out)
+    return Proposal(answer, patient, course, left_out)
 
 
 def active_course(visit: Visit, patient: Patient) -> CourseVersion:
@@ -178,6 +181,32 @@ def _refuse_unverified_doses(facts: Iterable[CourseFact], on: str) -> None:
         )
 
 
+def _refuse_unverified_weights(
+    patient: Patient, course: CourseVersion, facts: Sequence[CourseFact], answer: Recommendation
+) -> None:
+    """A weight that nobody has verified is left out; but where it would change the answer, there is no answer yet."""
+    day = iso(answer.on)
+    waiting = [fact for fact in facts if fact.kind == "weight" and fact.status == "unverified" and fact.day <= day]
+    if not waiting:
+        return
+    trusted = [fact._replace(status="final") if fact.kind == "weight" else fact for fact in facts]
+    request = read_document(course_document(patient, course, trusted, day), lambda _: None)
+    other = recommend(answer.protocol, request.course, request.on)
+    if (other.action, other.reasons, other.alerts, other.dose) == (
+        answer.action,
+        answer.reasons,
+        answer.alerts,
+        answer.dose,
+    ):
+        return
+    raise Conflict(
+        Code.FACTS_UNVERIFIED,
+        "A weight that a system reported looks wrong and has not been verified, and with it the answer would be "
+        "another one. Verify it or mark it as entered in error.",
+        faults=[Fault(f"weights/{one.id}", f"{one.value} {one.unit} on {one.day}, not verified") for one in waiting],
+    )
+
+
 def _refuse_doses_outside(visit: Visit, course: CourseVersion, facts: Sequence[CourseFact]) -> None:
     if not any(fact.kind == "dose" and fact.day < course.started_on for fact in facts):
         return
@@ -187,4 +216,5 @@ def _refuse_doses_outside(visit: Visit, course: CourseVersion, facts: Sequence[C
             Code.DOSES_BEFORE_COURSE,
             f"Doses on {', '.join(days[:10])} are recorded before the course began on {course.started_on}, in no other "
             "course. Enter the course in error and start it anew on the day of its first dose.",
+            faults=[Fault("doses", f"given on {day}, before the course") for day in days],
         )

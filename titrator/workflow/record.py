@@ -7,19 +7,20 @@ and two people who change the same patient at once cannot both be right unseen.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Final, NamedTuple, cast
 
 from titrator.security.permissions import Permission
 from titrator.security.secrets import new_id
-from titrator.store.base import CourseFact, Duplicate, Where
+from titrator.store.base import Duplicate, Where
 from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import WeeklyProtocol
 from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Outdated, Unknown
-from titrator.workflow.facts import SAFETY_EVENTS, Collection, Draft, read_draft, show
-from titrator.workflow.plausibility import Question, questions
+from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS, Collection, Draft, read_draft, show
+from titrator.workflow.plausibility import CLOSEST_DOSES, Question, questions
 from titrator.workflow.propose import course_document, open_course
 from titrator.workflow.visit import Visit, instant
 
@@ -141,9 +142,10 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
     given = cast(str, body.get("given_name", patient.given_name))
     clinic_id = cast(str, body.get("clinic", patient.clinic_id))
     if clinic_id != patient.clinic_id:
-        if Permission.MOVE_PATIENTS not in visit.who.permissions or patient.clinic_id not in visit.who.clinics:
+        if Permission.MANAGE_PATIENTS not in visit.who.permissions or patient.clinic_id not in visit.who.clinics:
             raise Forbidden("This account may not move this patient to another clinic.")
         _refuse_other_clinic(visit, clinic_id)
+    _refuse_weighty(visit, patient, body)
     new = replace(
         patient,
         version=patient.version + 1,
@@ -217,16 +219,15 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
     patient = _writable(visit, patient_id)
     draft = _draft(visit, patient, collection, body)
     external = cast("Mapping[str, str] | None", body.get("external_id"))
-    facts = visit.session.find(Fact, *_current(patient), order=("id",))
     if external and (known := _by_external_id(visit, patient, external, draft)):
         visit.note("read", _subject(known), patient=patient, external_id=dict(external))
         return Recorded(known, new=False)
-    if twin := _same_dose(visit, patient, draft, facts, external):
+    if twin := _same_dose(visit, patient, draft, external):
         if external:
             visit.session.add(_external(patient, external, twin.id))
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
-    judged = _plausible(visit, patient, draft, facts, body)
+    judged = _plausible(visit, patient, draft, body)
     patient = _next_revision(visit, patient)
     fact = _judged(_first_version(visit, patient, draft), judged, None)
     visit.session.add(fact)
@@ -245,8 +246,7 @@ def correct(visit: Visit, which: Which, body: Body) -> Fact:
             Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")
         )
     _refuse_safety(visit, fact, draft)
-    others = [other for other in visit.session.find(Fact, *_current(patient), order=("id",)) if other.id != fact.id]
-    judged = _plausible(visit, patient, draft, others, body)
+    judged = _plausible(visit, patient, draft, body, but=fact.id)
     return _new_version(
         visit, patient, "correct", fact, _judged(_drafted(fact, draft), judged, cast(str, body["reason"]))
     )
@@ -400,6 +400,8 @@ def _changeable(visit: Visit, which: Which) -> tuple[Patient, Fact]:
         raise Conflict(Code.ENTERED_IN_ERROR, "It was entered in error, and stays so; record it anew if it was right.")
     if visit.who.is_feed and fact.recorded_by != visit.who.account_id:
         raise Forbidden("A system may correct only what it reported itself.", code=Code.FEED_MAY_NOT_CORRECT)
+    if fact.status == "unverified" and not (visit.who.is_feed or Permission.VERIFY_FACTS in visit.who.permissions):
+        raise Forbidden("It waits to be verified: only who may verify it may settle it.")
     return patient, fact
 
 
@@ -413,36 +415,67 @@ def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed
     return new
 
 
-def _plausible(visit: Visit, patient: Patient, draft: Draft, others: list[Fact], body: Body) -> Judgement:
-    """What becomes of an entry by its plausibility; raises Asked where a person has not answered."""
-    asked = _questions(visit, patient, draft, others)
+def _plausible(visit: Visit, patient: Patient, draft: Draft, body: Body, *, but: int | None = None) -> Judgement:
+    """What becomes of an entry by its plausibility; raises Asked where a person has not answered.
+
+    It is compared with other facts `but` the one that it corrects. What was not asked cannot be confirmed: who sends
+    all codes with each entry would never be asked.
+    """
+    asked = _questions(visit, patient, draft, but)
     codes = tuple(str(code) for code, _ in asked)
     if not asked:
+        _refuse_unasked(cast("list[str]", body.get("confirm", [])), codes)
         return Judgement((), None, "final")
     if visit.who.is_feed:
         return Judgement(codes, None, "unverified")
-    confirmed = cast("Iterable[str]", body.get("confirm", ()))
+    confirmed = cast("list[str]", body.get("confirm", []))
+    _refuse_unasked(confirmed, codes)
     if open_ones := [question for question in asked if question[0] not in confirmed]:
         raise Asked(open_ones)
     return Judgement(codes, visit.who.account_id, "final")
 
 
-def _questions(visit: Visit, patient: Patient, draft: Draft, others: list[Fact]) -> list[Question]:
+def _refuse_unasked(confirmed: list[str], asked: tuple[str, ...]) -> None:
+    faults = [
+        Fault(f"confirm[{index}]", "was not asked; leave it out")
+        for index, code in enumerate(confirmed)
+        if code not in asked
+    ]
+    if faults:
+        raise Invalid(*faults)
+
+
+def _questions(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Question]:
     course = open_course(visit, patient) if draft.kind == "dose" else None
     protocol = _weekly_protocol(visit, course)
     document: dict[str, object] = {}
     if course is not None and protocol is not None:
-        rows = [_course_fact(fact) for fact in others if fact.kind in ("weight", "dose") and fact.status == "final"]
-        document = course_document(patient, course, rows, max(draft.day, *(row.day for row in rows), draft.day))
-    return questions(draft, others, born_on=patient.born_on, protocol=protocol, document=document)
+        rows = [
+            fact
+            for fact in visit.session.course_facts(patient.id)
+            if fact.kind in ("weight", "dose") and fact.status == "final" and fact.id != but
+        ]
+        document = course_document(patient, course, rows, max([draft.day, *(row.day for row in rows)]))
+    same = _compared(visit, patient, draft, but)
+    return questions(draft, same, born_on=patient.born_on, protocol=protocol, document=document)
 
 
-def _course_fact(fact: Fact) -> CourseFact:
-    value = None if fact.value is None else format(fact.value, "f")
-    level = None if fact.level is None else format(fact.level, "f")
-    return CourseFact(
-        fact.kind, fact.day, fact.code, value, fact.unit, level, fact.until, fact.unreliable, fact.status, fact.id
-    )
+def _compared(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Fact]:
+    """What an entry is compared with: doses of the days around it; of all else the one before it, or the next."""
+    same = [
+        *_current(patient),
+        Where("kind", "=", draft.kind),
+        Where("status", "=", "final"),
+        Where("id", "!=", but or 0),
+        Where("code", "is null") if draft.code is None else Where("code", "=", draft.code),
+    ]
+    if draft.kind == "dose":
+        day = date.fromisoformat(draft.day)
+        first, last = (day + timedelta(days=days) for days in (-CLOSEST_DOSES, CLOSEST_DOSES))
+        around = Where("day", ">", first.isoformat()), Where("day", "<", last.isoformat())
+        return visit.session.find(Fact, *same, *around, order=("day", "id"))
+    before = visit.session.find(Fact, *same, Where("day", "<=", draft.day), order=("-day", "-id"), limit=1)
+    return before or visit.session.find(Fact, *same, order=("day", "id"), limit=1)
 
 
 def _weekly_protocol(visit: Visit, course: CourseVersion | None) -> WeeklyProtocol | None:
@@ -471,6 +504,7 @@ def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str],
         raise Conflict(
             Code.EXTERNAL_ID_TAKEN,
             f"That external id names {fact.kind} {fact.id}, which says something else; correct that one.",
+            faults=[Fault("external_id", f"names {BY_KIND[fact.kind].name}/{fact.id}")],
         )
     return fact
 
@@ -484,14 +518,13 @@ def _says(fact: Fact, draft: Draft) -> bool:
     return said == fact
 
 
-def _same_dose(
-    visit: Visit, patient: Patient, draft: Draft, facts: Iterable[Fact], external: Mapping[str, str] | None
-) -> Fact | None:
+def _same_dose(visit: Visit, patient: Patient, draft: Draft, external: Mapping[str, str] | None) -> Fact | None:
     """A dose of the same day and amount that is recorded, and that the feed's system has no other name for."""
     if draft.kind != "dose" or not visit.who.is_feed:
         return None
-    for fact in facts:
-        if fact.kind == "dose" and fact.status == "final" and _says(fact, draft):
+    same_day = Where("kind", "=", "dose"), Where("status", "=", "final"), Where("day", "=", draft.day)
+    for fact in visit.session.find(Fact, *_current(patient), *same_day, order=("id",)):
+        if _says(fact, draft):
             named = external and visit.session.count(
                 ExternalId,
                 Where("patient_id", "=", patient.id),
@@ -536,6 +569,17 @@ def _refuse_birth_after_facts(visit: Visit, patient: Patient, born_on: str) -> N
     days = [*(fact.day for fact in facts), *(course.started_on for course in courses)]
     if days and min(days) < born_on:
         raise Invalid(Fault("born_on", f"must not be after {min(days)}, the day of the first entry or course"))
+
+
+def _refuse_weighty(visit: Visit, patient: Patient, body: Body) -> None:
+    """What ends dosing or changes the population needs a right of its own, and a reason."""
+    other_birth = patient.born_on is not None and body.get("born_on", patient.born_on) != patient.born_on
+    if not other_birth and body.get("active", patient.active) == patient.active:
+        return
+    if Permission.MANAGE_PATIENTS not in visit.who.permissions:
+        raise Forbidden("This account may not change a birth date, nor whether a patient is active.")
+    if "reason" not in body:
+        raise Invalid(Fault("reason", "required to change a birth date, or whether a patient is active"))
 
 
 def _refuse_other_clinic(visit: Visit, clinic_id: str) -> None:
