@@ -10,8 +10,9 @@ from pathlib import Path
 
 from titrator.protocols import Catalogue
 from titrator.settings import Settings
-from titrator.store.base import Unusable
+from titrator.store.base import Store, Unusable
 from titrator.store.connect import open_store
+from titrator.store.records import AuditHead
 from titrator.store.spool import Spool
 from titrator.workflow.visit import Policy, Services
 
@@ -24,8 +25,10 @@ def make_services(settings: Settings) -> Services:
     The shipped protocols run their worked examples here. Raises Unusable.
     """
     catalogue = Catalogue(settings.local_protocols)
+    store = open_store(settings.database_url)
+    _refuse_without_key(store, settings.key_file)
     return Services(
-        store=open_store(settings.database_url),
+        store=store,
         catalogue=catalogue,
         audit_key=audit_key(settings.key_file),
         clock=now,
@@ -40,6 +43,14 @@ def make_services(settings: Settings) -> Services:
         broken=tuple(catalogue.self_test()),
         spool=Spool(settings.instance / "spool"),
     )
+
+
+def _refuse_without_key(store: Store, file: Path) -> None:
+    """Raise Unusable where there is a trail but no key: a new one would make every entry of it look forged."""
+    with store.reading() as session:
+        begun = bool(session.find(AuditHead, limit=1))
+    if begun and not file.exists():
+        raise Unusable(f"{file}: the audit key of this database is not there; put it back before anything else is done")
 
 
 def now() -> datetime:

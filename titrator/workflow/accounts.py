@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from titrator.security.passwords import hash_password, matches, outdated, unfit
 from titrator.security.permissions import PERMISSIONS, Permission, Role
@@ -18,6 +18,8 @@ from titrator.workflow.visit import Actor, Services, Visit, instant
 
 Body = Mapping[str, object]
 
+#: The name of the first administrator.
+FIRST: Final = "admin"
 #: A token's last use is written down no more often than this, in seconds.
 _NOTED_EVERY = 60
 
@@ -141,6 +143,26 @@ def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
         raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active; make it active first.")
     _end_tokens(visit, account, ("session",))
     return account, invite(visit, account)
+
+
+def first_administrator(visit: Visit) -> Issued | None:
+    """A secret to activate the first administrator's account, made if it is not there; None if one is active.
+
+    Raises Conflict where that account is there and may not be what it is to be.
+    """
+    everybody = visit.session.find(Account, Where("role", "=", Role.ADMIN), Where("active", "=", 1))
+    if any(account.password_hash is not None for account in everybody):
+        return None
+    found = visit.session.find(Account, Where("username", "=", FIRST))
+    if not found:
+        return add_account(visit, {"username": FIRST, "display_name": "Administrator", "role": Role.ADMIN})[1]
+    if found[0] not in everybody:
+        raise Conflict(
+            Code.USERNAME_TAKEN,
+            f"There is an account {FIRST}, but it is disabled or has another role, and no other administrator is "
+            f"active. Change it first: titrator users change {FIRST} --active --role admin",
+        )
+    return invite(visit, found[0])
 
 
 def activate(visit: Visit, secret: str, password: str) -> Account:

@@ -7,11 +7,12 @@ elsewhere: they are what tells that entries were cut off the end of a chain toge
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -140,6 +141,30 @@ def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:
     A seal that cannot be read stops no later one: `verify` tells of it.
     """
     seals.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _one_at_a_time(seals):
+        return _seal(session, key, seals, day)
+
+
+def fits(session: Session, key: bytes) -> bool:
+    """Whether the key is that of this trail: some of the first heads are signed with it, or there are none yet."""
+    heads = session.find(AuditHead, order=("chain",), limit=3)
+    return not heads or any(
+        same_mac(head.signature, head_mac(key, head.chain, head.seq, head.mac)) for head in heads
+    )
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        os.fsync(lock)
+    finally:
+        os.close(lock)
+
+
+def _seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:
     file = seals / f"{day}.ndjson"
     if file.exists():
         return None
