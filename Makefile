@@ -29,8 +29,8 @@ unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-run: $(RUNTIME) $(PROJECT) ## show what titrator does, on a made-up course
-	$(BIN)/titrator demo
+run: $(RUNTIME) $(PROJECT) ## serve a demonstration on http://127.0.0.1:8000, with a login for each role
+	$(BIN)/titrator serve --demo
 
 test: $(DEV) $(PROJECT) ## the tests, and that they cover the medicine
 	@mkdir -p .cache

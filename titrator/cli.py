@@ -9,11 +9,12 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import click
 from rich.console import Console
@@ -57,19 +58,64 @@ def run() -> None:
         sys.exit(NOT_WRITTEN)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+#: The commands on an installation, by where they stand. They need the service, which is long to read in, so that is
+#: done when one of them is called, and a dose does not wait for it.
+_SERVICE: Final[Mapping[str, str]] = {
+    "init": "titrator.operate:init_command",
+    "serve": "titrator.operate:serve_command",
+    "clinics": "titrator.people:clinics_group",
+    "users": "titrator.people:users_group",
+    "tokens": "titrator.people:tokens_group",
+    "audit": "titrator.operate:audit_group",
+    "backup": "titrator.operate:backup_command",
+    "restore": "titrator.operate:restore_command",
+    "db": "titrator.operate:db_group",
+}
+
+
+class Commands(click.Group):
+    """All commands: those of titration, and those on an installation of the service."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in the order in which they are shown."""
+        del ctx
+        return [*(name for name in self.commands if name not in _SERVICE), *_SERVICE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name."""
+        if cmd_name in _SERVICE and cmd_name not in self.commands:
+            module, _, name = _SERVICE[cmd_name].partition(":")
+            self.add_command(getattr(import_module(module), name))
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show them in two lists."""
+        names = self.list_commands(ctx)
+        for title, some in (
+            ("Titration", [name for name in names if name not in _SERVICE]),
+            ("The service", list(_SERVICE)),
+        ):
+            commands = [(name, self.get_command(ctx, name)) for name in some]
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands if command])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="titrator")
-@click.pass_context
-def main(context: click.Context) -> None:
+def main() -> None:
     """Romiplostim titration: from a course of therapy to the next dose, with its reasons.
 
     Every answer is a proposal for a pharmacist or prescriber to check, never an order.
     """
-    context.obj = load_settings(os.environ)
+
+
+def _local_protocols() -> Path:
+    with _refusing("the settings"):
+        return load_settings(os.environ).local_protocols
 
 
 def _catalogue() -> Catalogue:
-    return Catalogue(click.get_current_context().obj.local_protocols)
+    return Catalogue(_local_protocols())
 
 
 @contextmanager
@@ -126,7 +172,7 @@ def _answer_lines(file: BinaryIO, jobs: int) -> int:
     bad = total = 0
     output = sys.stdout.buffer
     with _progress(file) as advance:
-        for answers in answer_file(file, click.get_current_context().obj.local_protocols, jobs):
+        for answers in answer_file(file, _local_protocols(), jobs):
             output.write(answers.text.encode())
             bad += answers.bad
             total += answers.lines

@@ -1,1 +1,207 @@
-"""The web server: gunicorn with threads, in the settings of the installation."""
+"""The web server: gunicorn with threads, in the settings of the installation.
+
+The first process opens and migrates the database before there are others, and holds nothing of it when they start; it
+hears signals and replaces a process that dies. Each of the others has an app, a store and a metronome of its own, which
+asks once in a while whether the day's housekeeping is due.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
+from prometheus_client import values
+
+from titrator.app import configure_logs, create_app
+from titrator.assembly import make_services
+from titrator.settings import Settings
+from titrator.workflow.housekeeping import keep_house
+from titrator.workflow.visit import Services
+
+GRACEFUL_SECONDS: Final = 30
+#: Longer than a proxy keeps a connection open (nginx: 60), so that none is closed as a request comes in.
+_KEEP_ALIVE_SECONDS: Final = 75
+_BACKLOG: Final = 1024
+_ASKS_EVERY: Final = 600.0  # seconds
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
+
+
+class Unbound(OSError):
+    """The address cannot be listened on; says why in words."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address; on a free port for port 0. Raises Unbound."""
+    try:
+        family, kind, protocol, _, address = _resolved(host, port)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Unbound(f"{host}: {error.strerror}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        said = (
+            f"{error.strerror}; is it running already? --port takes another"
+            if error.errno == errno.EADDRINUSE
+            else error.strerror
+        )
+        raise Unbound(f"cannot listen on {host}, port {port}: {said}") from error
+    return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this computer for this computer only. Raises Unbound."""
+    try:
+        return all(ipaddress.ip_address(str(found[4][0])).is_loopback for found in _resolved(host, 0))
+    except OSError as error:
+        raise Unbound(f"{host}: {error.strerror}") from error
+
+
+def address(host: str, listener: socket.socket) -> str:
+    """The URL of what listens."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve until a signal ends it: SIGTERM gracefully, SIGINT at once. The database must be there and migrated."""
+    configure_logs(settings.log_level)
+    first = os.getpid()
+    counts = tempfile.mkdtemp(prefix="titrator-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
+    values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+    try:
+        _Server(settings, listener.detach(), Path(counts)).run()
+    finally:
+        if os.getpid() == first:  # the others come by here, too, when they end
+            shutil.rmtree(counts, ignore_errors=True)
+
+
+def _resolved(host: str, port: int) -> list[Any]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, told everything here: it reads no file, no command line and no environment of its own."""
+
+    def __init__(self, settings: Settings, listener: int, counts: Path) -> None:
+        self.settings = settings
+        self.listener = listener
+        self.counts = counts
+        self.ended = threading.Event()
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in {
+            "bind": f"fd://{self.listener}",
+            "worker_class": "gthread",
+            "workers": self.settings.workers,
+            "threads": self.settings.threads,
+            "graceful_timeout": GRACEFUL_SECONDS,
+            "keepalive": _KEEP_ALIVE_SECONDS,
+            "worker_tmp_dir": str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK) else None,
+            "umask": 0o077,
+            "forwarded_allow_ips": "",  # trusted_proxies says whom to believe, in the app
+            "control_socket_disable": True,
+            "logger_class": _Log,
+            "loglevel": self.settings.log_level,
+            "post_worker_init": self._begin,
+            "worker_exit": self._end,
+            "child_exit": self._forget,
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """The app of one process, with services of its own."""
+        self.services = make_services(self.settings)
+        return create_app(self.settings, self.services)
+
+    def _begin(self, worker: object) -> None:
+        del worker
+        keep = Housekeeper(self.services, self.settings.seals, self.ended)
+        threading.Thread(target=keep, name="housekeeping", daemon=True).start()
+
+    def _end(self, first: object, worker: object) -> None:
+        del first, worker
+        self.ended.set()
+
+    def _forget(self, first: object, worker: Any) -> None:
+        """Gauges of a process that is no more must not be counted."""
+        del first
+        for file in self.counts.glob(f"gauge_live*_{worker.pid}.db"):
+            file.unlink(missing_ok=True)
+
+
+class Housekeeper:
+    """Asks once in a while whether housekeeping is due, until the event is set; tells what came of it in the log."""
+
+    def __init__(self, services: Services, seals: Path, ended: threading.Event, every: float = _ASKS_EVERY) -> None:
+        self._services = services
+        self._seals = seals
+        self._ended = ended
+        self._every = every
+
+    def __call__(self) -> None:
+        """Go on until the event is set."""
+        while True:
+            self.ask()
+            if self._ended.wait(self._every):
+                self._services.store.close()
+                return
+
+    def ask(self) -> None:
+        """Ask once. A failure is told, and no reason to stop: the next time may be better."""
+        try:
+            done = keep_house(self._services, self._seals, self._services.clock())
+        except Exception:  # noqa: BLE001 (whatever it is, doses are asked for meanwhile)
+            structlog.get_logger().exception("housekeeping")
+            return
+        if done is not None:
+            sealed = done.sealed and done.sealed.name
+            structlog.get_logger().info("housekeeping", sealed=sealed, answers=done.answers, tokens=done.tokens)
+
+
+def _tell(method: str) -> Callable[..., None]:
+    def tell(self: object, message: object, *values: object, **_: object) -> None:
+        del self
+        getattr(structlog.get_logger(), method)("gunicorn", said=_said(str(message), values))
+
+    return tell
+
+
+def _said(message: str, values: tuple[object, ...]) -> str:
+    """What gunicorn says, without what it quotes of a request: that may name a patient."""
+    if message.startswith("Invalid request"):
+        return "Invalid request"
+    if message.startswith("Error handling request"):
+        return "Error handling request"
+    return message % values if values else message
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """What gunicorn says, in our log; requests are not among it, for the app tells them without naming patients."""
+
+    critical = _tell("critical")
+    error = _tell("error")
+    warning = _tell("warning")
+    info = _tell("debug")
+    debug = _tell("debug")
+    exception = _tell("exception")
+
+    def access(self, *_: object) -> None:
+        """Say nothing: the app does."""

@@ -1,0 +1,294 @@
+"""The commands that run an installation: made, served, its trail verified, backed up. docs/cli.md describes each."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.text import Text
+
+from titrator import console, server
+from titrator.assembly import make_services
+from titrator.local import (
+    NOT_DONE,
+    WRONG_INPUT,
+    must_be_there,
+    opened,
+    refuse,
+    refusing,
+    settings,
+    table,
+    visiting,
+    write_json,
+)
+from titrator.people import link, tell_link
+from titrator.settings import Settings
+from titrator.store.base import StoreError, Unusable, Where
+from titrator.store.connect import open_store, sqlite_file
+from titrator.store.records import Account
+from titrator.store.sqlite import restore
+from titrator.titration.documents import encode
+from titrator.workflow import accounts, trail
+from titrator.workflow.demonstration import Furnished, furnish
+
+#: The file in a folder that says that it may be deleted.
+MARKER: Final = ".titrator-demonstration"
+_SHOWN_FAULTS: Final = 100
+
+
+@click.command("init")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def init_command(as_json: bool) -> None:
+    """Make this installation: folder, database, audit key, and a one-time link for the first administrator.
+
+    It may be repeated: what is there stays. Until an administrator is active, each time prints a new link, and the one
+    before it ends.
+    """
+    with refusing():
+        chosen = settings()
+        chosen.instance.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with visiting(make_services(chosen)) as visit:
+            issued = accounts.first_administrator(visit)
+    if as_json:
+        made = None if issued is None else link(issued.secret)
+        write_json({"instance": str(chosen.instance), "username": accounts.FIRST, "link": made})
+        return
+    click.echo(f"The installation is in {chosen.instance}")
+    if issued is None:
+        click.echo("An administrator is active; others are added with: titrator users add")
+        return
+    click.echo(f"The first administrator is {accounts.FIRST}.")
+    tell_link(issued.secret)
+    click.echo("The link works while the service runs: titrator serve")
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--demo", is_flag=True, help="Serve a demonstration, made anew: made-up patients, a login for each role.")
+def serve_command(host: str, port: int, demo: bool) -> None:
+    """Serve the API, until Ctrl-C or SIGTERM. Behind a TLS proxy where others can reach it: docs/operations.md."""
+    with refusing():
+        try:
+            if demo and not server.is_loopback(host):
+                refuse(WRONG_INPUT, f"a demonstration is served on this computer only, not on {host}")
+            listener = server.listen(host, port)
+        except server.Unbound as error:
+            refuse(NOT_DONE, str(error))
+        address = server.address(host, listener)
+        chosen = settings()
+        if demo:
+            with _fresh_folder(chosen.instance / "demo") as folder:
+                chosen = replace(chosen, instance=folder, database="", audit_key_file="", base_url=address)
+                _show_demonstration(_furnished(chosen), address)
+                server.serve(chosen, listener)
+        else:
+            _look_over(chosen, address, beyond=not server.is_loopback(host))
+            server.serve(chosen, listener)
+
+
+def _look_over(chosen: Settings, address: str, *, beyond: bool) -> None:
+    """Open and migrate the database before there are other processes, and tell what an administrator should know."""
+    services = make_services(chosen)
+    with services.store.reading() as session:
+        if not trail.fits(session, services.audit_key):
+            raise Unusable(f"{chosen.key_file}: not the key of this database's audit trail; put the right one back")
+        administrated = any(account.password_hash for account in session.find(Account, Where("role", "=", "admin")))
+    services.store.close()
+    click.echo(f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it.")
+    if not administrated:
+        click.echo("No administrator is active yet: `titrator init` prints a link for the first.")
+    if beyond:
+        click.echo("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
+    for fault in services.broken:
+        click.echo(f"No dose is computed, for the self-test failed: {fault}", err=True)
+    sys.stdout.flush()
+
+
+@contextmanager
+def _fresh_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder for a demonstration, kept from others meanwhile; raises Unusable for one that we did not make."""
+    marker = folder / MARKER
+    if folder.is_symlink() or (folder.exists() and not marker.exists() and any(folder.iterdir())):
+        raise Unusable(f"{folder}: not a folder that a demonstration made; move it away, nothing in it was touched")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Unusable(f"{folder}: another demonstration is running from it; end that first") from None
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != marker:
+                entry.unlink()
+        yield folder
+    finally:
+        os.close(lock)
+
+
+def _furnished(chosen: Settings) -> Furnished:
+    services = make_services(chosen)
+    made = furnish(services)
+    services.store.close()
+    return made
+
+
+def _show_demonstration(made: Furnished, address: str) -> None:
+    screen = console.out()
+    click.echo(f"{made.summary}\n")
+    rows = table("Role", "Username", "Password", "Token")
+    for column in rows.columns:
+        column.no_wrap = True
+    for login in made.logins:
+        rows.add_row(login.role, login.username, login.password or "none, a system", login.token)
+    screen.print(rows)
+    token = next(login.token for login in made.logins if login.role == "pharmacist")
+    url = f"{address}/api/v1/patients/{made.case_patient}/next-dose"
+    click.echo("The next dose of the published case, as its pharmacist asks for it:\n")
+    click.echo(f"  curl -s -H 'Authorization: Bearer {token}' {url}\n")
+    click.echo(f"The demonstration is at {address}, the description of its API at {address}/docs. Only this computer")
+    click.echo("can reach it; it is made anew, with other logins, at each start. Ctrl-C ends it.")
+    sys.stdout.flush()
+
+
+@click.group("audit")
+def audit_group() -> None:
+    """The audit trail: who did and saw what, when and why."""
+
+
+@audit_group.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def verify_command(as_json: bool) -> None:
+    """Verify every entry of the trail against the audit key and the seals; exit code 3 if anything is wrong."""
+    with refusing():
+        chosen = settings()
+        services = opened(chosen)
+        with services.store.reading() as session:
+            count, faults = trail.verify(session, services.audit_key, chosen.seals)
+    seals = len(list(chosen.seals.glob("*.ndjson")))
+    if as_json:
+        write_json({"entries": count, "seals": seals, "faults": faults})
+    else:
+        _tell_faults(f"{count} entries, {seals} seals", faults)
+    raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
+
+
+@audit_group.command("export")
+@click.option("--patient", metavar="ID", help="Only the entries of this patient; `system` for those of none.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), metavar="DAY", help="Only entries since this day, in UTC.")
+def export_command(patient: str | None, since: datetime | None) -> None:
+    """Write the trail as JSON lines, an entry each; that it was written is an entry, too."""
+    where = []
+    if patient is not None:
+        where.append(Where("chain", "=", patient))
+    if since is not None:
+        where.append(Where("at", ">=", since.date().isoformat()))
+    with refusing():
+        services = opened(settings())
+        with visiting(services) as visit:
+            day = since and since.date().isoformat()
+            visit.note("export-audit", f"audit/{patient or 'all'}", since=day)
+        with services.store.reading() as session:
+            for row in trail.entries(session, *where):
+                sys.stdout.buffer.write(encode(trail.shown(row)).encode() + b"\n")
+        sys.stdout.buffer.flush()
+
+
+@audit_group.command("seal")
+def seal_command() -> None:
+    """Seal the trail as it is now, once a day; the service does it by itself while it runs."""
+    with refusing():
+        chosen = settings()
+        services = opened(chosen)
+        today = services.clock().astimezone(UTC).date().isoformat()
+        with services.store.reading() as session:
+            file = trail.seal(session, services.audit_key, chosen.seals, today)
+    click.echo("Nothing to seal: it is sealed for today, or nothing has happened since." if file is None else file)
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup_command(file: Path) -> None:
+    """Write a copy of the database, as of now, to the new FILE; the service may go on.
+
+    The audit key and the seals are not in it: keep copies of both, elsewhere.
+    """
+    with refusing():
+        if file.exists():
+            refuse(WRONG_INPUT, f"{file}: is there already, and is not written over")
+        services = opened(settings())
+        with visiting(services) as visit:
+            visit.note("backup", "database", file=str(file.absolute()))
+        services.store.backup(file)
+    click.echo(f"{file}: {file.stat().st_size} bytes. The audit key and the seals are not in it.")
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def restore_command(file: Path, yes: bool) -> None:
+    """Put the backup FILE in the place of the database, which stays beside it. Stop the service first."""
+    with refusing():
+        chosen = settings()
+        database = sqlite_file(chosen.database_url)
+        if not chosen.key_file.exists():
+            raise Unusable(f"{chosen.key_file}: put the audit key that belongs to the backup there first")
+        if not yes:
+            click.confirm(f"Put {file} in the place of {database}?", abort=True, err=True)
+        there = database.exists()
+        restore(file, database)
+        services = opened(chosen)
+        with services.store.reading() as session:
+            fits = trail.fits(session, services.audit_key)
+        if not fits:
+            refuse(WRONG_INPUT, f"restored, but {chosen.key_file} is not its audit key: put the right one there")
+        with visiting(services) as visit:
+            visit.note("restore", "database", file=str(file.absolute()))
+    click.echo(f"{database}: restored from {file}.")
+    if there:
+        click.echo(f"What was there before is {database.name}.before-restore, beside it.")
+
+
+@click.group("db")
+def db_group() -> None:
+    """The database."""
+
+
+@db_group.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def check_command(as_json: bool) -> None:
+    """Check the database: whole, and without contradictions; exit code 3 if anything is wrong."""
+    with refusing():
+        chosen = settings()
+        file = sqlite_file(chosen.database_url)
+        must_be_there(file)
+        try:
+            faults = open_store(chosen.database_url).check()
+        except StoreError as error:
+            faults = [str(error)]
+    if as_json:
+        write_json({"database": str(file), "faults": faults})
+    else:
+        _tell_faults(str(file), faults)
+    raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
+
+
+def _tell_faults(what: str, faults: list[str]) -> None:
+    if not faults:
+        console.out().print(Text(f"{what}: in order", style="green"))
+        return
+    lines = [f"{what}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:_SHOWN_FAULTS])]
+    if len(faults) > _SHOWN_FAULTS:
+        lines.append(f"  and {len(faults) - _SHOWN_FAULTS} more; --json tells all")
+    console.out().print(Text("\n".join(lines), style="bold red"))

@@ -1,0 +1,271 @@
+"""The commands for who may come in: `titrator clinics`, `users` and `tokens`. docs/cli.md describes each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.text import Text
+
+from schemas.account import ROLES, AccountChange, AccountIn, TokenIn
+from schemas.clinic import WEEKDAYS, ClinicIn
+from titrator import console
+from titrator.local import acting, checked, moment, settings, table, write_json
+from titrator.security.permissions import Permission, Role
+from titrator.store.base import Where
+from titrator.store.records import Account, Clinic, Token
+from titrator.titration.errors import Fault
+from titrator.workflow import accounts, record
+from titrator.workflow.errors import Code, Invalid, Refusal
+from titrator.workflow.visit import Visit, instant
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+username = click.argument("username")
+
+
+@click.group("clinics")
+def clinics_group() -> None:
+    """The outpatient clinics of this installation."""
+
+
+@clinics_group.command("add")
+@click.argument("name")
+@click.option("--time-zone", required=True, help="IANA name, like Europe/Berlin: it tells what day it is there.")
+@click.option("--holiday", "holidays", multiple=True, metavar="DAY", help="A day on which it is closed; repeatable.")
+@click.option(
+    "--injection-day", "injection_days", multiple=True, type=click.Choice(WEEKDAYS), help="Repeatable; by default any."
+)
+@as_json
+def add_clinic_command(as_json: bool, **body: Any) -> None:
+    """Add a clinic."""
+    with acting() as visit:
+        clinic = record.add_clinic(visit, checked(ClinicIn, body | {name: list(body[name]) for name in _LISTS}))
+    if as_json:
+        write_json(record.clinic_fields(clinic))
+    else:
+        _say(f"Clinic {clinic.name} added. Its id is {clinic.id}; commands take its name, too.")
+
+
+_LISTS = ("holidays", "injection_days")
+
+
+@clinics_group.command("list")
+@as_json
+def list_clinics_command(as_json: bool) -> None:
+    """List the clinics."""
+    with acting() as visit:
+        clinics = record.clinics(visit)
+    if as_json:
+        write_json({"items": [record.clinic_fields(clinic) for clinic in clinics]})
+        return
+    if not clinics:
+        _say("No clinics yet: titrator clinics add NAME --time-zone ZONE")
+        return
+    rows = table("Name", "Time zone", "Injection days", "Holidays", "Id")
+    for clinic in clinics:
+        days = ", ".join(clinic.injection_days) or "any"
+        rows.add_row(clinic.name, clinic.time_zone, days, str(len(clinic.holidays)), clinic.id)
+    console.out().print(rows)
+
+
+@click.group("users")
+def users_group() -> None:
+    """The accounts of people and of systems."""
+
+
+@users_group.command("add")
+@username
+@click.option("--name", "display_name", required=True, help="The name to show.")
+@click.option("--role", required=True, type=click.Choice(ROLES))
+@click.option("--clinic", "clinics", multiple=True, metavar="CLINIC", help="By name or id; repeatable.")
+@as_json
+def add_user_command(clinics: tuple[str, ...], as_json: bool, **body: Any) -> None:
+    """Add an account; prints a person's one-time link, which sets the password. A system (role ehr) gets tokens."""
+    with acting() as visit:
+        asked = checked(AccountIn, body | {"clinics": [_clinic(visit, named).id for named in clinics]})
+        account, issued = accounts.add_account(visit, asked)
+    _tell_account(account, "added", issued, as_json=as_json)
+    if issued is None and not as_json:
+        _say(f"A system has no password: titrator tokens issue {account.username} --label ... --days ...")
+
+
+@users_group.command("list")
+@as_json
+def list_users_command(as_json: bool) -> None:
+    """List the accounts, and whether each can come in."""
+    with acting() as visit:
+        found = visit.session.find(Account, order=("username",))
+        names = {clinic.id: clinic.name for clinic in record.clinics(visit)}
+        now = instant(visit.now)
+    if as_json:
+        write_json({"items": [accounts.account_fields(account) for account in found]})
+        return
+    rows = table("Username", "Name", "Role", "Clinics", "State")
+    for account in found:
+        clinics = ", ".join(sorted(names[ident] for ident in account.clinics))
+        rows.add_row(account.username, account.display_name, account.role, clinics or "none", _state(account, now))
+    console.out().print(rows)
+
+
+@users_group.command("change")
+@username
+@click.option("--name", "display_name", help="The name to show.")
+@click.option("--role", type=click.Choice(ROLES), help="Another role ends the account's sessions and tokens.")
+@click.option("--clinic", "clinics", multiple=True, metavar="CLINIC", help="Instead of those before; repeatable.")
+@click.option("--no-clinics", is_flag=True, help="No clinic any more.")
+@click.option("--active", is_flag=True, default=None, help="Let a disabled account in again.")
+@as_json
+def change_user_command(username: str, clinics: tuple[str, ...], no_clinics: bool, as_json: bool, **body: Any) -> None:
+    """Change an account; what it may do follows at once. It is unlocked, too."""
+    if clinics and no_clinics:
+        raise click.UsageError("--clinic and --no-clinics exclude each other")
+    with acting() as visit:
+        chosen = [_clinic(visit, named).id for named in clinics]
+        asked = checked(AccountChange, body | {"clinics": chosen if chosen or no_clinics else None})
+        account = accounts.change_account(visit, _account(visit, username).id, asked, None)
+    _tell_account(account, "changed", None, as_json=as_json)
+
+
+@users_group.command("invite")
+@username
+@as_json
+def invite_user_command(username: str, as_json: bool) -> None:
+    """Print a new one-time link for an account whose password is lost; earlier links and its sessions end."""
+    with acting() as visit:
+        account, issued = accounts.invite_again(visit, _account(visit, username).id)
+    _tell_account(account, "invited", issued, as_json=as_json)
+
+
+@users_group.command("disable")
+@username
+@as_json
+def disable_user_command(username: str, as_json: bool) -> None:
+    """Keep an account out at once: its sessions, tokens and links end. What it did stays under its name."""
+    with acting() as visit:
+        account = accounts.change_account(visit, _account(visit, username).id, {"active": False}, None)
+    _tell_account(account, "disabled", None, as_json=as_json)
+
+
+@click.group("tokens")
+def tokens_group() -> None:
+    """Tokens with which programs come in, each for an account."""
+
+
+@tokens_group.command("issue")
+@username
+@click.option("--label", required=True, help="What it is for.")
+@click.option("--days", required=True, type=int, help="How long it lasts.")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Choice(list(map(str, Permission))),
+    metavar="PERMISSION",
+    help="Only this of what the role may do; repeatable. By default all.",
+)
+@as_json
+def issue_token_command(username: str, permissions: tuple[str, ...], as_json: bool, **body: Any) -> None:
+    """Issue a token of an account. It is shown this once: only its hash is kept."""
+    with acting() as visit:
+        asked = checked(TokenIn, body | {"permissions": list(permissions) or None})
+        issued = accounts.issue_token(visit, _account(visit, username).id, asked)
+    if as_json:
+        write_json({"token": accounts.token_fields(issued.token), "secret": issued.secret})
+        return
+    _say(f"Token {issued.token.id} of {username}, until {moment(issued.token.expires_at)}. It is shown this once:")
+    click.echo(issued.secret)
+
+
+@tokens_group.command("list")
+@username
+@as_json
+def list_tokens_command(username: str, as_json: bool) -> None:
+    """List the tokens, sessions and links of an account."""
+    with acting() as visit:
+        found = accounts.tokens(visit, _account(visit, username).id)
+        now = instant(visit.now)
+    if as_json:
+        write_json({"items": [accounts.token_fields(token) for token in found]})
+        return
+    if not found:
+        _say(f"{username} has no tokens.")
+        return
+    rows = table("Id", "Label", "Kind", "Permissions", "State")
+    for token in found:
+        permissions = "as the role" if token.permissions is None else ", ".join(token.permissions)
+        if token.kind == "activation":
+            permissions = "to set the password"
+        rows.add_row(token.id, token.label, token.kind, permissions, _token_state(token, now))
+    console.out().print(rows)
+
+
+@tokens_group.command("revoke")
+@username
+@click.argument("token_id", metavar="ID")
+@as_json
+def revoke_token_command(username: str, token_id: str, as_json: bool) -> None:
+    """End a token at once; `titrator tokens list` tells the ids."""
+    with acting() as visit:
+        token = accounts.revoke_token(visit, _account(visit, username).id, token_id)
+    if as_json:
+        write_json(accounts.token_fields(token))
+    else:
+        _say(f"Token {token.id} ({token.label}) of {username} has ended.")
+
+
+def link(secret: str) -> str:
+    """The one-time link of a secret."""
+    return f"{settings().base_url}/activate/{secret}"
+
+
+def tell_link(secret: str) -> None:
+    """Print a one-time link on a line of its own, and how long it works."""
+    days = settings().activation_days
+    _say(f"This link sets the password, once, within {days} day{'s' if days != 1 else ''}:")
+    click.echo(link(secret))
+
+
+def _say(text: str) -> None:
+    console.out().print(Text(text))
+
+
+def _tell_account(account: Account, done: str, issued: accounts.Issued | None, *, as_json: bool) -> None:
+    if as_json:
+        shown = accounts.account_fields(account)
+        write_json({"account": shown, "link": issued and link(issued.secret)})
+        return
+    _say(f"{account.username} ({account.display_name}, {account.role}) {done}.")
+    if issued is not None:
+        tell_link(issued.secret)
+
+
+def _account(visit: Visit, username: str) -> Account:
+    found = visit.session.find(Account, Where("username", "=", username.casefold()))
+    if not found:
+        raise Refusal(f"There is no account {username}; titrator users list shows all.", code=Code.NOT_FOUND)
+    return found[0]
+
+
+def _clinic(visit: Visit, named: str) -> Clinic:
+    """A clinic by its id or its name."""
+    found = [clinic for clinic in record.clinics(visit) if named in (clinic.id, clinic.name)]
+    if len(found) != 1:
+        wrong = "no clinic of that name or id" if not found else "two clinics of that name; say which by its id"
+        raise Invalid(Fault("--clinic", f"{wrong}: {named}"))
+    return found[0]
+
+
+def _state(account: Account, now: str) -> str:
+    if not account.active:
+        return "disabled"
+    if account.locked_until is not None and account.locked_until > now:
+        return f"locked until {moment(account.locked_until)}"
+    if account.password_hash is None:
+        return "by token" if account.role == Role.EHR else "invited"
+    return "active"
+
+
+def _token_state(token: Token, now: str) -> str:
+    if token.revoked_at is not None:
+        return f"ended {moment(token.revoked_at)}"
+    return f"{'ended' if token.expires_at <= now else 'until'} {moment(token.expires_at)}"

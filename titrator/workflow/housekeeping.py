@@ -1,0 +1,92 @@
+"""What is done once a day: the audit trail is sealed; answers and tokens that nobody needs any more are removed.
+
+Any number of processes may ask; one does it. Claim, act, mark:
+
+1. nothing, if it has been marked as done today, or another process has claimed it within the hour
+2. claim it, by a conditional update of its row among the jobs: who changes the row goes on
+3. seal, remove: each may be done twice without harm, should a process die before the next step
+4. mark it as done
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from titrator.store.base import Session, Store, Where
+from titrator.store.records import Job, KeptAnswer, Token
+from titrator.workflow.trail import seal
+from titrator.workflow.visit import Services, instant
+
+CLAIM: Final = "housekeeping"
+DONE: Final = "housekeeping-done"
+#: How long a claim keeps others away, should its process have died.
+CLAIMED_FOR: Final = timedelta(hours=1)
+ANSWERS_KEPT: Final = timedelta(days=7)
+ENDED_TOKENS_KEPT: Final = timedelta(days=90)
+#: So few answers at a time that whoever records a fact meanwhile does not wait.
+_AT_ONCE: Final = 500
+
+
+class Done(NamedTuple):
+    """What housekeeping did."""
+
+    sealed: Path | None
+    answers: int
+    tokens: int
+
+
+def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
+    """Do the day's housekeeping, the day being that of UTC; None if it is done, or another process is at it."""
+    if not _claim(services.store, now):
+        return None
+    with services.store.reading() as session:
+        sealed = seal(session, services.audit_key, seals, now.astimezone(UTC).date().isoformat())
+    done = Done(sealed, _remove_answers(services.store, now), _remove_tokens(services.store, now))
+    with services.store.writing() as session:
+        _begin(session, DONE, now)
+    return done
+
+
+def _claim(store: Store, now: datetime) -> bool:
+    with store.reading() as session:
+        if not _due(session, now):
+            return False
+    with store.writing() as session:
+        if due := _due(session, now):
+            _begin(session, CLAIM, now)
+        return due
+
+
+def _due(session: Session, now: datetime) -> bool:
+    today = now.astimezone(UTC).date().isoformat()
+    done, claimed = session.get(Job, DONE), session.get(Job, CLAIM)
+    return (done is None or done.at < today) and (claimed is None or claimed.at < instant(now - CLAIMED_FOR))
+
+
+def _begin(session: Session, name: str, now: datetime) -> None:
+    before = session.get(Job, name)
+    if before is None:
+        session.add(Job(name=name, version=1, at=instant(now)))
+    else:
+        after = Job(name=name, version=before.version + 1, at=instant(now))
+        session.change(after, Where("version", "=", before.version))
+
+
+def _remove_answers(store: Store, now: datetime) -> int:
+    old = Where("at", "<", instant(now - ANSWERS_KEPT))
+    removed = 0
+    while True:
+        with store.writing(durable=False) as session:
+            some = session.find(KeptAnswer, old, order=("at",), limit=_AT_ONCE)
+            if some:
+                removed += session.remove(KeptAnswer, Where("at", "<=", some[-1].at))
+        if len(some) < _AT_ONCE:
+            return removed
+
+
+def _remove_tokens(store: Store, now: datetime) -> int:
+    before = instant(now - ENDED_TOKENS_KEPT)
+    with store.writing(durable=False) as session:
+        return sum(session.remove(Token, Where(ended, "<", before)) for ended in ("expires_at", "revoked_at"))
