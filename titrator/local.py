@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 import marshmallow as ma
@@ -27,7 +27,7 @@ from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings, load_settings
 from titrator.store.base import StoreError, Unusable
 from titrator.store.connect import sqlite_file
-from titrator.titration.documents import encode
+from titrator.titration.documents import decode, encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import Invalid, Refusal
 from titrator.workflow.visit import Actor, Services, Visit, leave
@@ -70,10 +70,16 @@ def settings() -> Settings:
     return load_settings(os.environ)
 
 
-def opened(chosen: Settings) -> Services:
-    """The services of an installation that is there; raises Unusable for one that is not."""
-    must_be_there(sqlite_file(chosen.database_url))
-    return make_services(chosen)
+@contextmanager
+def opened(chosen: Settings, *, anew: bool = False) -> Iterator[Services]:
+    """The services of an installation; raises Unusable for one that is not there, unless it may be made anew."""
+    if not anew:
+        must_be_there(sqlite_file(chosen.database_url))
+    services = make_services(chosen)
+    try:
+        yield services
+    finally:
+        services.store.close()
 
 
 def must_be_there(database: Path) -> None:
@@ -94,7 +100,7 @@ def visiting(services: Services) -> Iterator[Visit]:
 @contextmanager
 def acting() -> Iterator[Visit]:
     """A visit to the installation of the environment, with refusals told."""
-    with refusing(), visiting(opened(settings())) as visit:
+    with refusing(), opened(settings()) as services, visiting(services) as visit:
         yield visit
 
 
@@ -110,7 +116,8 @@ def operator() -> Actor:
 def checked(schema: type[ma.Schema], body: Mapping[str, object]) -> dict[str, Any]:
     """What was asked for, checked as the API does; what is None was not asked for. Raises Invalid."""
     try:
-        loaded: dict[str, Any] = schema().load({name: value for name, value in body.items() if value is not None})
+        asked = {name: value for name, value in body.items() if value is not None}
+        loaded: dict[str, Any] = schema().load(cast("dict[str, Any]", decode(encode(asked))))
     except ma.ValidationError as error:
         raise Invalid(*faults_of(error.messages)) from None
     return loaded

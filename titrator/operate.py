@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ import click
 from rich.text import Text
 
 from titrator import console, server
-from titrator.assembly import make_services
 from titrator.local import (
     NOT_DONE,
     WRONG_INPUT,
@@ -36,7 +36,6 @@ from titrator.store.base import StoreError, Unusable, Where
 from titrator.store.connect import open_store, sqlite_file
 from titrator.store.records import Account
 from titrator.store.sqlite import restore
-from titrator.titration.documents import encode
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
 
@@ -56,7 +55,7 @@ def init_command(as_json: bool) -> None:
     with refusing():
         chosen = settings()
         chosen.instance.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with visiting(make_services(chosen)) as visit:
+        with opened(chosen, anew=True) as services, visiting(services) as visit:
             issued = accounts.first_administrator(visit)
     if as_json:
         made = None if issued is None else link(issued.secret)
@@ -78,40 +77,43 @@ def init_command(as_json: bool) -> None:
 def serve_command(host: str, port: int, demo: bool) -> None:
     """Serve the API, until Ctrl-C or SIGTERM. Behind a TLS proxy where others can reach it: docs/operations.md."""
     with refusing():
+        chosen = settings()
         try:
-            if demo and not server.is_loopback(host):
+            loopback = server.is_loopback(host)
+            if demo and not loopback:
                 refuse(WRONG_INPUT, f"a demonstration is served on this computer only, not on {host}")
             listener = server.listen(host, port)
         except server.Unbound as error:
             refuse(NOT_DONE, str(error))
-        address = server.address(host, listener)
-        chosen = settings()
-        if demo:
-            with _fresh_folder(chosen.instance / "demo") as folder:
-                chosen = replace(chosen, instance=folder, database="", audit_key_file="", base_url=address)
-                _show_demonstration(_furnished(chosen), address)
-                server.serve(chosen, listener)
-        else:
-            _look_over(chosen, address, beyond=not server.is_loopback(host))
-            server.serve(chosen, listener)
+        with listener:
+            address = server.address(host, listener)
+            if demo:
+                _serve_demonstration(chosen, listener, address)
+            else:
+                said = _look_over(chosen, address, beyond=not loopback)
+                server.serve(chosen, listener, lambda: click.echo("\n".join(said)))
 
 
-def _look_over(chosen: Settings, address: str, *, beyond: bool) -> None:
+def _serve_demonstration(chosen: Settings, listener: socket.socket, address: str) -> None:
+    with _fresh_folder(chosen.instance / "demo") as folder:
+        demo = replace(chosen, instance=folder, database="", audit_key_file="", base_url=address)
+        with opened(demo, anew=True) as services:
+            made = furnish(services)
+        server.serve(demo, listener, lambda: _show_demonstration(made, address))
+
+
+def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
     """Open and migrate the database before there are other processes, and tell what an administrator should know."""
-    services = make_services(chosen)
-    with services.store.reading() as session:
+    with opened(chosen, anew=True) as services, services.store.reading() as session:
         if not trail.fits(session, services.audit_key):
             raise Unusable(f"{chosen.key_file}: not the key of this database's audit trail; put the right one back")
         administrated = any(account.password_hash for account in session.find(Account, Where("role", "=", "admin")))
-    services.store.close()
-    click.echo(f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it.")
+    said = [f"No dose is computed, for the self-test failed: {fault}" for fault in services.broken]
     if not administrated:
-        click.echo("No administrator is active yet: `titrator init` prints a link for the first.")
+        said.append("No administrator is active yet: `titrator init` prints a link for the first.")
     if beyond:
-        click.echo("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
-    for fault in services.broken:
-        click.echo(f"No dose is computed, for the self-test failed: {fault}", err=True)
-    sys.stdout.flush()
+        said.append("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
+    return [*said, f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it."]
 
 
 @contextmanager
@@ -137,13 +139,6 @@ def _fresh_folder(folder: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _furnished(chosen: Settings) -> Furnished:
-    services = make_services(chosen)
-    made = furnish(services)
-    services.store.close()
-    return made
-
-
 def _show_demonstration(made: Furnished, address: str) -> None:
     screen = console.out()
     click.echo(f"{made.summary}\n")
@@ -159,7 +154,6 @@ def _show_demonstration(made: Furnished, address: str) -> None:
     click.echo(f"  curl -s -H 'Authorization: Bearer {token}' {url}\n")
     click.echo(f"The demonstration is at {address}, the description of its API at {address}/docs. Only this computer")
     click.echo("can reach it; it is made anew, with other logins, at each start. Ctrl-C ends it.")
-    sys.stdout.flush()
 
 
 @click.group("audit")
@@ -173,8 +167,7 @@ def verify_command(as_json: bool) -> None:
     """Verify every entry of the trail against the audit key and the seals; exit code 3 if anything is wrong."""
     with refusing():
         chosen = settings()
-        services = opened(chosen)
-        with services.store.reading() as session:
+        with opened(chosen) as services, services.store.reading() as session:
             count, faults = trail.verify(session, services.audit_key, chosen.seals)
     seals = len(list(chosen.seals.glob("*.ndjson")))
     if as_json:
@@ -195,13 +188,13 @@ def export_command(patient: str | None, since: datetime | None) -> None:
     if since is not None:
         where.append(Where("at", ">=", since.date().isoformat()))
     with refusing():
-        services = opened(settings())
-        with visiting(services) as visit:
-            day = since and since.date().isoformat()
-            visit.note("export-audit", f"audit/{patient or 'all'}", since=day)
-        with services.store.reading() as session:
-            for row in trail.entries(session, *where):
-                sys.stdout.buffer.write(encode(trail.shown(row)).encode() + b"\n")
+        with opened(settings()) as services:
+            with visiting(services) as visit:
+                day = since and since.date().isoformat()
+                visit.note("export-audit", f"audit/{patient or 'all'}", since=day)
+            with services.store.reading() as session:
+                for row in trail.entries(session, *where):
+                    write_json(trail.shown(row))
         sys.stdout.buffer.flush()
 
 
@@ -210,9 +203,8 @@ def seal_command() -> None:
     """Seal the trail as it is now, once a day; the service does it by itself while it runs."""
     with refusing():
         chosen = settings()
-        services = opened(chosen)
-        today = services.clock().astimezone(UTC).date().isoformat()
-        with services.store.reading() as session:
+        with opened(chosen) as services, services.store.reading() as session:
+            today = services.clock().astimezone(UTC).date().isoformat()
             file = trail.seal(session, services.audit_key, chosen.seals, today)
     click.echo("Nothing to seal: it is sealed for today, or nothing has happened since." if file is None else file)
 
@@ -227,10 +219,10 @@ def backup_command(file: Path) -> None:
     with refusing():
         if file.exists():
             refuse(WRONG_INPUT, f"{file}: is there already, and is not written over")
-        services = opened(settings())
-        with visiting(services) as visit:
-            visit.note("backup", "database", file=str(file.absolute()))
-        services.store.backup(file)
+        with opened(settings()) as services:
+            with visiting(services) as visit:
+                visit.note("backup", "database", file=str(file.absolute()))
+            services.store.backup(file)
     click.echo(f"{file}: {file.stat().st_size} bytes. The audit key and the seals are not in it.")
 
 
@@ -248,13 +240,13 @@ def restore_command(file: Path, yes: bool) -> None:
             click.confirm(f"Put {file} in the place of {database}?", abort=True, err=True)
         there = database.exists()
         restore(file, database)
-        services = opened(chosen)
-        with services.store.reading() as session:
-            fits = trail.fits(session, services.audit_key)
-        if not fits:
-            refuse(WRONG_INPUT, f"restored, but {chosen.key_file} is not its audit key: put the right one there")
-        with visiting(services) as visit:
-            visit.note("restore", "database", file=str(file.absolute()))
+        with opened(chosen) as services:
+            with services.store.reading() as session:
+                fits = trail.fits(session, services.audit_key)
+            if not fits:
+                refuse(WRONG_INPUT, f"restored, but {chosen.key_file} is not its audit key: put the right one there")
+            with visiting(services) as visit:
+                visit.note("restore", "database", file=str(file.absolute()))
     click.echo(f"{database}: restored from {file}.")
     if there:
         click.echo(f"What was there before is {database.name}.before-restore, beside it.")
@@ -274,7 +266,9 @@ def check_command(as_json: bool) -> None:
         file = sqlite_file(chosen.database_url)
         must_be_there(file)
         try:
-            faults = open_store(chosen.database_url).check()
+            store = open_store(chosen.database_url)
+            faults = store.check()
+            store.close()
         except StoreError as error:
             faults = [str(error)]
     if as_json:

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -78,15 +79,18 @@ def address(host: str, listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve until a signal ends it: SIGTERM gracefully, SIGINT at once. The database must be there and migrated."""
+def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve until a signal ends it: SIGTERM gracefully, SIGINT at once. The database must be there and migrated.
+
+    `ready` is called once signals are heard.
+    """
     configure_logs(settings.log_level)
     first = os.getpid()
     counts = tempfile.mkdtemp(prefix="titrator-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     try:
-        _Server(settings, listener.detach(), Path(counts)).run()
+        _Server(settings, listener.detach(), Path(counts), ready).run()
     finally:
         if os.getpid() == first:  # the others come by here, too, when they end
             shutil.rmtree(counts, ignore_errors=True)
@@ -99,8 +103,9 @@ def _resolved(host: str, port: int) -> list[Any]:
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told everything here: it reads no file, no command line and no environment of its own."""
 
-    def __init__(self, settings: Settings, listener: int, counts: Path) -> None:
+    def __init__(self, settings: Settings, listener: int, counts: Path, ready: Callable[[], None]) -> None:
         self.settings = settings
+        self.ready = ready
         self.listener = listener
         self.counts = counts
         self.ended = threading.Event()
@@ -120,6 +125,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "logger_class": _Log,
             "loglevel": self.settings.log_level,
+            "when_ready": self._tell,
             "post_worker_init": self._begin,
             "worker_exit": self._end,
             "child_exit": self._forget,
@@ -130,6 +136,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
         """The app of one process, with services of its own."""
         self.services = make_services(self.settings)
         return create_app(self.settings, self.services)
+
+    def _tell(self, first: object) -> None:
+        del first
+        self.ready()
+        sys.stdout.flush()  # or each process that is started would write it again
 
     def _begin(self, worker: object) -> None:
         del worker

@@ -1,0 +1,423 @@
+"""The commands on an installation, and the service as it runs: real processes, a real port, a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from tests.support import words
+from titrator.operate import MARKER
+
+TITRATOR = str(Path(sys.executable).with_name("titrator"))
+PASSWORD = "seventeen green herons"
+LINK = re.compile(r"http://\S+/activate/(titr_\S+)")
+#: How long anything may take before a test gives up; nothing waits for so long unless it fails.
+PATIENCE = 30
+
+
+class Ran(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Served:
+    """`titrator serve` on a free port, from its first line to its end."""
+
+    def __init__(self, instance: Path, *arguments: str, **more: str) -> None:
+        self.log = instance.with_name("log")
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [TITRATOR, "serve", "--port", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=environment(instance, **more),
+            )
+        assert self.process.stdout is not None
+        self.said = ""
+        for line in self.process.stdout:
+            self.said += line
+            if "Ctrl-C ends it" in line:
+                break
+        found = re.search(r"http://127\.0\.0\.1:\d+", self.said)
+        assert found, self.said + self.log.read_text()
+        self.url = found[0]
+        self.port = int(self.url.rpartition(":")[2])
+
+    def told(self, text: str) -> None:
+        """Wait until the log tells something."""
+        eventually(lambda: text in self.log.read_text())
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(PATIENCE)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def environment(instance: Path, **more: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("TITRATOR_")}
+    return kept | {"TITRATOR_INSTANCE": str(instance), "COLUMNS": "140", "PYTHONUTF8": "1"} | more
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Path:
+    return tmp_path / "instance"
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def titrator(instance: Path) -> Run:
+    def run(*arguments: object, stdin: str = "", **more: str) -> Ran:
+        result = subprocess.run(
+            [TITRATOR, *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(instance, **more),
+        )
+        assert "Traceback" not in result.stderr
+        return Ran(result.returncode, result.stdout, result.stderr)
+
+    return run
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def serve(instance: Path) -> Iterator[Serve]:
+    running: list[Served] = []
+
+    def start(*arguments: str, **more: str) -> Served:
+        running.append(Served(instance, *arguments, **more))
+        return running[-1]
+
+    yield start
+    for served in running:
+        if served.process.poll() is None:
+            served.end(signal.SIGKILL)
+        assert served.process.stdout is not None
+        served.process.stdout.close()
+
+
+def done(ran: Ran) -> str:
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out
+
+
+def secret(text: str) -> str:
+    found = LINK.search(text)
+    assert found, text
+    return found[1]
+
+
+# titrator init
+
+
+def test_init_makes_an_installation_and_a_link_until_an_administrator_is_active(
+    titrator: Run, serve: Serve, instance: Path
+) -> None:
+    first, second = (secret(done(titrator("init"))) for _ in range(2))
+    assert first != second
+    assert {path.name for path in instance.iterdir()} >= {"titrator.db", "audit.key"}
+    assert {oct(path.stat().st_mode & 0o077) for path in (instance, *instance.iterdir())} == {"0o0"}
+    service = serve()
+    assert "`titrator init` prints a link for the first" in service.said
+    form = {"password": PASSWORD, "again": PASSWORD}
+    assert httpx.post(f"{service.url}/activate/{first}", data=form).status_code == 422, "the second ended the first"
+    assert httpx.get(f"{service.url}/activate/{second}").status_code == 200
+    assert httpx.post(f"{service.url}/activate/{second}", data=form).status_code == 200
+    login = {"username": "admin", "password": PASSWORD}
+    assert httpx.post(f"{service.url}/api/v1/sessions", json=login).json()["role"] == "admin"
+    again = done(titrator("init"))
+    assert "An administrator is active" in again
+    assert not LINK.search(again)
+    assert json.loads(done(titrator("init", "--json"))) == {
+        "instance": str(instance),
+        "username": "admin",
+        "link": None,
+    }
+
+
+def test_two_inits_at_once_make_one_installation(titrator: Run, instance: Path) -> None:
+    both = [
+        subprocess.Popen([TITRATOR, "init", "--json"], stdout=subprocess.PIPE, text=True, env=environment(instance))
+        for _ in range(2)
+    ]
+    links = {json.loads(process.communicate(timeout=PATIENCE)[0])["link"] for process in both}
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(links) == 2
+    accounts = json.loads(done(titrator("users", "list", "--json")))["items"]
+    assert [account["username"] for account in accounts] == ["admin"]
+    tokens = json.loads(done(titrator("tokens", "list", "admin", "--json")))["items"]
+    assert sorted(token["revoked_at"] is None for token in tokens) == [False, True]
+    assert done(titrator("audit", "verify"))
+
+
+def test_the_link_leads_where_the_installation_says(titrator: Run) -> None:
+    out = done(titrator("init", TITRATOR_BASE_URL="https://dose.example/"))
+    assert "\nhttps://dose.example/activate/titr_" in out
+
+
+def test_init_says_when_the_first_account_may_no_longer_administer(titrator: Run) -> None:
+    done(titrator("init"))
+    done(titrator("users", "disable", "admin"))
+    code, _, err = titrator("init")
+    assert code == 3
+    assert "titrator users change admin --active --role admin" in err
+    done(titrator("users", "change", "admin", "--active", "--role", "admin"))
+    assert secret(done(titrator("init")))
+
+
+@pytest.fixture
+def made(titrator: Run) -> Run:
+    """An installation with a clinic."""
+    done(titrator("init"))
+    done(titrator("clinics", "add", "Day Unit", "--time-zone", "Europe/Berlin", "--injection-day", "monday"))
+    return titrator
+
+
+def rows(text: str) -> list[str]:
+    return [line for line in map(words, text.splitlines()) if line]
+
+
+# titrator serve
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    served = Served(tmp_path_factory.mktemp("demonstration") / "instance", "--demo")
+    yield served
+    assert served.end() == 0
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+
+
+def logins(served: Served) -> dict[str, tuple[str, str, str]]:
+    """Of each role the username, the password and the token that are printed."""
+    lines = [line.split() for line in served.said.splitlines() if "titr_" in line and "curl" not in line]
+    return {line[0]: (line[1], line[2], line[-1]) for line in lines}
+
+
+def test_the_demonstration_has_a_login_for_each_role(demonstration: Served) -> None:
+    found = logins(demonstration)
+    assert set(found) == {"technician", "pharmacist", "prescriber", "ehr", "auditor", "admin"}
+    for role, (username, password, token) in found.items():
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{demonstration.url}/api/v1/me", headers=bearer).json()["account"]["role"] == role
+        if role != "ehr":
+            body = {"username": username, "password": password}
+            assert httpx.post(f"{demonstration.url}/api/v1/sessions", json=body).json()["role"] == role
+
+
+def test_the_command_that_the_demonstration_prints_gets_a_next_dose(demonstration: Served) -> None:
+    line = next(line for line in demonstration.said.splitlines() if line.strip().startswith("curl "))
+    _, *options, url = shlex.split(line)
+    name, value = options[options.index("-H") + 1].split(": ")
+    answer = httpx.get(url, headers={name: value}).json()
+    assert answer["action"] in {"maintain", "increase"}
+    assert answer["dose"]["micrograms"] > 0
+
+
+def test_the_service_is_ready_and_counts_what_it_answers(demonstration: Served) -> None:
+    with httpx.Client(base_url=demonstration.url) as client:
+        assert client.get("/livez").json() == {"status": "alive"}
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    for _ in range(20):  # each of both processes answers some, and either tells the counts of both
+        httpx.get(f"{demonstration.url}/livez")
+    counted = httpx.get(f"{demonstration.url}/metrics").text
+    found = re.search(r'titrator_requests_total\{method="GET",route="/livez",status="200"\} (\d+)', counted)
+    assert found
+    assert int(found[1]) >= 21
+    assert "titrator_self_test_faults 0.0" in counted
+
+
+def test_a_day_is_sealed_while_it_is_served(demonstration: Served) -> None:
+    eventually(lambda: '"event": "housekeeping"' in demonstration.log.read_text())
+    (told,) = [line for line in demonstration.log.read_text().splitlines() if '"event": "housekeeping"' in line]
+    assert json.loads(told)["sealed"].endswith(".ndjson")
+
+
+def test_the_log_is_json_and_names_no_patient_and_no_secret(demonstration: Served) -> None:
+    _, _, token = logins(demonstration)["pharmacist"]
+    url, bearer = f"{demonstration.url}/api/v1/patients", {"Authorization": f"Bearer {token}"}
+    assert httpx.get(url, params={"name": "avocet"}, headers=bearer).status_code == 200
+    with socket.create_connection(("127.0.0.1", demonstration.port), PATIENCE) as raw:
+        raw.sendall(b"GET /api/v1/patients?name=avocet NONSENSE/9\r\n\r\n")
+        assert b"400" in raw.recv(1000)
+    demonstration.told("Invalid request")
+    text = demonstration.log.read_text()
+    assert all(json.loads(line)["event"] for line in text.splitlines())
+    assert "avocet" not in text.lower()
+    assert "titr_" not in text
+
+
+def test_a_demonstration_is_made_anew_each_time(serve: Serve, instance: Path) -> None:
+    first = serve("--demo")
+    assert first.end() == 0
+    (instance / "demo" / "left").mkdir()
+    second = serve("--demo")
+    assert not (instance / "demo" / "left").exists()
+    assert {token for _, _, token in logins(first).values()}.isdisjoint(
+        token for _, _, token in logins(second).values()
+    )
+    assert {path.name for path in instance.iterdir()} == {"demo"}, "the installation itself was not touched"
+
+
+def test_a_folder_that_is_no_demonstration_is_not_touched(titrator: Run, instance: Path) -> None:
+    folder = instance / "demo"
+    folder.mkdir(parents=True)
+    (folder / "precious").write_text("x")
+    code, _, err = titrator("serve", "--demo", "--port", "0")
+    assert (code, err) == (
+        4,
+        f"titrator: {folder}: not a folder that a demonstration made; move it away, nothing in it was touched\n",
+    )
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+
+
+def test_a_running_demonstration_is_not_pulled_away(titrator: Run, serve: Serve, instance: Path) -> None:
+    served = serve("--demo")
+    code, _, err = titrator("serve", "--demo", "--port", "0")
+    assert code == 4
+    assert "another demonstration is running from it" in err
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert (instance / "demo" / MARKER).exists()
+
+
+def test_a_demonstration_never_opens_the_database_of_the_installation(serve: Serve, tmp_path: Path) -> None:
+    real = tmp_path / "real.db"
+    serve("--demo", TITRATOR_DATABASE=str(real), TITRATOR_AUDIT_KEY_FILE=str(tmp_path / "real.key"))
+    assert not real.exists()
+    assert not (tmp_path / "real.key").exists()
+
+
+def test_a_port_that_is_taken_is_told(titrator: Run, instance: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, out, err = titrator("serve", "--port", port)
+    assert (code, out) == (4, "")
+    assert f"cannot listen on 127.0.0.1, port {port}: Address already in use" in err
+    assert not instance.exists()
+
+
+def test_requests_under_way_are_answered_when_it_is_ended(made: Run, serve: Serve) -> None:
+    """A body is half sent when SIGTERM comes: it is read to its end, answered, and the process ends with 0."""
+    served = serve(TITRATOR_LOG_LEVEL="debug")
+    body = json.dumps({"username": "admin", "password": PASSWORD}).encode()
+    head = f"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with socket.create_connection(("127.0.0.1", served.port), PATIENCE) as raw:
+        raw.sendall(f"{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert raw.recv(1000).startswith(b"HTTP/1.1 100")
+        raw.sendall(body[:10])
+        served.process.send_signal(signal.SIGTERM)
+        served.told("Handling signal: term")
+        assert served.process.poll() is None
+        raw.sendall(body[10:])
+        answer = b"".join(iter(lambda: raw.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"LOGIN-FAILED" in answer
+    assert served.process.wait(PATIENCE) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(served.url)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_within_seconds_and_leaves_nothing(
+    made: Run, serve: Serve, tmp_path: Path, how: signal.Signals
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    served = serve(TMPDIR=str(temporary))
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert list(temporary.iterdir())
+    began = time.monotonic()
+    assert served.end(how) == 0
+    assert time.monotonic() - began < 10
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_worker_that_dies_is_replaced_and_housekeeping_is_not_done_again(made: Run, serve: Serve) -> None:
+    served = serve(TITRATOR_WORKERS="1")
+    served.told('"event": "housekeeping"')
+    (worker,) = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    eventually(lambda: ready(served.url))
+    assert served.log.read_text().count('"event": "housekeeping"') == 1
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_server_without_an_installation_makes_one(serve: Serve, instance: Path) -> None:
+    served = serve()
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert (instance / "titrator.db").exists()
+
+
+def test_a_key_of_another_installation_is_refused(made: Run, instance: Path) -> None:
+    key = instance / "audit.key"
+    key.write_text("00" * 32 + "\n")
+    code, _, err = made("serve", "--port", "0")
+    assert (code, err) == (4, f"titrator: {key}: not the key of this database's audit trail; put the right one back\n")
+    key.unlink()
+    code, _, err = made("serve", "--port", "0")
+    assert code == 4
+    assert "put it back before anything else is done" in err
+    assert not key.exists(), "a new key would make the whole trail look forged"
+
+
+# titrator backup and restore, beside a service
+
+
+def test_backup_and_restore_while_it_is_served_and_after(made: Run, serve: Serve, instance: Path) -> None:
+    served = serve()
+    backup = instance.with_name("backup.db")
+    assert "The audit key and the seals are not in it." in done(made("backup", backup))
+    assert backup.stat().st_mode & 0o077 == 0
+    assert made("backup", backup).code == 3, "nothing is written over"
+    done(made("users", "add", "late", "--name", "Late", "--role", "ehr"))
+    code, _, err = made("restore", backup, "--yes")
+    assert (code, err) == (4, f"titrator: {instance}/titrator.db: is in use; stop the service first\n")
+    assert "late" in done(made("users", "list"))
+    assert served.end() == 0
+    code, _, err = made("restore", backup, stdin="n\n")
+    assert (code, "late" in done(made("users", "list"))) == (1, True)
+    out = done(made("restore", backup, "--yes"))
+    assert "titrator.db.before-restore" in out
+    assert "late" not in done(made("users", "list"))
+    assert "in order" in done(made("db", "check"))
+    last = json.loads(done(made("audit", "export")).splitlines()[-2])
+    assert last["action"] == "restore"
+    assert httpx.get(f"{serve().url}/readyz").status_code == 200
