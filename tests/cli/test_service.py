@@ -373,6 +373,22 @@ def test_a_worker_that_dies_is_replaced_and_housekeeping_is_not_done_again(made:
     assert served.log.read_text().count('"event": "housekeeping"') == 1
 
 
+def test_systemd_is_told_when_it_is_ready(made: Run, serve: Serve, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE)
+        serve(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert systemd.recv(1000).startswith(b"READY=1")
+
+
+@pytest.mark.parametrize(("hops", "believed"), [("0", False), ("1", True)])
+def test_a_proxy_is_believed_only_if_the_settings_say_so(made: Run, serve: Serve, hops: str, *, believed: bool) -> None:
+    """Of what a client claims about itself nothing is believed; a proxy's word that TLS is used shows in a header."""
+    served = serve(TITRATOR_TRUSTED_PROXIES=hops)
+    answer = httpx.get(f"{served.url}/livez", headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"})
+    assert ("Strict-Transport-Security" in answer.headers) is believed
+
+
 def ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/readyz").status_code == 200

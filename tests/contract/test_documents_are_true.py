@@ -11,6 +11,7 @@ import pytest
 
 from titrator.cli import main
 from titrator.protocols import Catalogue
+from titrator.settings import BOUNDS, LOG_LEVELS, NAMES, Settings
 from titrator.titration.answer import to_text
 from titrator.titration.codes import Action, Alert, Reason
 from titrator.workflow.propose import propose
@@ -29,28 +30,63 @@ def test_every_code_is_described_and_none_else() -> None:
     assert named == {*map(str, Action), *map(str, Reason), *map(str, Alert)}
 
 
-def commands(group: click.Group, prefix: str) -> list[str]:
-    return [
-        name
-        for key, command in group.commands.items()
-        for name in (commands(command, f"{prefix} {key}") if isinstance(command, click.Group) else [f"{prefix} {key}"])
+def commands(group: click.Group, prefix: str) -> dict[str, click.Command]:
+    context = click.Context(group)
+    found: dict[str, click.Command] = {}
+    for key in group.list_commands(context):
+        command = group.get_command(context, key)
+        assert command is not None
+        name = f"{prefix} {key}"
+        found |= commands(command, name) if isinstance(command, click.Group) else {name: command}
+    return found
+
+
+COMMANDS = commands(main, "titrator")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_described_with_its_options(command: str) -> None:
+    sections = [
+        section for section in re.split(r"^## ", text("cli.md"), flags=re.MULTILINE) if f"`{command}" in section
     ]
+    assert sections
+    options = {name for parameter in COMMANDS[command].params for name in parameter.opts if name.startswith("--")}
+    assert options - set(re.findall(r"--[a-z-]+", sections[0])) == set()
 
 
-@pytest.mark.parametrize("command", commands(main, "titrator"))
-def test_every_command_is_described(command: str) -> None:
-    assert f"`{command}" in text("cli.md")
+def test_no_command_is_described_that_is_none() -> None:
+    groups = {name.rpartition(" ")[0] for name in COMMANDS}
+    named = set(re.findall(r"`(titrator(?: [a-z]+)+)", text("cli.md") + (ROOT / "README.md").read_text()))
+    assert named - set(COMMANDS) - groups == set()
 
 
-def test_every_option_is_described() -> None:
-    options = {
-        option
-        for command in main.commands.values()
-        for parameter in command.params
-        for option in parameter.opts
-        if option.startswith("--")
-    }
-    assert options - set(re.findall(r"--[a-z]+", text("cli.md"))) == set()
+def settings_table() -> dict[str, list[str]]:
+    """The cells of each setting's row: environment name, default, bounds, meaning."""
+    rows = (re.split(r"\s*\|\s*", line.strip("| ")) for line in text("settings.md").splitlines() if line[:3] == "| `")
+    return {cells[0].strip("`"): cells[1:] for cells in rows}
+
+
+def test_every_setting_is_described_as_it_is() -> None:
+    table = settings_table()
+    assert set(table) == set(NAMES)
+    plain = Settings(instance=Path("instance"))
+    derived = {"database": "`instance/titrator.db`", "audit_key_file": "`instance/audit.key`"}
+    for name, (variable, default, bounds, meaning) in table.items():
+        assert variable == f"`TITRATOR_{name.upper()}`", name
+        assert default == derived.get(name, f"`{getattr(plain, name)}`"), name
+        if name in BOUNDS:
+            least, most = BOUNDS[name]
+            assert bounds == f"{least} to {most}", name
+        if name == "log_level":
+            assert re.findall(r"`([a-z]+)`", bounds) == list(LOG_LEVELS)
+        assert meaning, name
+    assert (str(plain.database_url), str(plain.key_file)) == ("instance/titrator.db", "instance/audit.key")
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.name)
+def test_no_page_names_a_setting_that_is_none(page: Path) -> None:
+    known = {f"TITRATOR_{name.upper()}" for name in NAMES} | {"TITRATOR_INSTANCE"}
+    assert set(re.findall(r"TITRATOR_[A-Z_]+", page.read_text())) - known == set()
 
 
 @pytest.mark.parametrize("ident", Catalogue().ids())
