@@ -4,10 +4,21 @@ The rooms, from the ground up; a room knows only those below it:
 
     titration     the medicine: pure functions over values
     protocols     the labels and the case report, as checked data files
+    store         what is kept: records in, records out
+    security      who may do what: roles, passwords, secrets, the audit chain
+    workflow      the steps of the work: record, propose the next dose, replay a course, accounts, the trail
     bulk          many courses at once
-    workflow      the steps of the work: propose the next dose, replay a course
+    api           REST: schema in, workflow, schema out
+    web           pages for people
+    settings      what an installation may choose
     console       answers as a person at a terminal reads them
-    cli           the commands
+    assembly      where concrete things meet
+    app           the service as a WSGI application
+    server        the service as processes on a port
+    local         what the commands on an installation share
+    people        the commands for clinics, users and tokens
+    operate       the commands that make, serve, verify and back up an installation
+    cli           all commands
 
 Nothing happens on import.
 """
