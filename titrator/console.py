@@ -40,6 +40,7 @@ from titrator.workflow.replay import Replayed
 _NARROWEST, _WIDEST = 40, 140  # what is printed, whatever the terminal says
 _UNTOLD = 120  # where nothing says how wide it is
 _ANY_WIDTH = 10_000
+_LINES = 25  # of no consequence: what is longer scrolls
 _FOLDED = 12  # what a column keeps before its words are folded, if it does not say how much
 _HEAD = 14  # a head over a column, where it has hyphens or spaces to be broken at
 
@@ -468,4 +469,6 @@ def out() -> Console:
     Texts are shown as they are, never as markup.
     """
     told = shutil.get_terminal_size((_UNTOLD, 0)).columns or _UNTOLD
-    return Console(highlight=False, markup=False, emoji=False, width=min(max(told, _NARROWEST), _WIDEST))
+    width = min(max(told, _NARROWEST), _WIDEST)
+    # With a height, too, rich looks nowhere itself: it fails where COLUMNS is a digit that is no number, like ².
+    return Console(highlight=False, markup=False, emoji=False, width=width, height=_LINES)
