@@ -43,8 +43,11 @@ _POLICY: Final = (
 )
 
 
-def create_app(settings: Settings, services: Services | None = None) -> Flask:
-    """The app of an installation, with services made from its settings unless others are given."""
+def create_app(settings: Settings, services: Services | None = None, *, gathers: bool | None = None) -> Flask:
+    """The app of an installation, with services made from its settings unless others are given.
+
+    Whether it `gathers` what waits in the spool, in a thread; by default, with services of its own.
+    """
     configure_logs(settings.log_level)
     app = Flask("titrator", instance_path=str(settings.instance))
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY)
@@ -57,7 +60,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Flask:
         requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
         logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
     )
-    if services is None:
+    if gathers or (gathers is None and services is None):
         _gather_behind(app)
     app.extensions["titrator.metrics"] = metrics = operations.Metrics()
     metrics.broken.set(len(app.extensions["titrator"].services.broken))

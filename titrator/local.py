@@ -29,6 +29,7 @@ from titrator.store.base import StoreError, Unusable
 from titrator.store.connect import sqlite_file
 from titrator.titration.documents import decode, encode
 from titrator.titration.errors import Fault, InvalidInput
+from titrator.workflow import trail
 from titrator.workflow.errors import Invalid, Refusal
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
@@ -77,6 +78,7 @@ def opened(chosen: Settings, *, anew: bool = False) -> Iterator[Services]:
         must_be_there(sqlite_file(chosen.database_url))
     services = make_services(chosen)
     try:
+        trail.gather(services)
         yield services
     finally:
         services.store.close()

@@ -135,7 +135,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The app of one process, with services of its own."""
         self.services = make_services(self.settings)
-        return create_app(self.settings, self.services)
+        return create_app(self.settings, self.services, gathers=True)
 
     def _tell(self, first: object) -> None:
         del first

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from titrator.store.base import Session, Store, Where
 from titrator.store.records import Job, KeptAnswer, Token
-from titrator.workflow.trail import seal
+from titrator.workflow.trail import gather, seal
 from titrator.workflow.visit import Services, instant
 
 CLAIM: Final = "housekeeping"
@@ -41,6 +41,7 @@ def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
     """Do the day's housekeeping, the day being that of UTC; None if it is done, or another process is at it."""
     if not _claim(services.store, now):
         return None
+    gather(services)
     with services.store.reading() as session:
         sealed = seal(session, services.audit_key, seals, now.astimezone(UTC).date().isoformat())
     done = Done(sealed, _remove_answers(services.store, now), _remove_tokens(services.store, now))

@@ -110,13 +110,18 @@ def set_aside(services: Services, entries: Sequence[Entry]) -> None:
 
 
 def gather(services: Services) -> int:
-    """Write what waits in all spool files into the chains, in one transaction; how many entries they were."""
+    """Write what waits in all spool files into the chains, in one transaction; how many entries they were.
+
+    With a key that is not the trail's nothing is written and everything goes on waiting: `verify` tells of the key.
+    """
     spool = services.spool
     if spool is None or not (names := spool.names()):
         return 0
     taken: list[tuple[str, int]] = []
     count = 0
     with services.store.writing() as session:
+        if not fits(session, services.audit_key):
+            return 0
         for name in names:
             place = session.get(SpoolPlace, name)
             offset = 0 if place is None else place.offset_bytes
@@ -148,9 +153,7 @@ def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:
 def fits(session: Session, key: bytes) -> bool:
     """Whether the key is that of this trail: some of the first heads are signed with it, or there are none yet."""
     heads = session.find(AuditHead, order=("chain",), limit=3)
-    return not heads or any(
-        same_mac(head.signature, head_mac(key, head.chain, head.seq, head.mac)) for head in heads
-    )
+    return not heads or any(same_mac(head.signature, head_mac(key, head.chain, head.seq, head.mac)) for head in heads)
 
 
 @contextmanager
