@@ -11,6 +11,7 @@ import errno
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any, Final
 import structlog
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from prometheus_client import values
 
@@ -35,6 +37,7 @@ GRACEFUL_SECONDS: Final = 30
 #: Longer than a proxy keeps a connection open (nginx: 60), so that none is closed as a request comes in.
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 1024
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ASKS_EVERY: Final = 600.0  # seconds
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
 
@@ -100,6 +103,21 @@ def _resolved(host: str, port: int) -> list[Any]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
 
 
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    """The first process. It lets no signal to stop reach a new process before that can hear it.
+
+    Such a signal would be lost, and the end of the service wait for the process until it is killed.
+    """
+
+    def spawn_worker(self) -> object:
+        """Start a process, in which `load` lets signals in."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+
+
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told everything here: it reads no file, no command line and no environment of its own."""
 
@@ -110,6 +128,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.counts = counts
         self.ended = threading.Event()
         super().__init__()
+
+    def run(self) -> None:
+        _Arbiter(self).run()
 
     def load_config(self) -> None:
         for name, value in {
@@ -134,6 +155,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """The app of one process, with services of its own."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         self.services = make_services(self.settings)
         return create_app(self.settings, self.services, gathers=True)
 

@@ -20,6 +20,7 @@ import pytest
 
 from tests.support import words
 from titrator.operate import MARKER
+from titrator.server import GRACEFUL_SECONDS
 
 TITRATOR = str(Path(sys.executable).with_name("titrator"))
 PASSWORD = "seventeen green herons"
@@ -362,6 +363,15 @@ def test_it_ends_within_seconds_and_leaves_nothing(
     assert served.end(how) == 0
     assert time.monotonic() - began < 10
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_can_be_ended_while_it_starts(made: Run, serve: Serve, how: signal.Signals) -> None:
+    """A process that is just being started hears of it, too; else it would be waited for until it is killed."""
+    served = serve(TITRATOR_WORKERS="4")
+    began = time.monotonic()
+    assert served.end(how) == 0
+    assert time.monotonic() - began < GRACEFUL_SECONDS - 5
 
 
 def test_a_worker_that_dies_is_replaced_and_housekeeping_is_not_done_again(made: Run, serve: Serve) -> None:
