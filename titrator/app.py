@@ -125,10 +125,12 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
         took = time.perf_counter() - g.began
         metrics.requests.labels(request.method, route, response.status_code).inc()
         metrics.seconds.labels(request.method, route).observe(took)
-        response.headers["X-Request-Id"] = g.request_id
-        response.headers.setdefault("Cache-Control", "no-store")
-        response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        response.headers.setdefault("Referrer-Policy", "no-referrer")
+        headers = response.headers
+        if "Cache-Control" not in headers:
+            headers.add("Cache-Control", "no-store")
+        headers.add("X-Request-Id", g.request_id)
+        headers.add("X-Content-Type-Options", "nosniff")
+        headers.add("Referrer-Policy", "no-referrer")
         if response.mimetype == "text/html":
             response.headers.setdefault("Content-Security-Policy", _POLICY)
         if request.is_secure:

@@ -49,12 +49,12 @@ class Mapping(Generic[R]):
         self.record = record
         self.columns = tuple(field.name for field in fields(record))
         coders = [_CODERS[cast(str, field.type)] for field in fields(record)]
-        self._to = [to for to, _ in coders]
+        self._to = [(name, None if to is _plain else to) for name, (to, _) in zip(self.columns, coders, strict=True)]
         self._back = [None if back is _plain else back for _, back in coders]
 
     def to_row(self, record: R) -> list[Value]:
         """The columns of a record, in order."""
-        return [to(getattr(record, name)) for to, name in zip(self._to, self.columns, strict=True)]
+        return [getattr(record, name) if to is None else to(getattr(record, name)) for name, to in self._to]
 
     def to_record(self, row: tuple[Value, ...]) -> R:
         """The record of a row."""

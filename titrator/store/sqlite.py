@@ -83,14 +83,13 @@ class SqliteSession:
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key."""
-        rows = self._rows(_select_by_key(record), cast("tuple[str]", key))
+        rows = self._rows(_STATEMENTS[record].by_key, cast("tuple[str]", key))
         return mapping(record).to_record(rows[0]) if rows else None
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
-        columns = ", ".join(mapping(record).columns)
         conditions, values = _conditions(where)
-        sql = f"select {columns} from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
+        sql = _STATEMENTS[record].select + conditions
         if order:
             sql += " order by " + ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in order)
         if limit is not None:
@@ -108,7 +107,7 @@ class SqliteSession:
         self._refuse_unless_writing()
         for record in records:
             kind = type(record)
-            self._write(_insert(kind), mapping(kind).to_row(record))
+            self._write(_STATEMENTS[kind].insert, mapping(kind).to_row(record))
 
     def change(self, record: Record, *where: Where) -> None:
         """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
@@ -116,9 +115,7 @@ class SqliteSession:
         kind = type(record)
         key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
         conditions, values = _conditions((*key, *where))
-        columns = mapping(kind).columns
-        sql = f"update {kind.TABLE} set {', '.join(f'{name} = ?' for name in columns)}{conditions}"  # noqa: S608
-        if self._write(sql, [*mapping(kind).to_row(record), *values]) != 1:
+        if self._write(_STATEMENTS[kind].update + conditions, [*mapping(kind).to_row(record), *values]) != 1:
             raise Stale(kind.TABLE)
 
     def remove(self, record: type[Record], *where: Where) -> int:
@@ -443,15 +440,20 @@ def _store_errors() -> Iterator[None]:
         raise StoreError(str(error)) from error
 
 
-def _select_by_key(record: type[Record]) -> str:
-    key = " and ".join(f"{name} = ?" for name in record.KEY)
-    return f"select {', '.join(mapping(record).columns)} from {record.TABLE} where {key}"  # noqa: S608 (names of ours)
+class _Statements:
+    """The beginnings of the statements on the table of a class of records, put together once."""
+
+    def __init__(self, record: type[Record]) -> None:
+        columns = mapping(record).columns
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        key = " and ".join(f"{name} = ?" for name in record.KEY)
+        self.select = f"select {names} from {record.TABLE}"  # noqa: S608 (names of ours)
+        self.by_key = f"{self.select} where {key}"
+        self.insert = f"insert into {record.TABLE} ({names}) values ({marks})"  # noqa: S608 (names of ours)
+        self.update = f"update {record.TABLE} set {', '.join(f'{name} = ?' for name in columns)}"  # noqa: S608
 
 
-def _insert(record: type[Record]) -> str:
-    columns = mapping(record).columns
-    marks = ", ".join("?" * len(columns))
-    return f"insert into {record.TABLE} ({', '.join(columns)}) values ({marks})"  # noqa: S608 (names of ours)
+_STATEMENTS: Final[dict[type[Record], _Statements]] = {record: _Statements(record) for record in RECORDS}
 
 
 def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:
