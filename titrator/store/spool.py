@@ -11,11 +11,11 @@ import fcntl
 import os
 import secrets
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+_AT_ONCE: Final = 100_000  # bytes read at a time: some 200 lines, so that nobody waits long for what is done with them
 _LARGEST: Final = 1_000_000  # bytes of a file, after which the process begins another
 
 
@@ -44,12 +44,21 @@ class Spool:
         """The files that are there, by name."""
         return sorted(path.name for path in self.folder.glob("*.spool"))
 
+    def size(self, name: str) -> int:
+        """The size of a file in bytes; 0 of one that has gone."""
+        try:
+            return (self.folder / name).stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def read(self, name: str, offset: int) -> tuple[list[str], int]:
-        """The whole lines of a file from an offset in bytes on, and the offset after them; none if it has gone."""
+        """Some whole lines of a file from an offset in bytes on, and the offset after them; none at its end."""
+        data = b""
         try:
             with (self.folder / name).open("rb") as file:
                 file.seek(offset)
-                data = file.read()
+                while b"\n" not in data and (more := file.read(_AT_ONCE)):
+                    data += more
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]
@@ -64,7 +73,7 @@ class Spool:
             return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_size > offset and any(self._rest(path, offset)):
+            if self.read(name, offset)[0]:
                 return False
             path.unlink()
         except BlockingIOError:
@@ -72,12 +81,6 @@ class Spool:
         finally:
             os.close(descriptor)
         return True
-
-    @staticmethod
-    def _rest(path: Path, offset: int) -> Iterator[bool]:
-        with path.open("rb") as file:
-            file.seek(offset)
-            yield b"\n" in file.read()
 
     def _begin(self) -> None:
         """Begin a file, locked by this process until it ends or begins another."""

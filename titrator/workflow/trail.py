@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, same_mac, seal_mac
 from titrator.store.base import Session, StoreError, Where
 from titrator.store.records import Account, AuditHead, AuditRow, Patient, SpoolPlace
+from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
 from titrator.workflow.visit import Entry, Services, Visit, enter, said
@@ -110,34 +111,41 @@ def set_aside(services: Services, entries: Sequence[Entry]) -> None:
 
 
 def gather(services: Services) -> int:
-    """Write what waits in all spool files into the chains, in one transaction; how many entries they were.
+    """Write what waits in all spool files into the chains, some at a time; how many entries they were.
 
     With a key that is not the trail's nothing is written and everything goes on waiting: `verify` tells of the key.
     """
     spool = services.spool
-    if spool is None or not (names := spool.names()):
+    if spool is None:
         return 0
-    taken: list[tuple[str, int]] = []
     count = 0
-    with services.store.writing() as session:
-        if not fits(session, services.audit_key):
-            return 0
-        for name in names:
+    for name in spool.names():
+        while taken := _take(services, spool, name):
+            count += taken
+        with services.store.reading() as session:
             place = session.get(SpoolPlace, name)
-            offset = 0 if place is None else place.offset_bytes
-            lines, after = spool.read(name, offset)
+        if spool.ended(name, 0 if place is None else place.offset_bytes) and place is not None:
+            with services.store.writing() as session:
+                session.remove(SpoolPlace, Where("name", "=", name))
+    return count
+
+
+def _take(services: Services, spool: Spool, name: str) -> int:
+    """Write some lines of a spool file into the chains, and how far that is, in one transaction; how many they were."""
+    with services.store.reading() as session:
+        place = session.get(SpoolPlace, name)
+        if not fits(session, services.audit_key) or spool.size(name) <= (0 if place is None else place.offset_bytes):
+            return 0
+    with services.store.writing() as session:
+        place = session.get(SpoolPlace, name)
+        lines, after = spool.read(name, 0 if place is None else place.offset_bytes)
+        if lines:
             enter(services.audit_key, session, [Entry(*json.loads(line)) for line in lines])
             if place is None:
                 session.add(SpoolPlace(name=name, offset_bytes=after))
-            elif after > offset:
+            else:
                 session.change(SpoolPlace(name=name, offset_bytes=after))
-            taken.append((name, after))
-            count += len(lines)
-    ended = tuple(name for name, after in taken if spool.ended(name, after))
-    if ended:
-        with services.store.writing() as session:
-            session.remove(SpoolPlace, Where("name", "in", ended))
-    return count
+    return len(lines)
 
 
 def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:

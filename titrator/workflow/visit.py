@@ -7,7 +7,7 @@ that only reads leaves its entries before its answer is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -156,13 +156,16 @@ def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:
 
 
 def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
-    """Write entries at the end of their chains."""
+    """Write entries at the end of their chains; heads are read and signed once for all of them."""
+    entries = list(entries)
+    heads = _heads(session, {entry.chain for entry in entries})
+    ends = {chain: (head.seq, head.mac) for chain, head in heads.items()}
+    rows = []
     for entry in entries:
-        head = session.get(AuditHead, entry.chain)
-        seq, before = (1, START) if head is None else (head.seq + 1, head.mac)
+        seq, before = ends.get(entry.chain, (0, START))
         row = AuditRow(
             chain=entry.chain,
-            seq=seq,
+            seq=seq + 1,
             at=entry.at,
             account_id=entry.account_id,
             role=entry.role,
@@ -171,15 +174,25 @@ def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
             clinic_id=entry.clinic_id,
             request_id=entry.request_id,
             detail=entry.detail,
-            mac="",
+            mac=entry_mac(key, before, (entry.chain, seq + 1, *entry[1:])),
         )
-        mac = entry_mac(key, before, said(row))
-        session.add(replace(row, mac=mac))
-        new = AuditHead(chain=entry.chain, seq=seq, mac=mac, signature=head_mac(key, entry.chain, seq, mac))
-        if head is None:
-            session.add(new)
+        ends[entry.chain] = (row.seq, row.mac)
+        rows.append(row)
+    session.add(*rows)
+    for chain in {row.chain: None for row in rows}:
+        seq, mac = ends[chain]
+        head = AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
+        if chain in heads:
+            session.change(head)
         else:
-            session.change(new)
+            session.add(head)
+
+
+def _heads(session: Session, chains: set[str]) -> dict[str, AuditHead]:
+    if len(chains) == 1:
+        found = session.get(AuditHead, *chains)
+        return {} if found is None else {found.chain: found}
+    return {head.chain: head for head in session.find(AuditHead, Where("chain", "in", tuple(chains)))} if chains else {}
 
 
 def said(row: AuditRow) -> tuple[str | int | None, ...]:
