@@ -112,6 +112,7 @@ class _Stderr:
 
 def _watch(app: Flask, metrics: operations.Metrics) -> None:
     """Give each request an id, count it, and say how it went: by route, never by path, for paths name patients."""
+    log = structlog.get_logger().bind()
 
     @app.before_request
     def begin() -> None:
@@ -136,7 +137,7 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
         if request.is_secure:
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         actor = g.get("actor")
-        structlog.get_logger().info(
+        log.info(
             "request",
             request=g.request_id,
             method=request.method,

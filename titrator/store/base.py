@@ -108,6 +108,10 @@ class Store(Protocol):
         """
         ...
 
+    def stamp(self) -> object:
+        """As long as stamps of a thread are equal, nothing has been committed: what it read before is still so."""
+        ...
+
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
         ...

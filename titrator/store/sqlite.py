@@ -159,6 +159,7 @@ class SqliteStore:
         self._process = os.getpid()
         self._threads = threading.local()
         self._lock = threading.Lock()
+        self._commits = 0
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -170,17 +171,9 @@ class SqliteStore:
         except (OSError, sqlite3.Error) as error:
             raise Unusable(f"{self.file}: {error}") from error
 
-    @contextmanager
-    def reading(self) -> Iterator[SqliteSession]:
+    def reading(self) -> _Reading:
         """A reading transaction: all its reads see the same state."""
-        connection = self._connection()
-        with _store_errors():
-            connection.execute("begin")
-            try:
-                yield SqliteSession(connection, writes=False)
-            finally:
-                if connection.in_transaction:
-                    connection.execute("rollback")
+        return _Reading(self._connection())
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[SqliteSession]:
@@ -192,9 +185,17 @@ class SqliteStore:
             try:
                 yield SqliteSession(connection, writes=True)
                 connection.execute("commit")
+                self._commits += 1
             finally:
                 if connection.in_transaction:
                     connection.execute("rollback")
+
+    def stamp(self) -> tuple[int, int, int]:
+        """SQLite's count of what other connections have committed, and ours of what this process has."""
+        connection = self._connection()
+        with _store_errors():
+            others = connection.execute("pragma data_version").fetchone()[0]
+        return id(connection), others, self._commits
 
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
@@ -429,6 +430,27 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Reading:
+    """A reading transaction, as a context. It is written out because it is in the way of each request."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> SqliteSession:
+        try:
+            self._connection.execute("begin")
+        except sqlite3.Error as error:
+            raise StoreError(str(error)) from error
+        return SqliteSession(self._connection, writes=False)
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+        except sqlite3.Error as wrong:
+            raise StoreError(str(wrong)) from wrong
 
 
 @contextmanager

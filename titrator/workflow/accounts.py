@@ -34,9 +34,7 @@ class Issued(NamedTuple):
 def authenticate(services: Services, secret: str) -> Actor:
     """The actor whom a bearer token lets in; raises Unauthorised, without saying what is wrong with it."""
     digest, now = sha256(secret), services.clock()
-    with services.store.reading() as session:
-        token = session.get(Token, digest)
-        account = None if token is None else session.get(Account, token.account_id)
+    token, account = services.still(("token", digest), lambda: _bearer(services, digest))
     if token is None or account is None or token.kind == "activation" or not _valid(token, account, now):
         raise Unauthorised("The token is unknown, has ended or has been revoked.")
     if token.idle_seconds is not None and _seconds_since(token.used_at, now) > _NOTED_EVERY:
@@ -44,6 +42,12 @@ def authenticate(services: Services, secret: str) -> Actor:
             if fresh := session.get(Token, digest):
                 session.change(replace(fresh, used_at=instant(now)))
     return _actor(account, token)
+
+
+def _bearer(services: Services, digest: str) -> tuple[Token | None, Account | None]:
+    with services.store.reading() as session:
+        token = session.get(Token, digest)
+        return token, None if token is None else session.get(Account, token.account_id)
 
 
 class Proof(NamedTuple):

@@ -73,17 +73,19 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
     patient = visit.patient(patient_id)
     course = active_course(visit, patient)
     facts = visit.session.course_facts(patient.id)
+    unverified = [fact for fact in facts if fact.status != "final"]
     day = on or visit.today(patient)
     if day < course.started_on:
         text = f"The course began on {course.started_on}: there is no next dose on {day}."
         raise Conflict(Code.COURSE_NOT_ACTIVE, text)
-    _refuse_unverified_doses(facts, day)
+    _refuse_unverified_doses(unverified, day)
     _refuse_doses_outside(visit, course, facts)
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
     document = course_document(patient, course, facts, day)
     request = read_document(document, lambda _: None)
     answer = recommend(protocol, request.course, request.on)
-    _refuse_unverified_weights(patient, course, facts, answer)
+    if unverified:
+        _refuse_unverified_weights(patient, course, facts, answer)
     visit.note(
         "next-dose",
         f"patient/{patient.id}/next-dose",
@@ -94,7 +96,7 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
         protocol=f"{protocol.id} {protocol.sha256}",
         input_sha256=answer.input_sha256,
     )
-    left_out = [(BY_KIND[fact.kind].name, fact.id) for fact in facts if fact.status == "unverified" and fact.day <= day]
+    left_out = [(BY_KIND[fact.kind].name, fact.id) for fact in unverified if fact.day <= day]
     return Proposal(answer, patient, course, left_out)
 
 

@@ -6,10 +6,11 @@ that only reads leaves its entries before its answer is sent.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from titrator.protocols import Catalogue
@@ -20,6 +21,9 @@ from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Pati
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
+
+T = TypeVar("T")
+_MOST_KNOWN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,22 @@ class Services:
     policy: Policy = Policy()
     broken: tuple[str, ...] = ()
     spool: Spool | None = None
+    known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
+
+    def still(self, key: object, look: Callable[[], T]) -> T:
+        """What `look` finds; found again, without looking, as long as nothing has been committed to the store.
+
+        Each thread remembers its own; what is remembered is forgotten when it has become much.
+        """
+        place, stamp = (key, threading.get_ident()), self.store.stamp()
+        before = self.known.get(place)
+        if before is not None and before[0] == stamp:
+            return cast(T, before[1])
+        found = look()
+        if len(self.known) > _MOST_KNOWN:
+            self.known.clear()
+        self.known[place] = (stamp, found)
+        return found
 
 
 class Actor(NamedTuple):
