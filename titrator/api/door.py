@@ -94,7 +94,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         def decorator(view: View) -> View:
             writes = method != "GET" if stores is None else stores
             answered = self.response(status, gives)(_called(view))
-            made = answered if alone else _visiting(answered, writes=writes)
+            if not alone:
+                answered = _either(
+                    _keeping(answered), self.response(status, gives)(_visiting(_called(view), writes=writes))
+                )
+            made = answered
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
             made = _without_query(made) if query is None else self.arguments(query(), location="query")(made)
@@ -244,13 +248,34 @@ def _without_query(view: View) -> View:
     return wrapper
 
 
+def _either(keeping: View, plain: View) -> View:
+    """A view whose answer is kept if the request has an Idempotency-Key, in the transaction of what it does.
+
+    Without one the answer is put into words after the transaction, for which others may wait.
+    """
+
+    @wraps(plain)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        kept = request.method == "POST" and g.actor is not None and "Idempotency-Key" in request.headers
+        return (keeping if kept else plain)(*args, **kwargs)
+
+    return wrapper
+
+
 def _visiting(view: View, *, writes: bool) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        key = request.headers.get("Idempotency-Key") if request.method == "POST" and g.actor is not None else None
-        with visiting(g.actor, writes=writes or key is not None) as visit:
-            if key is None:
-                return view(visit, *args, **kwargs)
+        with visiting(g.actor, writes=writes) as visit:
+            return view(visit, *args, **kwargs)
+
+    return wrapper
+
+
+def _keeping(view: View) -> View:
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = request.headers["Idempotency-Key"]
+        with visiting(g.actor, writes=True) as visit:
             digest = _request_digest(key)
             if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
                 visit.note("answer-again", request.path[:300], method=request.method)
