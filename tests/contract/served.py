@@ -28,12 +28,16 @@ PASSWORD = "correct horse battery staple"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """Where it answers, a bearer token of each role, and the ids of its two clinics; all accounts are of the first."""
+    """Where it answers, a bearer token of each role, the ids of its two clinics, and the services behind it.
+
+    All accounts are of the first clinic.
+    """
 
     url: str
     tokens: Mapping[Role, str]
     clinic: str
     other_clinic: str
+    services: Services
 
     def call(self, role: Role | None, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
         """The response to a request; `If_Match` names the header If-Match."""
@@ -62,7 +66,11 @@ def serving(instance: Path) -> Iterator[Served]:
     thread.start()
     try:
         yield Served(
-            url=f"http://127.0.0.1:{server.server_port}", tokens=tokens, clinic=clinics[0], other_clinic=clinics[1]
+            url=f"http://127.0.0.1:{server.server_port}",
+            tokens=tokens,
+            clinic=clinics[0],
+            other_clinic=clinics[1],
+            services=services,
         )
     finally:
         server.shutdown()

@@ -97,6 +97,54 @@ def test_each_question_of_a_dose_begins_with_its_code(served: Served) -> None:
     assert (fact.status_code, fact.json()["asked"]) == (201, [code for _, code in asked])
 
 
+# Only what was asked can be confirmed: a script that always sends every code would never be asked
+
+
+def test_a_question_names_what_to_confirm_and_nothing_else_can_be(served: Served) -> None:
+    patient = on_a_course(served)
+    body = {"collected_on": "2026-11-23", "value": 380, "unit": "10*9/L"}
+    asked = served.call(PHARMACIST, "POST", f"{patient}/platelet-counts", body)
+    assert (asked.status_code, asked.json()["questions"]) == (422, ["COUNT-FAR-FROM-LAST"])
+    every = {**body, "confirm": ["COUNT-FAR-FROM-LAST", "WEIGHT-UNUSUAL"]}
+    assert faults(served.call(PHARMACIST, "POST", f"{patient}/platelet-counts", every)) == ["confirm[1]"]
+    confirmed = {**body, "confirm": asked.json()["questions"]}
+    assert served.call(PHARMACIST, "POST", f"{patient}/platelet-counts", confirmed).status_code == 201
+
+
+# The revision tells of courses, too, and of nothing that was not recorded
+
+
+def test_a_change_of_a_course_raises_the_revision_and_the_database_stays_sound(served: Served) -> None:
+    patient = on_a_course(served)
+    before = served.call(PHARMACIST, "GET", patient).json()["revision"]
+    for version, change in enumerate(("pause", "continuation"), 1):
+        why = {"reason": "surgery"}
+        changed = served.call(PHARMACIST, "POST", f"{patient}/course/{change}", why, If_Match=f'"{version}"')
+        assert changed.status_code == 200
+        assert served.call(PHARMACIST, "GET", patient).json()["revision"] == before + version
+    assert served.services.store.check() == []
+
+
+# A weight of a feed that looks wrong is left out, unless the answer hangs on it
+
+
+@pytest.mark.parametrize(("day", "status"), [("2026-11-10", 200), ("2026-11-16", 409)])
+def test_a_weight_that_would_change_the_answer_holds_it_back(served: Served, day: str, status: int) -> None:
+    """Here the older of two weights changes nothing, and the newer one the dose."""
+    patient = on_a_course(served)
+    body = {"measured_on": day, "value": 165, "unit": "kg"}
+    fact = served.call(Role.EHR, "POST", f"{patient}/weights", body).json()
+    assert fact["status"] == "unverified"
+    answer = served.call(PHARMACIST, "GET", f"{patient}/next-dose?on=2026-11-16")
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json()["unverified"] == [{"collection": "weights", "id": fact["id"]}]
+        assert answer.json()["dose"]["micrograms"] == 75
+    else:
+        assert answer.json()["code"] == "FACTS-UNVERIFIED"
+        assert [fault["path"] for fault in answer.json()["faults"]] == [f"weights/{fact['id']}"]
+
+
 # No day of a fact lies ahead: an event that will be over resolves itself, unseen
 
 

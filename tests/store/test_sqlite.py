@@ -59,7 +59,7 @@ def store(file: Path) -> Iterator[SqliteStore]:
 def fill(store: SqliteStore) -> None:
     with store.writing() as session:
         add_referred_to(session)
-        session.change(sample(Patient, revision=4))
+        session.change(sample(Patient, revision=5))  # a version of a course or fact each
         session.add(sample(CourseVersion, current=False), sample(CourseVersion, version=2, status="paused"))
         session.add(sample(Fact, id=2, current=False), sample(Fact, id=2, version=2), sample(Fact, id=3))
         session.add(sample(ExternalId, fact_id=2), sample(AuditRow))
@@ -546,7 +546,7 @@ def test_a_backup_is_of_one_moment_while_a_writer_writes(store: SqliteStore, tmp
     stop, written = threading.Event(), []
 
     def write() -> None:
-        number = 4
+        number = 5
         while not stop.is_set() and number < 5000:
             number += 1
             with store.writing(durable=False) as session:
@@ -568,8 +568,8 @@ def test_a_backup_is_of_one_moment_while_a_writer_writes(store: SqliteStore, tmp
         writer.join()
     for before, number in seen:
         revision, facts = counted(tmp_path / f"{number}.backup")
-        assert revision == facts + 1  # one revision is the course's
-        assert revision - 4 >= before  # and nothing that was kept before is missing
+        assert revision == facts + 2  # two are the course's
+        assert revision - 5 >= before  # and nothing that was kept before is missing
     assert len(written) > 5
 
 
@@ -579,7 +579,7 @@ def test_a_backup_is_one_file_and_leaves_no_other(store: SqliteStore, tmp_path: 
     store.backup(folder / "monday.db")
     assert [path.name for path in folder.iterdir()] == ["monday.db"]
     assert sql(folder / "monday.db", "pragma journal_mode") == [("delete",)]
-    assert counted(folder / "monday.db") == (4, 3)
+    assert counted(folder / "monday.db") == (5, 3)
 
 
 def test_a_backup_never_replaces_a_file(store: SqliteStore, tmp_path: Path) -> None:
@@ -618,7 +618,7 @@ def test_two_backups_of_one_name_at_once_are_one(store: SqliteStore, tmp_path: P
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["made", *["refused"] * 5]
-    assert counted(tmp_path / "monday.db") == (4, 3)
+    assert counted(tmp_path / "monday.db") == (5, 3)
     assert not list(tmp_path.glob("*.part"))
 
 
