@@ -87,9 +87,17 @@ class Spool:
         if self._owner == os.getpid():
             with suppress(OSError):
                 os.close(self._descriptor)
+        self._owner = 0
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.folder / f"{secrets.token_hex(8)}.spool"
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-        self._owner, self._size = os.getpid(), 0
+        self._descriptor, self._owner, self._size = self._locked(), os.getpid(), 0
+
+    def _locked(self) -> int:
+        """The descriptor of a new file, locked: one that another process has found unlocked, and removed, is none."""
+        while True:
+            path = self.folder / f"{secrets.token_hex(8)}.spool"
+            flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+            os.close(descriptor)
