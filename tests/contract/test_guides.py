@@ -317,6 +317,7 @@ NOT_SENT = {
     "PatientPage",
     "NextDose",
     "FactName",
+    "CourseName",
     "Timeline",
     "TimelineEntry",
     "Worklist",
