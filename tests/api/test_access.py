@@ -184,6 +184,8 @@ BODIES: Final[dict[str, dict[str, object]]] = {
 
 def sound_requests(house: House, patient: str, facts: dict[str, int]) -> Iterator[tuple[str, str, object]]:
     """A request that nothing is wrong with, for each route with a patient in its path: method, path, body."""
+    close = {"confirm": ["DOSES-TOO-CLOSE"]}
+    asked: dict[tuple[str, str], dict[str, object]] = {("doses", "POST"): {**close}, ("doses", "PUT"): {**close}}
     for method, rule, _ in house.routes:
         if "<patient_id>" not in rule.rule:
             continue
@@ -200,7 +202,7 @@ def sound_requests(house: House, patient: str, facts: dict[str, int]) -> Iterato
             yield (
                 method,
                 path,
-                ENTRY[collection](0) | {"confirm": ["DOSES-TOO-CLOSE"]} | (WHY if method == "PUT" else {}),
+                ENTRY[collection](0) | asked.get((collection, method), {}) | (WHY if method == "PUT" else {}),
             )
         else:
             yield method, path, BODIES.get(below, WHY)
@@ -564,6 +566,9 @@ def test_of_an_inactive_patient_nothing_is_recorded(house: House) -> None:
         assert house.get(at)["items"], "what there is can be read"
     assert house.call("pharmacist", "GET", f"/patients/{patient}/next-dose").code == "COURSE-NOT-ACTIVE"
     assert house.call("pharmacist", "POST", f"/patients/{patient}/course", BODIES["/course"]).code == "PATIENT-INACTIVE"
-    house.call("pharmacist", "PATCH", f"/patients/{patient}", {"active": True}, version="*")
+    active = {"active": True}
+    assert house.call("technician", "PATCH", f"/patients/{patient}", active | WHY, version="*").status == 403
+    assert house.call("pharmacist", "PATCH", f"/patients/{patient}", active, version="*").status == 422
+    assert house.call("pharmacist", "PATCH", f"/patients/{patient}", active | WHY, version="*").status == 200
     assert house.record(patient, "doses", dose(8, 75)).status == 201
     assert day(0) == TODAY

@@ -78,7 +78,7 @@ def test_each_change_is_a_version_with_its_reason(house: House) -> None:
     patient = house.on_course()
     house.record(patient, "weights", weight(1, 80))
     steps: list[tuple[str, dict[str, object], dict[str, object]]] = [
-        ("eligibility", {"eligibility": ["b", "a", "b"]}, {"eligibility": ["a", "b"]}),
+        ("eligibility", {"eligibility": []}, {"eligibility": []}),
         ("protocol", {"protocol": "eu-itp-adult"}, {"protocol": "eu-itp-adult"}),
         ("baseline", {"baseline_on": day(1)}, {"baseline_on": day(1)}),
         ("pause", {}, {"status": "paused"}),
@@ -193,8 +193,52 @@ def test_an_unverified_dose_blocks_the_next_one(house: House) -> None:
     assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"doses/{bad['id']}"])
     assert next_dose(house, patient, day(1)).status == 200, "before that day it was not so"
     at = f"/patients/{patient}/doses/{bad['id']}/entered-in-error"
-    assert house.call("technician", "POST", at, WHY, version=1).status == 200
+    assert house.call("technician", "POST", at, WHY, version=1).code == "FORBIDDEN", "it is not for everybody to settle"
+    assert house.call("pharmacist", "POST", at, WHY, version=1).status == 200
     assert next_dose(house, patient).status == 200
+
+
+def test_an_unverified_weight_blocks_only_where_it_would_change_the_answer(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(20, 80))
+    house.record(patient, "doses", dose(14, 80))
+    house.record(patient, "platelet-counts", count(7, 20))
+    house.record(patient, "doses", dose(7, 160))
+    house.record(patient, "platelet-counts", count(0, 20))
+    fallen = house.record(patient, "weights", weight(0, 50), "ehr").json
+    assert fallen["status"] == "unverified"
+    answer = next_dose(house, patient)
+    assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"weights/{fallen['id']}"])
+    at = f"/patients/{patient}/weights/{fallen['id']}/verification"
+    assert house.call("technician", "POST", at, WHY, version=1).status == 403
+    assert house.call("pharmacist", "POST", at, WHY, version=1).status == 200
+    assert [one["code"] for one in next_dose(house, patient).json["reasons"]] == ["WEIGHT-DISPARATE"]
+    of_old = house.record(patient, "weights", weight(10, 60), "ehr").json
+    assert of_old["status"] == "unverified"
+    assert next_dose(house, patient).json["unverified"] == [{"collection": "weights", "id": of_old["id"]}]
+
+
+def test_eligibility_is_what_the_protocol_asks_for(house: House) -> None:
+    patient = house.on_course()
+    answer = change(house, patient, "eligibility", eligibility=["mds-excluded", "x"])
+    assert (answer.status, list(answer.faults)) == (422, ["eligibility[0]", "eligibility[1]"])
+    assert change(house, patient, "protocol", protocol="cart-2021-case").status == 200
+    codes = ["mds-excluded", "marrow-infiltration-excluded", "mds-excluded"]
+    answer = change(house, patient, "eligibility", eligibility=codes)
+    assert (answer.status, answer.json["eligibility"]) == (200, ["marrow-infiltration-excluded", "mds-excluded"])
+
+
+def test_a_single_dose_is_a_course_of_its_own(house: House) -> None:
+    patient = house.on_course()
+    answer = change(house, patient, "protocol", protocol="us-hs-ars")
+    assert (answer.status, list(answer.faults)) == (422, ["protocol"])
+
+
+def test_a_changed_course_is_a_changed_record(house: House) -> None:
+    patient = house.on_course()
+    before = house.get(f"/patients/{patient}")["revision"]
+    change(house, patient, "pause")
+    assert house.get(f"/patients/{patient}")["revision"] == before + 1
 
 
 def test_an_unresolved_thrombosis_holds_and_is_not_resolved_ahead_of_time(house: House) -> None:

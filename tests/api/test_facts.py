@@ -399,11 +399,15 @@ def test_nobody_is_born_after_the_first_fact_or_course(house: House) -> None:
     path = f"/patients/{patient}"
     old = house.record(patient, "weights", weight(20)).json
     answer = house.call("pharmacist", "PATCH", path, {"born_on": day(19)}, version=1)
+    assert (answer.status, list(answer.faults)) == (422, ["reason"])
+    answer = house.call("technician", "PATCH", path, {"born_on": day(19), **WHY}, version=1)
+    assert answer.status == 403
+    answer = house.call("pharmacist", "PATCH", path, {"born_on": day(19), **WHY}, version=1)
     assert (answer.status, list(answer.faults)) == (422, ["born_on"])
     house.call("pharmacist", "POST", f"{path}/weights/{old['id']}/entered-in-error", WHY, version=1)
-    assert house.call("pharmacist", "PATCH", path, {"born_on": day(8)}, version=1).status == 422
-    assert house.call("pharmacist", "PATCH", path, {"born_on": day(9)}, version=1).status == 200
-    assert house.call("pharmacist", "PATCH", path, {"born_on": day(-1)}, version=2).status == 422
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(8), **WHY}, version=1).status == 422
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(9), **WHY}, version=1).status == 200
+    assert house.call("pharmacist", "PATCH", path, {"born_on": day(-1), **WHY}, version=2).status == 422
 
 
 # Plausibility
@@ -495,8 +499,11 @@ def test_plausibility(house: House, entries: list[tuple[str, object]], asked: li
     assert (answer.status, answer.code) == (422, asked[0]), answer.text
     assert [fault["message"].split(":")[0] for fault in answer.json["faults"]] == asked
     assert house.everything() == before
-    partly = house.record(patient, collection, last | {"confirm": [*asked[1:], "SOMETHING-ELSE"]}, "technician")
+    assert answer.json["questions"] == asked
+    partly = house.record(patient, collection, last | {"confirm": asked[1:]}, "technician")
     assert (partly.status, partly.code) == (422, asked[0])
+    more = house.record(patient, collection, last | {"confirm": [*asked, "SOMETHING-ELSE"]}, "technician")
+    assert (more.status, list(more.faults)) == (422, [f"confirm[{len(asked)}]"])
     sure = house.record(patient, collection, last | {"confirm": asked}, "technician")
     assert (sure.status, sure.json["status"], sorted(sure.json["asked"])) == (201, "final", sorted(asked))
     assert sure.json["confirmed_by"] == house.ids["technician"]

@@ -116,7 +116,9 @@ def test_any_day_has_a_timeline_and_an_answer(house: House, on: str) -> None:
     house.record(patient, "platelet-counts", count(0, 20))
     found: Any = house.get(f"/patients/{patient}/timeline?on={on}")
     assert found["on"] == on
-    assert house.get(f"/patients/{patient}/next-dose?on={on}")["on"] == on
+    answer = house.call("pharmacist", "GET", f"/patients/{patient}/next-dose?on={on}")
+    began = house.get(f"/patients/{patient}/course")["started_on"]
+    assert (answer.status, answer.code) == ((409, "COURSE-NOT-ACTIVE") if on < began else (200, None))
 
 
 def test_the_day_is_that_of_the_clinic(house: House) -> None:

@@ -24,6 +24,7 @@ from titrator.store.records import (
     KeptAnswer,
     Patient,
     Record,
+    SpoolPlace,
     Token,
 )
 
@@ -134,6 +135,7 @@ _SAMPLES: dict[type[Record], Record] = {
             mac="0" * 64,
         ),
         AuditHead(chain="p", seq=1, mac="0" * 64, signature="0" * 64),
+        SpoolPlace(name="0123456789abcdef.spool", offset_bytes=4096),
         Job(name="seal", version=1, at=NOON),
     )
 }

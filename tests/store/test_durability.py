@@ -17,8 +17,9 @@ from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
 from titrator.store.base import Session, Store
 from titrator.store.records import AuditRow, Fact
+from titrator.store.spool import Spool
 from titrator.store.sqlite import SqliteStore
-from titrator.workflow import accounts, record
+from titrator.workflow import accounts, record, trail
 from titrator.workflow.visit import Actor, Visit, leave
 
 SYNCHRONOUS = {1: "normal", 2: "full"}
@@ -46,6 +47,19 @@ class Watched:
         self.happened.append(f"kept {mode}")
 
 
+class WatchedSpool(Spool):
+    """A spool that tells what happens, or has no room."""
+
+    fails = False
+    happened: list[str]
+
+    def append(self, lines: str) -> None:
+        if self.fails:
+            raise OSError("no room")
+        super().append(lines)
+        self.happened.append("set aside")
+
+
 class House:
     """An app over a watched store, a pharmacist who asks, and a patient."""
 
@@ -53,7 +67,9 @@ class House:
         settings = Settings(instance=folder, log_level="error")
         made = make_services(settings)
         self.watched = Watched(made.store)
-        services = replace(made, store=self.watched)  # type: ignore[arg-type]
+        self.spool = WatchedSpool(folder / "spool")
+        self.spool.happened = self.watched.happened
+        self.services = services = replace(made, store=self.watched, spool=self.spool)  # type: ignore[arg-type]
         with made.store.writing() as session:
             boot = Actor("boot", "boot", Role.ADMIN, frozenset(), PERMISSIONS[Role.ADMIN])
             visit = Visit(services=services, session=session, actor=boot, now=services.clock())
@@ -105,22 +121,25 @@ def test_a_write_is_kept_durably_before_it_is_answered(house: House) -> None:
     assert house.count(Fact) == 2
 
 
-def test_the_entry_of_a_read_is_kept_before_it_is_answered(house: House) -> None:
+def test_the_entry_of_a_read_is_in_the_spool_before_it_is_answered(house: House) -> None:
     before = house.count(AuditRow)
-    assert house.happens("GET", "") == ["kept normal", "answered 200"]
-    assert house.count(AuditRow) == before + 1
+    assert house.happens("GET", "") == ["set aside", "answered 200"]
+    assert house.count(AuditRow) == before
+    assert (trail.gather(house.services), house.count(AuditRow)) == (1, before + 1)
 
 
-def test_the_entry_of_a_refusal_is_kept_before_it_is_answered(house: House) -> None:
-    assert house.happens("GET", "/platelet-counts/9/versions") == ["kept normal", "answered 404"]
+def test_the_entry_of_a_refusal_is_in_the_spool_before_it_is_answered(house: House) -> None:
+    assert house.happens("GET", "/platelet-counts/9/versions") == ["set aside", "answered 404"]
 
 
 def test_what_could_not_be_kept_is_not_answered_with_success(house: House) -> None:
     facts, entries = house.count(Fact), house.count(AuditRow)
     house.watched.fails = True
     assert house.happens("POST", "/platelet-counts", COUNT, Idempotency_Key="k") == ["answered 500"]
-    assert house.happens("GET", "") == ["answered 500"]
     house.watched.fails = False
+    house.spool.fails = True
+    assert house.happens("GET", "") == ["answered 500"]
+    house.spool.fails = False
     assert (house.count(Fact), house.count(AuditRow)) == (facts, entries)
     assert house.happens("POST", "/platelet-counts", COUNT, Idempotency_Key="k") == ["kept full", "answered 201"]
     assert house.count(Fact) == facts + 1

@@ -32,7 +32,6 @@ from titrator.assembly import audit_key, make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
 from titrator.store.records import AuditRow, Fact
-from titrator.store.sqlite import SqliteStore
 from titrator.workflow import accounts, courses, record, trail
 from titrator.workflow.facts import WEIGHTS
 from titrator.workflow.visit import Actor, Services, Visit, leave
@@ -228,7 +227,11 @@ def send_again(client: Client, tally: Tally, chance: random.Random) -> None:
 
 def look(instance: Instance, tally: Tally) -> tuple[int, int]:
     """How many answered facts are lost, and how many are there twice; raises for any other fault."""
-    store = SqliteStore(instance.database)
+    services = make_services(Settings(instance=instance.folder))
+    trail.gather(services)
+    assert services.spool is not None
+    assert services.spool.names() == []
+    store = services.store
     assert store.check() == []
     with store.reading() as session:
         key = audit_key(instance.folder / "audit.key")

@@ -445,12 +445,14 @@ class _Reading:
             raise StoreError(str(error)) from error
         return SqliteSession(self._connection, writes=False)
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
         except sqlite3.Error as wrong:
             raise StoreError(str(wrong)) from wrong
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(str(error)) from error
 
 
 @contextmanager
