@@ -62,7 +62,7 @@ class Spool:
         except FileNotFoundError:
             return [], offset
         whole = data[: data.rfind(b"\n") + 1]
-        return whole.decode().splitlines(), offset + len(whole)
+        return whole.decode(errors="replace").split("\n")[:-1], offset + len(whole)
 
     def ended(self, name: str, offset: int) -> bool:
         """Whether a file has been read to its end and no process can add to it; it is removed then."""

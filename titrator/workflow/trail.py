@@ -23,9 +23,11 @@ from titrator.store.records import Account, AuditHead, AuditRow, Patient, SpoolP
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
-from titrator.workflow.visit import Entry, Services, Visit, enter, said
+from titrator.workflow.visit import Entry, Services, Visit, enter, instant, said
 
 _BATCH: Final = 5000
+#: The fields of an entry that are never null.
+_TEXTS: Final = tuple(Entry._fields.index(name) for name in ("chain", "at", "action", "subject", "detail"))
 
 
 def entries(session: Session, *where: Where) -> Iterator[AuditRow]:
@@ -140,12 +142,24 @@ def _take(services: Services, spool: Spool, name: str) -> int:
         place = session.get(SpoolPlace, name)
         lines, after = spool.read(name, 0 if place is None else place.offset_bytes)
         if lines:
-            enter(services.audit_key, session, [Entry(*json.loads(line)) for line in lines])
+            at = instant(services.clock())
+            enter(services.audit_key, session, [_entry(line, name, at) for line in lines])
             if place is None:
                 session.add(SpoolPlace(name=name, offset_bytes=after))
             else:
                 session.change(SpoolPlace(name=name, offset_bytes=after))
     return len(lines)
+
+
+def _entry(line: str, name: str, at: str) -> Entry:
+    """The entry of a line; of one that cannot be read, one that says so: what it was is lost, not that it was."""
+    try:
+        values = json.loads(line)
+        if len(values) == len(Entry._fields) and all(isinstance(values[i], str) for i in _TEXTS):
+            return Entry(*values)
+    except (ValueError, TypeError):
+        pass
+    return Entry(SYSTEM, at, None, None, "entry-unreadable", f"spool/{name}", None, None, encode({"line": line[:2000]}))
 
 
 def seal(session: Session, key: bytes, seals: Path, day: str) -> Path | None:
