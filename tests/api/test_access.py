@@ -184,8 +184,6 @@ BODIES: Final[dict[str, dict[str, object]]] = {
 
 def sound_requests(house: House, patient: str, facts: dict[str, int]) -> Iterator[tuple[str, str, object]]:
     """A request that nothing is wrong with, for each route with a patient in its path: method, path, body."""
-    close = {"confirm": ["DOSES-TOO-CLOSE"]}
-    asked: dict[tuple[str, str], dict[str, object]] = {("doses", "POST"): {**close}, ("doses", "PUT"): {**close}}
     for method, rule, _ in house.routes:
         if "<patient_id>" not in rule.rule:
             continue
@@ -199,11 +197,8 @@ def sound_requests(house: House, patient: str, facts: dict[str, int]) -> Iterato
         elif collection in COLLECTIONS and below.endswith(("entered-in-error", "verification")):
             yield method, path, WHY
         elif collection in COLLECTIONS:
-            yield (
-                method,
-                path,
-                ENTRY[collection](0) | asked.get((collection, method), {}) | (WHY if method == "PUT" else {}),
-            )
+            confirmed = {"confirm": ["DOSES-TOO-CLOSE"]} if collection == "doses" else {}
+            yield method, path, ENTRY[collection](0) | confirmed | (WHY if method == "PUT" else {})
         else:
             yield method, path, BODIES.get(below, WHY)
 
@@ -267,6 +262,29 @@ def test_a_patient_moves_only_between_ones_own_clinics(house: House) -> None:
     assert house.call(both, "PATCH", path, move, version=1).json["clinic"] == house.other_clinic
     assert house.call("pharmacist", "GET", path).status == 404
     assert house.call("stranger", "GET", path).status == 200
+
+
+@pytest.mark.parametrize("changed", [{"born_on": "1961-05-01"}, {"active": False}])
+def test_what_ends_dosing_or_changes_the_population_needs_a_right_and_a_reason(
+    house: House, changed: dict[str, object]
+) -> None:
+    path = f"/patients/{house.patient()}"
+    for who in ("technician", "ehr"):
+        answer = house.call(who, "PATCH", path, changed | WHY, version=1)
+        assert (answer.status, answer.code) == (403, "FORBIDDEN"), answer.text
+    answer = house.call("pharmacist", "PATCH", path, changed, version=1)
+    assert (answer.status, list(answer.faults)) == (422, ["reason"])
+    assert house.call("pharmacist", "PATCH", path, changed | WHY, version=1).status == 200
+    assert {key: house.get(path)[key] for key in changed} == changed
+
+
+def test_a_first_birth_date_and_what_stays_as_it_is_need_neither(house: House) -> None:
+    path = f"/patients/{house.patient(born_on=None)}"
+    first = {"born_on": "1960-05-01"}
+    assert house.call("technician", "PATCH", path, first, version=1).status == 200
+    same = first | {"active": True, "clinic": house.clinic, "given_name": "Eva"}
+    assert house.call("technician", "PATCH", path, same, version=2).status == 200
+    assert house.call("technician", "PATCH", path, {"born_on": "1960-05-02", **WHY}, version=3).status == 403
 
 
 def test_broken_glass_lets_nobody_take_a_patient_along(house: House) -> None:
@@ -566,9 +584,6 @@ def test_of_an_inactive_patient_nothing_is_recorded(house: House) -> None:
         assert house.get(at)["items"], "what there is can be read"
     assert house.call("pharmacist", "GET", f"/patients/{patient}/next-dose").code == "COURSE-NOT-ACTIVE"
     assert house.call("pharmacist", "POST", f"/patients/{patient}/course", BODIES["/course"]).code == "PATIENT-INACTIVE"
-    active = {"active": True}
-    assert house.call("technician", "PATCH", f"/patients/{patient}", active | WHY, version="*").status == 403
-    assert house.call("pharmacist", "PATCH", f"/patients/{patient}", active, version="*").status == 422
-    assert house.call("pharmacist", "PATCH", f"/patients/{patient}", active | WHY, version="*").status == 200
+    house.call("pharmacist", "PATCH", f"/patients/{patient}", {"active": True, **WHY}, version="*")
     assert house.record(patient, "doses", dose(8, 75)).status == 201
     assert day(0) == TODAY

@@ -10,6 +10,7 @@ import pytest
 
 from tests.api.support import COLLECTIONS, ENTRY, TODAY, WHY, House, count, day, dose, event, observation, weight
 from titrator.store.records import AuditRow
+from titrator.store.spool import Spool
 from titrator.workflow import trail
 
 READS: Final = {
@@ -160,6 +161,32 @@ def test_a_failed_request_leaves_no_trace_but_that_it_was_refused(
             answer.code,
         )
     assert len(house.trail(patient)) == chains[1]
+
+
+def test_a_kept_answer_that_is_sent_again_is_written_down(house: House) -> None:
+    patient = house.patient()
+    path, body = f"/patients/{patient}/weights", {"measured_on": TODAY, "value": 75, "unit": "kg"}
+    first = house.call("pharmacist", "POST", path, body, Idempotency_Key="k")
+    before, chain = house.everything(), len(house.trail(patient))
+    again = house.call("pharmacist", "POST", path, body, Idempotency_Key="k")
+    assert (again.text, again.headers["Idempotency-Replayed"]) == (first.text, "true")
+    row, detail = last(house)
+    assert (row.action, row.account_id, row.subject) == ("answer-again", house.ids["pharmacist"], f"/api/v1{path}")
+    assert detail["method"] == "POST"
+    assert (house.everything(), len(house.trail(patient))) == (before, chain), "and nothing else"
+
+
+def test_an_auditor_sees_what_waited_in_the_spool(house: House, tmp_path: Path) -> None:
+    spooled = house.with_services(spool=Spool(tmp_path / "spool"))
+    patient = house.patient()
+    before = len(house.trail(patient))
+    spooled.get(f"/patients/{patient}")
+    assert spooled.call("stranger", "GET", f"/patients/{patient}").status == 404
+    assert len(house.trail(patient)) == before, "it waits"
+    shown = spooled.get(f"/audit?patient={patient}", "auditor")["items"]
+    assert [one["action"] for one in shown][before:] == ["read"]
+    assert house.trail()[-1].action == "denied"
+    assert spooled.get(f"/audit?patient={patient}", "auditor")["items"] == shown, "once"
 
 
 def test_an_auditor_reads_a_chain_page_by_page_exactly(house: House, tmp_path: Path) -> None:

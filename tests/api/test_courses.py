@@ -71,7 +71,9 @@ def test_doses_before_a_course_are_not_left_out(house: House) -> None:
     assert day(14) in answer.faults["started_on"]
     assert begin(house, patient, started_on=day(14)).status == 201
     house.record(patient, "doses", dose(21))
-    assert (next_dose(house, patient).status, next_dose(house, patient).code) == (409, "DOSES-BEFORE-COURSE")
+    answer = next_dose(house, patient)
+    assert (answer.status, answer.code) == (409, "DOSES-BEFORE-COURSE")
+    assert answer.faults == {"doses": f"given on {day(21)}, before the course"}
 
 
 def test_each_change_is_a_version_with_its_reason(house: House) -> None:
@@ -193,52 +195,92 @@ def test_an_unverified_dose_blocks_the_next_one(house: House) -> None:
     assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"doses/{bad['id']}"])
     assert next_dose(house, patient, day(1)).status == 200, "before that day it was not so"
     at = f"/patients/{patient}/doses/{bad['id']}/entered-in-error"
-    assert house.call("technician", "POST", at, WHY, version=1).code == "FORBIDDEN", "it is not for everybody to settle"
+    assert house.call("technician", "POST", at, WHY, version=1).status == 403, "who may not verify"
     assert house.call("pharmacist", "POST", at, WHY, version=1).status == 200
     assert next_dose(house, patient).status == 200
 
 
-def test_an_unverified_weight_blocks_only_where_it_would_change_the_answer(house: House) -> None:
-    patient = house.on_course()
-    house.record(patient, "weights", weight(20, 80))
-    house.record(patient, "doses", dose(14, 80))
-    house.record(patient, "platelet-counts", count(7, 20))
-    house.record(patient, "doses", dose(7, 160))
+def weighed(house: House, kg: object, *, ago: int = 0) -> tuple[str, int]:
+    """A patient of 75 kg on a course, whose feed reports another weight that nobody has verified: patient and fact."""
+    patient = house.on_course(started_ago=7)
     house.record(patient, "platelet-counts", count(0, 20))
-    fallen = house.record(patient, "weights", weight(0, 50), "ehr").json
-    assert fallen["status"] == "unverified"
+    made = house.record(patient, "weights", weight(ago, kg), "ehr").json
+    assert made["status"] == "unverified"
+    return patient, made["id"]
+
+
+def test_an_unverified_weight_that_would_change_the_answer_blocks_it(house: House) -> None:
+    patient, bad = weighed(house, 7.5)
     answer = next_dose(house, patient)
-    assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"weights/{fallen['id']}"])
-    at = f"/patients/{patient}/weights/{fallen['id']}/verification"
-    assert house.call("technician", "POST", at, WHY, version=1).status == 403
+    assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-UNVERIFIED", [f"weights/{bad}"])
+    assert next_dose(house, patient, day(1)).json["unverified"] == [], "before that day it was not so"
+    at = f"/patients/{patient}/weights/{bad}"
+    assert house.call("technician", "POST", f"{at}/entered-in-error", WHY, version=1).status == 403
+    assert house.call("pharmacist", "POST", f"{at}/entered-in-error", WHY, version=1).status == 200
+    assert next_dose(house, patient).json["dose"]["delivered_micrograms"] == 75
+
+
+def test_an_unverified_weight_that_is_verified_counts(house: House) -> None:
+    patient, found = weighed(house, 100)
+    assert next_dose(house, patient).code == "FACTS-UNVERIFIED"
+    at = f"/patients/{patient}/weights/{found}/verification"
     assert house.call("pharmacist", "POST", at, WHY, version=1).status == 200
-    assert [one["code"] for one in next_dose(house, patient).json["reasons"]] == ["WEIGHT-DISPARATE"]
-    of_old = house.record(patient, "weights", weight(10, 60), "ehr").json
-    assert of_old["status"] == "unverified"
-    assert next_dose(house, patient).json["unverified"] == [{"collection": "weights", "id": of_old["id"]}]
+    answer = next_dose(house, patient).json
+    assert (answer["dose"]["delivered_micrograms"], answer["unverified"]) == (100, [])
 
 
-def test_eligibility_is_what_the_protocol_asks_for(house: House) -> None:
+def test_an_unverified_weight_that_changes_nothing_is_left_out_and_told(house: House) -> None:
+    """A weight of before the one that is dosed by is no part of the answer."""
+    patient, found = weighed(house, 7.5, ago=14)
+    answer = next_dose(house, patient).json
+    assert answer["unverified"] == [{"collection": "weights", "id": found}]
+    assert answer["dose"]["delivered_micrograms"] == 75
+    assert answer["evidence"]["dosing_weight_kg"] == 75
+
+
+def test_an_answer_says_whose_it_is_and_as_of_which_revision(house: House) -> None:
     patient = house.on_course()
-    answer = change(house, patient, "eligibility", eligibility=["mds-excluded", "x"])
-    assert (answer.status, list(answer.faults)) == (422, ["eligibility[0]", "eligibility[1]"])
-    assert change(house, patient, "protocol", protocol="cart-2021-case").status == 200
-    codes = ["mds-excluded", "marrow-infiltration-excluded", "mds-excluded"]
-    answer = change(house, patient, "eligibility", eligibility=codes)
-    assert (answer.status, answer.json["eligibility"]) == (200, ["marrow-infiltration-excluded", "mds-excluded"])
+    before = next_dose(house, patient).json
+    course = house.get(f"/patients/{patient}/course")
+    assert (before["patient"], before["course"]) == (patient, {"id": course["id"], "version": 1})
+    assert before["revision"] == house.get(f"/patients/{patient}")["revision"] == 2
+    change(house, patient, "baseline", baseline_on=TODAY)
+    after = next_dose(house, patient).json
+    assert (after["course"]["version"], after["revision"]) == (2, 3), "a change of the course is one of the record"
+    assert house.record(patient, "platelet-counts", count(0)).json["id"] == 4
+    assert house.services.store.check() == []
 
 
-def test_a_single_dose_is_a_course_of_its_own(house: House) -> None:
-    patient = house.on_course()
-    answer = change(house, patient, "protocol", protocol="us-hs-ars")
-    assert (answer.status, list(answer.faults)) == (422, ["protocol"])
+def test_only_what_the_protocol_asks_for_is_confirmed(house: House) -> None:
+    patient = house.on_course(protocol="cart-2021-case")
+    needed = house.get("/protocols/cart-2021-case")["eligibility"]
+    answer = change(house, patient, "eligibility", eligibility=[*needed, "no-such"])
+    assert (answer.status, list(answer.faults)) == (422, [f"eligibility[{len(needed)}]"])
+    assert needed[0] in answer.faults[f"eligibility[{len(needed)}]"]
+    sure = change(house, patient, "eligibility", eligibility=[*needed, *needed])
+    assert (sure.status, sure.json["eligibility"]) == (200, sorted(needed))
+    without = house.on_course()
+    assert list(change(house, without, "eligibility", eligibility=needed).faults) == [
+        f"eligibility[{i}]" for i in range(len(needed))
+    ]
 
 
-def test_a_changed_course_is_a_changed_record(house: House) -> None:
-    patient = house.on_course()
-    before = house.get(f"/patients/{patient}")["revision"]
-    change(house, patient, "pause")
-    assert house.get(f"/patients/{patient}")["revision"] == before + 1
+@pytest.mark.parametrize(
+    ("one", "other", "status"),
+    [
+        ("us-itp-adult", "us-hs-ars", 422),
+        ("us-hs-ars", "us-itp-adult", 422),
+        ("us-itp-adult", "jp-itp-adult", 200),
+    ],
+)
+def test_a_course_of_weeks_does_not_become_one_of_a_single_dose(
+    house: House, one: str, other: str, status: int
+) -> None:
+    patient = house.on_course(protocol=one)
+    answer = change(house, patient, "protocol", protocol=other)
+    assert answer.status == status, answer.text
+    assert status == 200 or list(answer.faults) == ["protocol"]
+    assert house.get(f"/patients/{patient}/course")["protocol"] == (other if status == 200 else one)
 
 
 def test_an_unresolved_thrombosis_holds_and_is_not_resolved_ahead_of_time(house: House) -> None:

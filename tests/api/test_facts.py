@@ -24,6 +24,7 @@ from tests.api.support import (
     observation,
     weight,
 )
+from titrator.security.permissions import Role
 
 
 def fact_path(patient: str, collection: str, answer: Answer | dict[str, Any], action: str = "") -> str:
@@ -398,16 +399,13 @@ def test_nobody_is_born_after_the_first_fact_or_course(house: House) -> None:
     patient = house.on_course(started_ago=9)
     path = f"/patients/{patient}"
     old = house.record(patient, "weights", weight(20)).json
-    answer = house.call("pharmacist", "PATCH", path, {"born_on": day(19)}, version=1)
-    assert (answer.status, list(answer.faults)) == (422, ["reason"])
-    answer = house.call("technician", "PATCH", path, {"born_on": day(19), **WHY}, version=1)
-    assert answer.status == 403
     answer = house.call("pharmacist", "PATCH", path, {"born_on": day(19), **WHY}, version=1)
     assert (answer.status, list(answer.faults)) == (422, ["born_on"])
     house.call("pharmacist", "POST", f"{path}/weights/{old['id']}/entered-in-error", WHY, version=1)
     assert house.call("pharmacist", "PATCH", path, {"born_on": day(8), **WHY}, version=1).status == 422
     assert house.call("pharmacist", "PATCH", path, {"born_on": day(9), **WHY}, version=1).status == 200
-    assert house.call("pharmacist", "PATCH", path, {"born_on": day(-1), **WHY}, version=2).status == 422
+    answer = house.call("pharmacist", "PATCH", path, {"born_on": day(-1), **WHY}, version=2)
+    assert (answer.status, list(answer.faults)) == (422, ["born_on"])
 
 
 # Plausibility
@@ -501,9 +499,11 @@ def test_plausibility(house: House, entries: list[tuple[str, object]], asked: li
     assert house.everything() == before
     assert answer.json["questions"] == asked
     partly = house.record(patient, collection, last | {"confirm": asked[1:]}, "technician")
-    assert (partly.status, partly.code) == (422, asked[0])
-    more = house.record(patient, collection, last | {"confirm": [*asked, "SOMETHING-ELSE"]}, "technician")
-    assert (more.status, list(more.faults)) == (422, [f"confirm[{len(asked)}]"])
+    assert (partly.status, partly.code, partly.json["questions"]) == (422, asked[0], asked[:1])
+    beyond = house.record(patient, collection, last | {"confirm": [*asked, "SOMETHING-ELSE"]}, "technician")
+    assert (beyond.status, beyond.code, beyond.json["questions"]) == (422, "INVALID", [])
+    assert beyond.faults == {f"confirm[{len(asked)}]": "was not asked; leave it out"}
+    assert house.everything() == before
     sure = house.record(patient, collection, last | {"confirm": asked}, "technician")
     assert (sure.status, sure.json["status"], sorted(sure.json["asked"])) == (201, "final", sorted(asked))
     assert sure.json["confirmed_by"] == house.ids["technician"]
@@ -557,6 +557,57 @@ def test_a_feeds_implausible_value_waits_for_a_person(house: House) -> None:
     assert house.get(f"/patients/{patient}/next-dose")["action"] != "incomplete"
 
 
+SETTLED: Final[list[tuple[str, str, dict[str, object]]]] = [
+    ("POST", "verification", dict(WHY)),
+    ("POST", "entered-in-error", dict(WHY)),
+    ("PUT", "", count(0, 20, **WHY)),
+]
+
+
+@pytest.mark.parametrize(("method", "action", "body"), SETTLED, ids=["verify", "enter in error", "correct"])
+@pytest.mark.parametrize("who", ["technician", "feed", "other feed", "narrow pharmacist", "pharmacist", "prescriber"])
+def test_what_waits_is_settled_by_who_may_verify_or_by_the_feed_that_reported_it(
+    house: House, who: str, method: str, action: str, body: dict[str, object]
+) -> None:
+    _, other = house.account("other-feed", Role.EHR, house.clinic)
+    narrowed = {"label": "narrow", "days": 1, "permissions": ["facts:record", "patients:read"]}
+    narrow = house.post(f"/accounts/{house.ids['pharmacist']}/tokens", narrowed, "admin")["secret"]
+    caller = {"feed": "ehr", "other feed": other, "narrow pharmacist": narrow}.get(who, who)
+    patient = house.patient()
+    house.record(patient, "platelet-counts", count(7, 16))
+    made = house.record(patient, "platelet-counts", count(0, 3800, **named("9")), "ehr")
+    answer = house.call(caller, method, fact_path(patient, "platelet-counts", made, action), body, version=1)
+    may = who in ("pharmacist", "prescriber") or (who == "feed" and action != "verification")
+    assert answer.status == (200 if may else 403), answer.text
+    assert len(house.get("/worklist")["to_verify"]) == (0 if may else 1)
+
+
+def test_a_technician_still_corrects_what_does_not_wait(house: House) -> None:
+    patient = house.patient()
+    made = house.record(patient, "platelet-counts", count(0, 16), "ehr")
+    at = fact_path(patient, "platelet-counts", made)
+    assert house.call("technician", "PUT", at, count(0, 20, **WHY), version=1).status == 200
+    assert house.call("technician", "POST", f"{at}/entered-in-error", WHY, version=2).status == 200
+
+
+def test_what_was_not_asked_is_not_confirmed(house: House) -> None:
+    """Who sends all codes with each entry would never be asked."""
+    patient = house.patient()
+    every = ["WEIGHT-UNUSUAL", "WEIGHT-FAR-FROM-LAST"]
+    for body, faults in (
+        (weight(7, confirm=every), ["confirm[0]", "confirm[1]"]),
+        (weight(7, 14, confirm=every), ["confirm[1]"]),
+        (weight(7, confirm=["no-such"]), ["confirm[0]"]),
+    ):
+        answer = house.record(patient, "weights", body)
+        assert (answer.status, answer.code, sorted(answer.faults)) == (422, "INVALID", faults)
+        assert answer.json["questions"] == []
+    assert house.get(f"/patients/{patient}/weights")["items"] == []
+    at = fact_path(patient, "weights", house.record(patient, "weights", weight(7, confirm=[])))
+    answer = house.call("pharmacist", "PUT", at, weight(7, 76, confirm=every[:1], **WHY), version=1)
+    assert (answer.status, list(answer.faults)) == (422, ["confirm[0]"])
+
+
 def test_what_feeds_confirm_counts_for_nothing(house: House) -> None:
     patient = house.patient()
     body = weight(0, 14, confirm=["WEIGHT-UNUSUAL"])
@@ -586,6 +637,7 @@ def test_the_same_external_id_is_one_fact(house: House) -> None:
     ):
         answer = house.record(patient, "platelet-counts", other, "ehr")
         assert (answer.status, answer.code) == (409, "EXTERNAL-ID-TAKEN")
+        assert answer.faults == {"external_id": f"names platelet-counts/{first.json['id']}"}
     assert house.record(patient, "weights", weight(0, **named("9")), "ehr").code == "EXTERNAL-ID-TAKEN"
     elsewhere = house.record(patient, "platelet-counts", count(0, 39, **named("9", "urn:other")), "ehr")
     assert elsewhere.status == 201
