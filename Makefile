@@ -50,10 +50,9 @@ ifneq ($(DOCS_TESTS),)
 	$(PYTEST) -m 'not long' $(DOCS_TESTS)
 endif
 
-bench: $(DEV) $(PROJECT) ## measurements
-	@if [ -f bench/run.py ]; then $(BIN)/python bench/run.py; \
-	elif [ -f bench/__main__.py ]; then $(RUN) bench; \
-	else echo 'bench/ has no run.py and no __main__.py' >&2; exit 1; fi
+bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service with 100,000 patients
+	$(BIN)/python bench/run.py
+	$(BIN)/python bench/service.py
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

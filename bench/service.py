@@ -35,7 +35,7 @@ from titrator.store.rows import mapping
 from titrator.workflow import accounts, record
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
-WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get("T", "4")), 8
+WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get("BENCH_THREADS", "4")), 8
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
 SECONDS = 1.0
 WEEKS = 52
@@ -201,16 +201,19 @@ def _whole(one: socket.socket) -> bytes:
 def _holder(port: int, peer: int) -> str:
     """The process that serves the connection from a port of ours."""
     ends = f":{port:04X}", f":{peer:04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if (fields[1][-5:], fields[2][-5:]) == ends:
-            inode = f"socket:[{fields[9]}]"
-            for link in Path("/proc").glob("[0-9]*/fd/*"):
-                try:
-                    if str(link.readlink()) == inode:
-                        return link.parts[2]
-                except OSError:
-                    continue
+    inode = next(
+        fields[9]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if (fields[1][-5:], fields[2][-5:]) == ends
+    )
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if not process.joinpath("comm").read_text().startswith(("gunicorn", "python")):
+                continue
+            if any(str(link.readlink()) == f"socket:[{inode}]" for link in process.glob("fd/*")):
+                return process.name
+        except OSError:  # it has ended meanwhile
+            continue
     raise RuntimeError("no process serves the connection")
 
 
