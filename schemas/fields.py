@@ -16,8 +16,10 @@ import marshmallow as ma
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _FIRST, _LAST = date(1900, 1, 1), date(2200, 12, 31)
-#: Characters that no text of ours has: controls but for tab and line feed, and halves of characters.
-_UNFIT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+#: Characters that no text of ours has: controls but for tab and line feed, what nobody sees, halves of characters.
+_UNFIT: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
 
 WEIGHT_UNITS: Final = ("kg", "g", "[lb_av]", "lb")
 COUNT_UNITS: Final = ("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L", "/uL", "/mm3")

@@ -91,7 +91,8 @@ class CourseName(Schema):
 class NextDose(Answer):
     """The answer for a stored patient, at a revision of the record and by a version of the course.
 
-    `unverified`: what a system reported that was left out, or not relied upon.
+    `unverified`: what a system reported that was left out, or not relied upon. `later`: what was left out because it
+    happened after the day asked about; only of a day in the past can there be any.
     """
 
     patient = Text(required=True)
@@ -99,6 +100,7 @@ class NextDose(Answer):
     course = Object(CourseName, required=True)
 
     unverified = Many(Object(FactName), required=True, most=5000)
+    later = Many(Object(FactName), required=True, most=100_000)
 
 
 class NextDoseQuery(Schema):

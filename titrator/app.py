@@ -34,6 +34,7 @@ from titrator.workflow.visit import Services
 
 PREFIX: Final = "/api/v1"
 LARGEST_BODY: Final = 1_000_000
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GATHER_SECONDS: Final = 1.0
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 #: Nothing is loaded from elsewhere; a page may run our own scripts, but none within it.
@@ -124,8 +125,9 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
     def end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
         took = time.perf_counter() - g.began
-        metrics.requests.labels(request.method, route, response.status_code).inc()
-        metrics.seconds.labels(request.method, route).observe(took)
+        method = request.method if request.method in _METHODS else "OTHER"
+        metrics.requests.labels(method, route, response.status_code).inc()
+        metrics.seconds.labels(method, route).observe(took)
         headers = response.headers
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
@@ -140,7 +142,7 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
         log.info(
             "request",
             request=g.request_id,
-            method=request.method,
+            method=method,
             route=route,
             status=response.status_code,
             milliseconds=round(took * 1000, 1),

@@ -138,9 +138,9 @@ def test_patients_courses_clinics_and_accounts_say_old_new_and_why(house: House)
         ("technician", "POST", "/patients/{}/course", {"protocol": "us-itp-adult"}, 403, "denied"),
         ("pharmacist", "POST", "/patients/{}/course", {"protocol": "us-itp-adult"}, 409, "refused"),
         ("pharmacist", "POST", "/patients/{}/weights", weight(0, 10), 422, "refused"),
-        ("pharmacist", "POST", "/patients/{}/weights", weight(-1), 422, None),
-        ("pharmacist", "POST", "/patients/{}/weights", {}, 422, None),
-        ("pharmacist", "PATCH", "/patients/{}", {"given_name": "x"}, 428, None),
+        ("pharmacist", "POST", "/patients/{}/weights", weight(-1), 422, "refused"),
+        ("pharmacist", "POST", "/patients/{}/weights", {}, 422, "refused"),
+        ("pharmacist", "PATCH", "/patients/{}", {"given_name": "x"}, 428, "refused"),
     ],
 )
 def test_a_failed_request_leaves_no_trace_but_that_it_was_refused(

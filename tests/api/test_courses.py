@@ -259,10 +259,64 @@ def test_only_what_the_protocol_asks_for_is_confirmed(house: House) -> None:
     assert needed[0] in answer.faults[f"eligibility[{len(needed)}]"]
     sure = change(house, patient, "eligibility", eligibility=[*needed, *needed])
     assert (sure.status, sure.json["eligibility"]) == (200, sorted(needed))
-    without = house.on_course()
-    assert list(change(house, without, "eligibility", eligibility=needed).faults) == [
-        f"eligibility[{i}]" for i in range(len(needed))
-    ]
+
+
+def test_a_protocol_that_asks_for_more_is_switched_to_once_that_is_confirmed(house: House) -> None:
+    patient = house.on_course()
+    needed = house.get("/protocols/cart-2021-case")["eligibility"]
+    answer = change(house, patient, "protocol", protocol="cart-2021-case")
+    assert (answer.status, list(answer.faults)) == (422, ["protocol"])
+    assert change(house, patient, "eligibility", eligibility=needed).status == 200
+    assert change(house, patient, "protocol", protocol="cart-2021-case").status == 200
+
+
+def test_what_happened_after_the_day_asked_about_is_told(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(9))
+    house.record(patient, "platelet-counts", count(9, 20))
+    event = house.record(patient, "events", {"kind": "thrombosis", "occurred_on": day(0)}).json
+    assert [one["code"] for one in next_dose(house, patient).json["reasons"]] == ["SAFETY-EVENT"]
+    answer = next_dose(house, patient, day(9))
+    assert (answer.json["action"], answer.json["later"]) == ("start", [{"collection": "events", "id": event["id"]}])
+
+
+def test_no_answer_passes_over_facts_of_tomorrow(house: House) -> None:
+    """At 23:30 UTC it is tomorrow in Berlin; a thrombosis of that day must not vanish where it is still today."""
+    house.clock.on(hours=11, minutes=30)
+    patient = house.on_course()
+    house.record(patient, "weights", weight(9))
+    event = house.record(patient, "events", {"kind": "thrombosis", "occurred_on": day(-1)}).json
+    assert next_dose(house, patient).json["action"] == "refer"
+    zone = {"name": "Haematology A", "time_zone": "America/New_York"}
+    assert house.call("admin", "PUT", f"/clinics/{house.clinic}", zone, version=1).status == 200
+    for on in ("", TODAY):
+        answer = next_dose(house, patient, on)
+        assert (answer.status, answer.code, list(answer.faults)) == (409, "FACTS-LATER", [f"events/{event['id']}"])
+    assert next_dose(house, patient, day(-1)).json["action"] == "refer"
+
+
+@pytest.mark.parametrize(("ago", "status"), [(6, 422), (7, 201)])
+def test_a_course_does_not_begin_right_after_a_dose_of_another(house: House, ago: int, status: int) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(ago))
+    house.record(patient, "doses", dose(ago, 75))
+    assert change(house, patient, "discontinuation", ended_on=day(1)).status == 200
+    answer = begin(house, patient)
+    assert answer.status == status, answer.text
+
+
+def test_an_unverified_count_that_would_change_a_dose_holds_it_back(house: House) -> None:
+    patient = house.on_course()
+    house.record(patient, "weights", weight(14, 80))
+    house.record(patient, "doses", dose(7, 80))
+    house.record(patient, "platelet-counts", count(7, 30))
+    above = house.record(patient, "platelet-counts", count(3, 600), "ehr").json
+    assert above["status"] == "unverified"
+    assert [one["code"] for one in next_dose(house, patient).json["reasons"]] == ["COUNT-UNRELIABLE"]
+    house.record(patient, "platelet-counts", count(0, 180))
+    answer = next_dose(house, patient)
+    assert (answer.status, answer.code) == (409, "FACTS-UNVERIFIED")
+    assert list(answer.faults) == [f"platelet-counts/{above['id']}"]
 
 
 @pytest.mark.parametrize(

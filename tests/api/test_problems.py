@@ -32,6 +32,7 @@ from titrator.workflow.errors import Code, Refusal
 #: Codes that no request of this file gets, and where they are tested or why they cannot be.
 ELSEWHERE: Final = {
     Code.TOO_MANY_REQUESTS: "test_access.py",
+    Code.FACTS_LATER: "test_courses.py",
     Code.SELF_TEST_FAILED: "test_courses.py",
     Code.PROTOCOL_UNUSABLE: "test_courses.py",
     Code.NOT_ACCEPTABLE: "of the framework; no route of ours negotiates",

@@ -84,7 +84,7 @@ _change("continuation", Permission.MANAGE_COURSES, ReasonIn, courses.go_on, "Go 
 _change("discontinuation", Permission.DISCONTINUE, Discontinuation, courses.discontinue, "End the course.")
 _change(
     "entered-in-error",
-    Permission.MANAGE_COURSES,
+    Permission.DISCONTINUE,
     ReasonIn,
     courses.enter_in_error,
     "Say that the course never was; its facts stay.",

@@ -95,9 +95,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             writes = method != "GET" if stores is None else stores
             answered = self.response(status, gives)(_called(view))
             if not alone:
-                answered = _either(
-                    _keeping(answered), self.response(status, gives)(_visiting(_called(view), writes=writes))
-                )
+                plain = self.response(status, gives)(_visiting(_called(view), writes=writes))
+                answered = _either(_keeping(answered), plain) if writes else plain
             made = answered
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
@@ -199,8 +198,9 @@ def _guarded(view: View, permission: Permission | None, *, login: bool) -> View:
             _leave_refused(here.services, actor, "denied", refusal)
             structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
             raise
-        except (Conflict, Asked) as refusal:  # its words may tell what is stored
-            _leave_refused(here.services, actor, "refused", refusal)
+        except Refusal as refusal:
+            if isinstance(refusal, Conflict | Asked) or "patient_id" in kwargs:  # its words may tell what is stored
+                _leave_refused(here.services, actor, "refused", refusal)
             raise
 
     return wrapper

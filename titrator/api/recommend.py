@@ -44,11 +44,14 @@ def recommend(visit: Visit) -> Response:
 def get_next_dose(visit: Visit, query: dict[str, str], patient_id: str) -> Response:
     """The next dose of a patient on a day."""
     proposal = next_dose(visit, patient_id, query.get("on"))
-    unverified = [{"collection": name, "id": ident} for name, ident in proposal.unverified]
+    unverified, later = (
+        [{"collection": name, "id": ident} for name, ident in facts] for facts in (proposal.unverified, proposal.later)
+    )
     about = {
         "patient": proposal.patient.id,
         "revision": proposal.patient.revision,
         "course": {"id": proposal.course.id, "version": proposal.course.version},
         "unverified": unverified,
+        "later": later,
     }
     return json_text(f"{to_text(proposal.answer)[:-1]}, {encode(about)[1:]}")

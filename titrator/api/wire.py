@@ -16,6 +16,7 @@ from titrator.titration.documents import decode, encode, join
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid, VersionNeeded
 
+_MOST_FAULTS: Final = 1000
 _VERSION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
@@ -42,7 +43,7 @@ class StrictParser(FlaskParser):
         messages = error.messages
         if isinstance(messages, dict) and set(messages) <= {"json", "query"}:
             messages = next(iter(messages.values()))
-        raise Invalid(*faults_of(messages))
+        raise Invalid(*faults_of(messages)[:_MOST_FAULTS])
 
 
 class ExactJSON(JSONProvider):

@@ -37,7 +37,9 @@ def authenticate(services: Services, secret: str) -> Actor:
     token, account = services.still(("token", digest), lambda: _bearer(services, digest))
     if token is None or account is None or token.kind == "activation" or not _valid(token, account, now):
         raise Unauthorised("The token is unknown, has ended or has been revoked.")
-    if token.idle_seconds is not None and _seconds_since(token.used_at, now) > _NOTED_EVERY:
+    if token.idle_seconds is not None and _seconds_since(token.used_at, now) > min(
+        _NOTED_EVERY, token.idle_seconds / 2
+    ):
         with services.store.writing(durable=False) as session:
             if fresh := session.get(Token, digest):
                 session.change(replace(fresh, used_at=instant(now)))
@@ -54,6 +56,7 @@ class Proof(NamedTuple):
     """Whether a password was right, and its hash by today's parameters if the stored one is by older ones."""
 
     right: bool
+    stored: str | None = None
     renewed: str | None = None
 
 
@@ -63,7 +66,8 @@ def prove(services: Services, username: str, password: str) -> Proof:
         found = session.find(Account, Where("username", "=", username.casefold()))
     stored = found[0].password_hash if found else None
     right = matches(password, stored)
-    return Proof(right, hash_password(password) if right and stored is not None and outdated(stored) else None)
+    renewed = hash_password(password) if right and stored is not None and outdated(stored) else None
+    return Proof(right, stored, renewed)
 
 
 def login(visit: Visit, username: str, proof: Proof) -> tuple[Account, Issued | None]:
@@ -75,13 +79,13 @@ def login(visit: Visit, username: str, proof: Proof) -> tuple[Account, Issued | 
     found = visit.session.find(Account, Where("username", "=", username.casefold()))
     account = found[0] if found else None
     if account is None:
-        visit.note("login-failed", "account", username=username)
+        visit.note("login-failed", "account")  # without the name: people type passwords there
         return _nobody(username), None
     locked = account.locked_until is not None and account.locked_until > instant(visit.now)
     if locked or not account.active:
         visit.note("login-refused", f"account/{account.id}", locked=locked)
         return account, None
-    if not proof.right:
+    if not proof.right or proof.stored != account.password_hash:
         visit.session.change(_failed_once_more(visit, account))
         visit.note("login-failed", f"account/{account.id}")
         return account, None
@@ -139,14 +143,16 @@ def invite(visit: Visit, account: Account) -> Issued:
 
 
 def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
-    """A new activation for an account whose password is lost; its sessions end."""
+    """A new activation for an account whose password is lost, or stolen: it and all its tokens end at once."""
     account = find_account(visit, account_id)
     if account.role == Role.EHR:
         raise Conflict(Code.ACCOUNT_INACTIVE, "A system has no password; issue a token for it.")
     if not account.active:
         raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active; make it active first.")
-    _end_tokens(visit, account, ("session",))
-    return account, invite(visit, account)
+    _end_tokens(visit, account, ("session", "api"))
+    locked = replace(account, version=account.version + 1, password_hash=None)
+    visit.session.change(locked)
+    return locked, invite(visit, locked)
 
 
 def first_administrator(visit: Visit) -> Issued | None:
@@ -235,6 +241,8 @@ def issue_token(visit: Visit, account_id: str, body: Body) -> Issued:
     account = find_account(visit, account_id)
     if not account.active:
         raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active.")
+    if visit.who.permissions != PERMISSIONS[visit.who.role]:
+        raise Forbidden("A token that may do less than its account may not issue others.")
     wanted = cast("list[str] | None", body.get("permissions"))
     allowed = PERMISSIONS[Role(account.role)]
     if wanted is not None and (beyond := sorted(set(wanted) - allowed)):

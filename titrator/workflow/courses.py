@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from datetime import date
+from typing import Final, cast
 
-from titrator.store.base import Where
+from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Invalid, Outdated, Unknown
@@ -14,6 +15,8 @@ from titrator.workflow.propose import doses_between_courses, open_course, usable
 from titrator.workflow.visit import Visit, instant
 
 Body = Mapping[str, object]
+
+_WEEK: Final = 7
 
 
 def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
@@ -40,6 +43,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
             f"{days[0]}, or enter them in error.",
             faults=[Fault("started_on", f"must not be after {days[0]}, the day of the first dose of no other course")],
         )
+    _refuse_close_dose(facts, started_on)
     ended = [
         course.ended_on or course.started_on for course in history(visit, patient) if course.status == "discontinued"
     ]
@@ -71,8 +75,11 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
 def confirm_eligibility(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
     """The course with what was confirmed before the first dose, in place of what was confirmed so far."""
     confirmed = cast("list[str]", body["eligibility"])
-    asked = usable_protocol(visit.services.catalogue, _open(visit, visit.patient(patient_id)).protocol).eligibility
-    says = f"the protocol asks for {', '.join(asked) or 'nothing'}"
+    catalogue = visit.services.catalogue
+    asked = sorted(
+        {code for one in catalogue.ids() if not catalogue.fault(one) for code in catalogue.get(one).eligibility}
+    )
+    says = f"no protocol asks for it, but for {', '.join(asked)}"
     if faults := [Fault(f"eligibility[{i}]", says) for i, code in enumerate(confirmed) if code not in asked]:
         raise Invalid(*faults)
     return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=tuple(sorted(set(confirmed))))
@@ -85,6 +92,9 @@ def switch_protocol(visit: Visit, patient_id: str, body: Body, version: int | No
     kinds = {type(usable_protocol(visit.services.catalogue, one)) for one in (ident, _open(visit, patient).protocol)}
     if len(kinds) > 1:
         raise Invalid(Fault("protocol", "gives a single dose where the other titrates: end this course, start another"))
+    asked = usable_protocol(visit.services.catalogue, ident).eligibility
+    if open_ones := sorted(set(asked) - set(_open(visit, patient).eligibility)):
+        raise Invalid(Fault("protocol", f"asks for what has not been confirmed: {', '.join(open_ones)}"))
     return _change(visit, patient_id, "switch-protocol", body, version, protocol=ident)
 
 
@@ -167,6 +177,15 @@ def fields(course: CourseVersion) -> dict[str, object]:
         "changed_by": course.changed_by,
         "changed_at": course.changed_at,
     }
+
+
+def _refuse_close_dose(facts: Sequence[CourseFact], started_on: str) -> None:
+    """The engine does not know the doses of another course: a new one must not begin right after the last of them."""
+    last = max((fact.day for fact in facts if fact.kind == "dose" and fact.day < started_on), default=None)
+    if last is not None and (date.fromisoformat(started_on) - date.fromisoformat(last)).days < _WEEK:
+        raise Invalid(
+            Fault("started_on", f"must be {_WEEK} days or more after {last}, the last dose of another course")
+        )
 
 
 def _change(

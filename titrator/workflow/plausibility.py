@@ -73,6 +73,10 @@ def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Que
     before = _before(same, draft.day)
     if kg is None:
         return []
+    others = {_base(one.code, one.kind, one.value, one.unit): one for one in same if one.day == draft.day}
+    if rest := [f"{plain(other)} kg" for other in others if other not in (None, kg)]:
+        text = f"{' and '.join(rest)} is recorded of {draft.day}; the last said would stand."
+        return [(Code.WEIGHT_FAR_FROM_LAST, text)]
     if before is None:
         low, high = ADULT_KG
         age = ADULT_YEARS if born_on is None else completed_years(_day(born_on), _day(draft.day))

@@ -41,12 +41,16 @@ def propose(catalogue: Catalogue, document: bytes) -> Recommendation:
 
 
 class Proposal(NamedTuple):
-    """The answer for a stored patient, and what was left out of it until somebody verifies it: collection and id."""
+    """The answer for a stored patient, and by collection and id what was left out of it.
+
+    `unverified` has still to be verified; `later` happened after the day asked about.
+    """
 
     answer: Recommendation
     patient: Patient
     course: CourseVersion
     unverified: list[tuple[str, int]]
+    later: list[tuple[str, int]]
 
 
 def answer_document(visit: Visit, document: bytes) -> Recommendation:
@@ -74,7 +78,11 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
     course = active_course(visit, patient)
     facts = visit.session.course_facts(patient.id)
     unverified = [fact for fact in facts if fact.status != "final"]
-    day = on or visit.today(patient)
+    today = visit.today(patient)
+    day = on or today
+    later = [fact for fact in facts if fact.day > day]
+    if later and day >= today:
+        _refuse_later(later, day)
     if day < course.started_on:
         text = f"The course began on {course.started_on}: there is no next dose on {day}."
         raise Conflict(Code.COURSE_NOT_ACTIVE, text)
@@ -84,8 +92,8 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
     document = course_document(patient, course, facts, day)
     request = read_document(document, lambda _: None)
     answer = recommend(protocol, request.course, request.on)
-    if unverified:
-        _refuse_unverified_weights(patient, course, facts, answer)
+    if unverified and answer.dose is not None:
+        _refuse_unverified(patient, course, facts, answer)
     visit.note(
         "next-dose",
         f"patient/{patient.id}/next-dose",
@@ -96,8 +104,7 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
         protocol=f"{protocol.id} {protocol.sha256}",
         input_sha256=answer.input_sha256,
     )
-    left_out = [(BY_KIND[fact.kind].name, fact.id) for fact in unverified if fact.day <= day]
-    return Proposal(answer, patient, course, left_out)
+    return Proposal(answer, patient, course, _named(fact for fact in unverified if fact.day <= day), _named(later))
 
 
 def active_course(visit: Visit, patient: Patient) -> CourseVersion:
@@ -183,29 +190,51 @@ def _refuse_unverified_doses(facts: Iterable[CourseFact], on: str) -> None:
         )
 
 
-def _refuse_unverified_weights(
+def _named(facts: Iterable[CourseFact]) -> list[tuple[str, int]]:
+    return [(BY_KIND[fact.kind].name, fact.id) for fact in facts]
+
+
+def _refuse_later(later: Sequence[CourseFact], day: str) -> None:
+    """Facts of tomorrow, as after a change of time zone: what they say must not be passed over today."""
+    raise Conflict(
+        Code.FACTS_LATER,
+        f"Facts are dated after {day}, so what they say would be left out. Correct their days, or those of the clinic.",
+        faults=[Fault(f"{BY_KIND[fact.kind].name}/{fact.id}", f"is of {fact.day}") for fact in later],
+    )
+
+
+def _refuse_unverified(
     patient: Patient, course: CourseVersion, facts: Sequence[CourseFact], answer: Recommendation
 ) -> None:
-    """A weight that nobody has verified is left out; but where it would change the answer, there is no answer yet."""
+    """A dose may not rest on passing over what nobody has verified, where that would change the answer if right."""
     day = iso(answer.on)
-    waiting = [fact for fact in facts if fact.kind == "weight" and fact.status == "unverified" and fact.day <= day]
-    if not waiting:
+    waiting = [fact for fact in facts if fact.status == "unverified" and fact.day <= day]
+    trials = [{fact.id} for fact in waiting] + [{fact.id for fact in waiting}]
+    if not any(_differs(patient, course, facts, answer, trusted) for trusted in trials):
         return
-    trusted = [fact._replace(status="final") if fact.kind == "weight" else fact for fact in facts]
-    request = read_document(course_document(patient, course, trusted, day), lambda _: None)
+    raise Conflict(
+        Code.FACTS_UNVERIFIED,
+        "What a system reported looks wrong and has not been verified, and with it the answer would be another one. "
+        "Verify it or mark it as entered in error.",
+        faults=[
+            Fault(f"{BY_KIND[one.kind].name}/{one.id}", f"{one.value} {one.unit} on {one.day}, not verified")
+            for one in waiting
+        ],
+    )
+
+
+def _differs(
+    patient: Patient, course: CourseVersion, facts: Sequence[CourseFact], answer: Recommendation, trusted: set[int]
+) -> bool:
+    """Whether the answer would be another one if some unverified facts were right."""
+    believed = [fact._replace(status="final") if fact.id in trusted else fact for fact in facts]
+    request = read_document(course_document(patient, course, believed, iso(answer.on)), lambda _: None)
     other = recommend(answer.protocol, request.course, request.on)
-    if (other.action, other.reasons, other.alerts, other.dose) == (
+    return (other.action, other.reasons, other.alerts, other.dose) != (
         answer.action,
         answer.reasons,
         answer.alerts,
         answer.dose,
-    ):
-        return
-    raise Conflict(
-        Code.FACTS_UNVERIFIED,
-        "A weight that a system reported looks wrong and has not been verified, and with it the answer would be "
-        "another one. Verify it or mark it as entered in error.",
-        faults=[Fault(f"weights/{one.id}", f"{one.value} {one.unit} on {one.day}, not verified") for one in waiting],
     )
 
 

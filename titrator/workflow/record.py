@@ -474,6 +474,10 @@ def _compared(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> 
         first, last = (day + timedelta(days=days) for days in (-CLOSEST_DOSES, CLOSEST_DOSES))
         around = Where("day", ">", first.isoformat()), Where("day", "<", last.isoformat())
         return visit.session.find(Fact, *same, *around, order=("day", "id"))
+    if draft.kind == "weight":
+        of_day = visit.session.find(Fact, *same, Where("day", "=", draft.day), order=("id",))
+        if of_day:
+            return of_day
     before = visit.session.find(Fact, *same, Where("day", "<=", draft.day), order=("-day", "-id"), limit=1)
     return before or visit.session.find(Fact, *same, order=("day", "id"), limit=1)
 
@@ -571,15 +575,26 @@ def _refuse_birth_after_facts(visit: Visit, patient: Patient, born_on: str) -> N
         raise Invalid(Fault("born_on", f"must not be after {min(days)}, the day of the first entry or course"))
 
 
+def _identifiers(visit: Visit, patient: Patient) -> set[tuple[str, str]]:
+    found = visit.session.find(Identifier, Where("patient_id", "=", patient.id))
+    return {(one.system, one.value) for one in found}
+
+
 def _refuse_weighty(visit: Visit, patient: Patient, body: Body) -> None:
     """What ends dosing or changes the population needs a right of its own, and a reason."""
+    kept = {(one["system"], one["value"]) for one in cast("list[Mapping[str, str]]", body.get("identifiers", []))}
+    taken = "identifiers" in body and bool(_identifiers(visit, patient) - kept)
     other_birth = patient.born_on is not None and body.get("born_on", patient.born_on) != patient.born_on
-    if not other_birth and body.get("active", patient.active) == patient.active:
+    if not other_birth and not taken and body.get("active", patient.active) == patient.active:
         return
     if Permission.MANAGE_PATIENTS not in visit.who.permissions:
-        raise Forbidden("This account may not change a birth date, nor whether a patient is active.")
+        raise Forbidden("This account may not change a birth date, take identifiers away, or end and begin dosing.")
     if "reason" not in body:
-        raise Invalid(Fault("reason", "required to change a birth date, or whether a patient is active"))
+        raise Invalid(
+            Fault(
+                "reason", "required to change a birth date or whether a patient is active, or to take identifiers away"
+            )
+        )
 
 
 def _refuse_other_clinic(visit: Visit, clinic_id: str) -> None:

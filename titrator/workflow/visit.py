@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from titrator.protocols import Catalogue
-from titrator.security.permissions import Permission, Role
+from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
 from titrator.store.base import Session, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
@@ -155,7 +155,7 @@ class Visit:
         return self.now.astimezone(ZoneInfo(self.clinic(patient.clinic_id).time_zone)).date().isoformat()
 
     def _broke_glass(self, patient_id: str) -> bool:
-        return bool(
+        return Permission.BREAK_GLASS in PERMISSIONS[self.who.role] and bool(
             self.session.count(
                 GlassBreak,
                 Where("patient_id", "=", patient_id),
