@@ -101,7 +101,7 @@ def test_a_person_is_added_invited_changed_and_disabled(made: Run) -> None:
     done(made("users", "disable", "anna"))
     assert rows(done(made("users", "list")))[-1] == "anna A. Berg prescriber none disabled"
     account = json.loads(done(made("users", "change", "anna", "--active", "--clinic", "Day Unit", "--json")))["account"]
-    assert (account["active"], len(account["clinics"]), account["version"]) == (True, 1, 4)
+    assert (account["active"], len(account["clinics"]), account["version"]) == (True, 1, 5)
     assert {line.split()[-1] for line in rows(done(made("tokens", "list", "anna")))[1:]} == {"UTC"}
 
 
