@@ -48,6 +48,12 @@ GIGA_PER_LITRE_PER: Final[dict[str, Decimal | None]] = {
     "/uL": Decimal("0.001"),
     "/mm3": Decimal("0.001"),
 }
+#: One of each unit of haemoglobin in g/L; a mmol is one of the monomer, 16.114 g.
+GRAMS_PER_LITRE_PER: Final[dict[str, Decimal | None]] = {
+    "g/L": None,
+    "g/dL": Decimal(10),
+    "mmol/L": Decimal("16.114"),
+}
 
 
 class Unusable(NamedTuple):

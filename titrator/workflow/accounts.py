@@ -13,8 +13,8 @@ from titrator.security.secrets import new_id, new_secret, sha256
 from titrator.store.base import Duplicate, Session, Where
 from titrator.store.records import Account, Clinic, GlassBreak, Identifier, Patient, Token
 from titrator.titration.errors import Fault
-from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Outdated, Unauthorised, Unknown
-from titrator.workflow.visit import Actor, Services, Visit, instant
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unauthorised, Unknown
+from titrator.workflow.visit import Actor, Services, Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 
@@ -206,8 +206,7 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
     One that becomes a system's loses its password.
     """
     account = find_account(visit, account_id)
-    if version is not None and version != account.version:
-        raise Outdated(f"It has been changed: its version is {account.version} now, not {version}. Look at it again.")
+    refuse_outdated(account.version, version)
     if account.id == visit.who.account_id and (body.get("active") is False or body.get("role", "admin") != "admin"):
         raise Forbidden("An administrator may not lock himself out; let another one do it.")
     changed = replace(

@@ -10,9 +10,9 @@ from typing import Final, cast
 from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
-from titrator.workflow.errors import Code, Conflict, Invalid, Outdated, Unknown
+from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.propose import doses_between_courses, open_course, usable_protocol
-from titrator.workflow.visit import Visit, instant
+from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 
@@ -49,8 +49,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
     ]
     if any(started_on <= day for day in ended):
         raise Invalid(Fault("started_on", f"must be after {max(ended)}, when the course before ended"))
-    raised = replace(patient, revision=patient.revision + 1)
-    visit.session.change(raised, Where("revision", "=", patient.revision))
+    raised = visit.raise_revision(patient)
     course = CourseVersion(
         patient_id=patient.id,
         id=raised.revision,
@@ -193,11 +192,9 @@ def _change(
 ) -> CourseVersion:
     patient = visit.patient(patient_id)
     course = _open(visit, patient)
-    if version is not None and version != course.version:
-        raise Outdated(f"It has been changed: its version is {course.version} now, not {version}. Look at it again.")
+    refuse_outdated(course.version, version)
     reason = cast(str, body["reason"])
-    raised = replace(patient, revision=patient.revision + 1)
-    visit.session.change(raised, Where("revision", "=", patient.revision))
+    visit.raise_revision(patient)
     visit.session.change(replace(course, current=False))
     about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
     new = replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ else, for an entry earlier than all, the next. Values entered in error and unver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -14,12 +14,13 @@ from titrator.store.records import Fact
 from titrator.titration.course import read_document
 from titrator.titration.protocol import WeeklyProtocol
 from titrator.titration.quantities import (
+    DAYS,
     GIGA_PER_LITRE_PER,
+    GRAMS_PER_LITRE_PER,
     KILOGRAMS_PER,
     apart,
     completed_years,
     plain,
-    read_day,
     times,
 )
 from titrator.titration.terms import Terms
@@ -35,11 +36,8 @@ ADULT_KG: Final = (Decimal(30), Decimal(250))
 CLOSEST_DOSES: Final = 5
 STEPS: Final = 2
 
-#: One of each unit of the values that are followed, in g/L or 10⁹/L. Haemoglobin: 16.114 g/L a mmol/L of monomer.
-_FOLLOWED: Final[Mapping[str, Mapping[str, Decimal]]] = {
-    "haemoglobin": {"g/L": Decimal(1), "g/dL": Decimal(10), "mmol/L": Decimal("16.114")},
-    "neutrophils": {unit: factor or Decimal(1) for unit, factor in GIGA_PER_LITRE_PER.items()},
-}
+#: By code: one of each unit of the values that are followed, in the base unit.
+_FOLLOWED: Final = {"haemoglobin": GRAMS_PER_LITRE_PER, "neutrophils": GIGA_PER_LITRE_PER}
 
 
 def questions(
@@ -79,7 +77,7 @@ def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Que
         return [(Code.WEIGHT_FAR_FROM_LAST, text)]
     if before is None:
         low, high = ADULT_KG
-        age = ADULT_YEARS if born_on is None else completed_years(_day(born_on), _day(draft.day))
+        age = ADULT_YEARS if born_on is None else completed_years(DAYS[born_on], DAYS[draft.day])
         if age < ADULT_YEARS or low <= kg <= high:
             return []
         return [(Code.WEIGHT_UNUSUAL, f"A first weight of {plain(kg)} kg is outside {low} to {high} kg for an adult.")]
@@ -106,7 +104,7 @@ def _tenfold(draft: Draft, before: Fact | None, code: Code) -> list[Question]:
 
 
 def _close(draft: Draft, same: Iterable[Fact]) -> list[Question]:
-    near = [fact for fact in same if abs(_day(fact.day) - _day(draft.day)) < CLOSEST_DOSES]
+    near = [fact for fact in same if abs(DAYS[fact.day] - DAYS[draft.day]) < CLOSEST_DOSES]
     if not near:
         return []
     found = " and ".join(f"{_shown(fact)} on {fact.day}" for fact in near)
@@ -117,11 +115,11 @@ def _far(draft: Draft, protocol: WeeklyProtocol | None, document: dict[str, obje
     if protocol is None or draft.value is None:
         return []
     request = read_document(document, lambda _: None)
-    before = Terms(protocol, request.course.until(_day(draft.day) - 1), _day(draft.day))
+    before = Terms(protocol, request.course.until(DAYS[draft.day] - 1), DAYS[draft.day])
     last = before.last_level if before.doses else protocol.start
     given = {"given_on": draft.day, "micrograms": draft.value}
     with_it = read_document({**document, "doses": [given]}, lambda _: None)
-    weighed = Terms(protocol, with_it.course.until(_day(draft.day)), _day(draft.day)).last_level
+    weighed = Terms(protocol, with_it.course.until(DAYS[draft.day]), DAYS[draft.day]).last_level
     for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
         if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
             continue
@@ -145,17 +143,10 @@ def _base(code: str | None, kind: str, value: Decimal | None, unit: str | None) 
         return times(value, KILOGRAMS_PER[unit] or Decimal(1))
     if kind == "platelet-count":
         return times(value, GIGA_PER_LITRE_PER[unit] or Decimal(1))
-    factor = _FOLLOWED.get(code or "", {}).get(unit)
-    return None if factor is None else times(value, factor)
+    factors = _FOLLOWED.get(code or "", {})
+    return times(value, factors[unit] or Decimal(1)) if unit in factors else None
 
 
 def _shown(fact: Fact) -> str:
     unit = "micrograms" if fact.kind == "dose" else fact.unit
     return f"{plain(fact.value)} {unit}" if fact.value is not None else "a value"
-
-
-def _day(text: str) -> int:
-    day = read_day(text)
-    if day is None:
-        raise ValueError(text)
-    return day

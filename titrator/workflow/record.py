@@ -18,11 +18,11 @@ from titrator.store.base import Duplicate, Where
 from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import WeeklyProtocol
-from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Outdated, Unknown
+from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Unknown
 from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS, Collection, Draft, read_draft, show
 from titrator.workflow.plausibility import CLOSEST_DOSES, Question, questions
 from titrator.workflow.propose import course_document, open_course
-from titrator.workflow.visit import Visit, instant
+from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 
@@ -75,7 +75,7 @@ def add_clinic(visit: Visit, body: Body) -> Clinic:
 def change_clinic(visit: Visit, clinic_id: str, body: Body, version: int | None) -> Clinic:
     """A clinic with other settings."""
     clinic = visit.clinic(clinic_id)
-    _refuse_outdated(clinic.version, version)
+    refuse_outdated(clinic.version, version)
     new = replace(
         clinic,
         version=clinic.version + 1,
@@ -136,7 +136,7 @@ def add_patient(visit: Visit, body: Body) -> Patient:
 def change_patient(visit: Visit, patient_id: str, body: Body, version: int | None) -> Patient:
     """A patient with other particulars. To move between clinics needs a right of its own, and both to be one's own."""
     patient = visit.patient(patient_id)
-    _refuse_outdated(patient.version, version)
+    refuse_outdated(patient.version, version)
     old = patient_fields(visit, patient)
     family = cast(str, body.get("family_name", patient.family_name))
     given = cast(str, body.get("given_name", patient.given_name))
@@ -228,7 +228,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
     judged = _plausible(visit, patient, draft, body)
-    patient = _next_revision(visit, patient)
+    patient = visit.raise_revision(patient)
     fact = _judged(_first_version(visit, patient, draft), judged, None)
     visit.session.add(fact)
     if external:
@@ -383,19 +383,13 @@ def _writable(visit: Visit, patient_id: str) -> Patient:
     return patient
 
 
-def _next_revision(visit: Visit, patient: Patient) -> Patient:
-    raised = replace(patient, revision=patient.revision + 1)
-    visit.session.change(raised, Where("revision", "=", patient.revision))
-    return raised
-
-
 def _changeable(visit: Visit, which: Which) -> tuple[Patient, Fact]:
     patient = _writable(visit, which.patient_id)
     found = visit.session.find(Fact, *_current(patient), Where("id", "=", which.fact_id))
     if not found or found[0].kind not in which.collection.kinds:
         raise Unknown(which.collection.noun)
     fact = found[0]
-    _refuse_outdated(fact.version, which.version)
+    refuse_outdated(fact.version, which.version)
     if fact.status == "entered-in-error":
         raise Conflict(Code.ENTERED_IN_ERROR, "It was entered in error, and stays so; record it anew if it was right.")
     if visit.who.is_feed and fact.recorded_by != visit.who.account_id:
@@ -407,7 +401,7 @@ def _changeable(visit: Visit, which: Which) -> tuple[Patient, Fact]:
 
 def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed: Fact) -> Fact:
     """Keep what has changed as the current version of a fact, by the actor, now."""
-    patient = _next_revision(visit, patient)
+    patient = visit.raise_revision(patient)
     visit.session.change(replace(old, current=False), Where("version", "=", old.version))
     new = replace(changed, version=old.version + 1, recorded_by=visit.who.account_id, recorded_at=instant(visit.now))
     visit.session.add(new)
@@ -547,11 +541,6 @@ def _refuse_safety(visit: Visit, fact: Fact, draft: Draft | None) -> None:
     if draft is not None and draft.code == fact.code and draft.until == fact.until:
         return
     raise Forbidden(f"A {fact.code} holds doses back; only a prescriber may resolve it or take it back.")
-
-
-def _refuse_outdated(current: int, named: int | None) -> None:
-    if named is not None and named != current:
-        raise Outdated(f"It has been changed: its version is {current} now, not {named}. Look at it again.")
 
 
 def _refuse_future(today: str, path: str, day: str | None) -> None:

@@ -12,7 +12,7 @@ from titrator.titration.course import Count, read_document
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.grading import Analyte, Version, grade
 from titrator.titration.protocol import WeeklyProtocol
-from titrator.titration.quantities import GIGA_PER_LITRE_PER, read_day, times
+from titrator.titration.quantities import DAYS, GIGA_PER_LITRE_PER, GRAMS_PER_LITRE_PER, times
 from titrator.titration.terms import one_count_a_day
 from titrator.workflow.courses import fields, history
 from titrator.workflow.facts import BY_KIND, show
@@ -20,7 +20,10 @@ from titrator.workflow.propose import course_document
 from titrator.workflow.visit import Visit
 
 WEEK: Final = 7
-_GRAMS_PER_LITRE: Final = {"g/L": Decimal(1), "g/dL": Decimal(10), "mmol/L": Decimal("16.114")}
+_GRADED: Final = {
+    "neutrophils": (Analyte.NEUTROPHILS, GIGA_PER_LITRE_PER),
+    "haemoglobin": (Analyte.HAEMOGLOBIN, GRAMS_PER_LITRE_PER),
+}
 
 
 def timeline(visit: Visit, patient_id: str, on: str | None) -> dict[str, object]:
@@ -65,14 +68,10 @@ def ctcae_grade(fact: Fact) -> int | None:
         return grade(
             Analyte.PLATELETS, times(fact.value, GIGA_PER_LITRE_PER[fact.unit] or Decimal(1)), version=Version.V5
         )
-    units = {
-        "neutrophils": (Analyte.NEUTROPHILS, {unit: one or Decimal(1) for unit, one in GIGA_PER_LITRE_PER.items()}),
-        "haemoglobin": (Analyte.HAEMOGLOBIN, _GRAMS_PER_LITRE),
-    }
-    if fact.code not in units or fact.unit not in units[fact.code][1]:
+    if fact.code not in _GRADED or fact.unit not in _GRADED[fact.code][1]:
         return None
-    analyte, factors = units[fact.code]
-    factor = factors[fact.unit]
+    analyte, factors = _GRADED[fact.code]
+    factor = factors[fact.unit] or Decimal(1)
     below = None if limit is None else times(limit, factor)
     return grade(analyte, times(fact.value, factor), lower_limit_of_normal=below, version=Version.V5)
 
@@ -95,7 +94,7 @@ def _entry(fact: Fact) -> dict[str, object]:
 
 def _since(rows: Iterable[Fact], kind: str, on: str) -> int | None:
     days = [fact.day for fact in rows if fact.kind == "event" and fact.code == kind]
-    return _ordinal(on) - _ordinal(max(days)) if days else None
+    return DAYS[on] - DAYS[max(days)] if days else None
 
 
 def _weeks_above_target(visit: Visit, patient_id: str, on: str) -> int | None:
@@ -122,10 +121,3 @@ def _weeks(protocol: WeeklyProtocol, counts: list[Count]) -> int:
             break
         above.append(count)
     return (above[0].day - above[-1].day) // WEEK if above else 0
-
-
-def _ordinal(day: str) -> int:
-    found = read_day(day)
-    if found is None:
-        raise ValueError(day)
-    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from titrator.store.base import Session, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
-from titrator.workflow.errors import Unknown
+from titrator.workflow.errors import Outdated, Unknown
 
 T = TypeVar("T")
 _MOST_KNOWN: Final = 1000
@@ -154,6 +154,12 @@ class Visit:
         """The day at a patient's clinic."""
         return self.now.astimezone(ZoneInfo(self.clinic(patient.clinic_id).time_zone)).date().isoformat()
 
+    def raise_revision(self, patient: Patient) -> Patient:
+        """The patient at the next revision, that of what is recorded now; raises Stale."""
+        raised = replace(patient, revision=patient.revision + 1)
+        self.session.change(raised, Where("revision", "=", patient.revision))
+        return raised
+
     def _broke_glass(self, patient_id: str) -> bool:
         return Permission.BREAK_GLASS in PERMISSIONS[self.who.role] and bool(
             self.session.count(
@@ -163,6 +169,12 @@ class Visit:
                 Where("until", ">", instant(self.now)),
             )
         )
+
+
+def refuse_outdated(current: int, named: int | None) -> None:
+    """Raise Outdated unless a change names the current version, or (None) any."""
+    if named is not None and named != current:
+        raise Outdated(f"It has been changed: its version is {current} now, not {named}. Look at it again.")
 
 
 def instant(moment: datetime) -> str:
