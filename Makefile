@@ -12,7 +12,9 @@ RUNTIME := .venv/runtime-$(KEY)
 DEV := .venv/dev-$(KEY)
 PROJECT := .venv/project-$(KEY)
 
-PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check
+# The locks name all that is needed. A pip that resolves them again stumbles over extras (`coverage[toml]`) once a newer
+# version is published.
+PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(RUN) pytest -n auto --basetemp=.cache/pytest
 DOCS_TESTS := $(wildcard tests/contract tests/docs tests/test_docs*.py)
 LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-config pip compile --quiet --universal \
@@ -82,5 +84,5 @@ $(DEV): $(VENV)
 	@touch $@ $(RUNTIME)
 
 $(PROJECT): $(RUNTIME) setup.cfg pyproject.toml $(wildcard */__init__.py)
-	$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(PIP_INSTALL) --no-build-isolation --editable .
 	@touch $@

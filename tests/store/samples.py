@@ -25,6 +25,7 @@ from titrator.store.records import (
     Patient,
     Record,
     SpoolPlace,
+    Standing,
     Token,
 )
 
@@ -53,6 +54,7 @@ _SAMPLES: dict[type[Record], Record] = {
             born_on="1960-05-01",
             active=True,
             created_at=NOON,
+            settled=False,
         ),
         Identifier(system="urn:oid:1.2", value="17", patient_id="p"),
         CourseVersion(
@@ -91,6 +93,23 @@ _SAMPLES: dict[type[Record], Record] = {
             reason=None,
             recorded_by="a",
             recorded_at=NOON,
+        ),
+        Standing(
+            patient_id="p",
+            clinic_id="c",
+            day="2026-03-09",
+            revision=0,
+            patient_version=1,
+            program="0" * 64,
+            course_id=1,
+            course_version=1,
+            protocol="us-itp-adult",
+            protocol_sha256="0" * 64,
+            action="increase",
+            reasons=("BELOW-TARGET",),
+            input_sha256="0" * 64,
+            unverified=("platelet-counts/1",),
+            answer="{}",
         ),
         ExternalId(patient_id="p", system="urn:lab", value="9", fact_id=1),
         Account(

@@ -19,6 +19,7 @@ from titrator.store.base import Session, Store
 from titrator.store.records import AuditRow, Fact
 from titrator.store.spool import Spool
 from titrator.store.sqlite import SqliteStore
+from titrator.store.together import Step
 from titrator.workflow import accounts, record, trail
 from titrator.workflow.visit import Actor, Visit, leave
 
@@ -45,6 +46,9 @@ class Watched:
             if self.fails:
                 connection.execute("rollback")  # so that the commit that follows has nothing to commit, and fails
         self.happened.append(f"kept {mode}")
+
+    def carry_out(self, step: Step) -> None:
+        self.store._together.carry_out(step, self.writing)  # type: ignore[attr-defined]
 
 
 class WatchedSpool(Spool):

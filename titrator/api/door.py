@@ -27,7 +27,8 @@ from titrator.api.wire import StrictParser
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
 from titrator.security.secrets import PREFIX, sha256
-from titrator.store.base import Session
+from titrator.store.base import Duplicate, Session, Stale
+from titrator.store.draft import Draft
 from titrator.store.records import KeptAnswer
 from titrator.titration.documents import join
 from titrator.titration.errors import Fault
@@ -80,23 +81,25 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         raw_body: bool = False,
         public_limit: bool = False,
         stores: bool | None = None,
+        drafts: bool = False,
         before: Callable[[Services], object] | None = None,
         alone: bool = False,
         refuses: tuple[int, ...] = (),
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
-        `also` is a second status of success, `stores` says whether the view writes where the method does not tell,
-        `before` is done ahead of the visit, a view that stands `alone` opens its own, `refuses` has statuses of
-        problems that the rest does not tell.
+        `also` is a second status of success. `stores` says whether the view writes where the method does not tell; a
+        view that `drafts` reads nothing that it has written itself, so that others may write meanwhile. `before` is
+        done ahead of the visit, a view that stands `alone` opens its own, `refuses` has statuses of problems that the
+        rest does not tell.
         """
 
         def decorator(view: View) -> View:
             writes = method != "GET" if stores is None else stores
             answered = self.response(status, gives)(_called(view))
             if not alone:
-                plain = self.response(status, gives)(_visiting(_called(view), writes=writes))
-                answered = _either(_keeping(answered), plain) if writes else plain
+                plain = self.response(status, gives)(_visiting(_called(view), writes=writes, drafts=drafts))
+                answered = _either(_keeping(answered, drafts=drafts), plain) if writes else plain
             made = answered
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
@@ -262,20 +265,20 @@ def _either(keeping: View, plain: View) -> View:
     return wrapper
 
 
-def _visiting(view: View, *, writes: bool) -> View:
+def _visiting(view: View, *, writes: bool, drafts: bool) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with visiting(g.actor, writes=writes) as visit:
-            return view(visit, *args, **kwargs)
+        return _done(lambda visit: view(visit, *args, **kwargs), writes=writes, drafts=drafts)
 
     return wrapper
 
 
-def _keeping(view: View) -> View:
+def _keeping(view: View, *, drafts: bool) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         key = request.headers["Idempotency-Key"]
-        with visiting(g.actor, writes=True) as visit:
+
+        def answer(visit: Visit) -> Any:
             digest = _request_digest(key)
             if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
                 visit.note("answer-again", request.path[:300], method=request.method)
@@ -284,7 +287,36 @@ def _keeping(view: View) -> View:
             visit.session.add(_keep(visit, key, digest, response))
             return response
 
+        return _done(answer, writes=True, drafts=drafts)
+
     return wrapper
+
+
+def _done(step: Callable[[Visit], Any], *, writes: bool, drafts: bool) -> Any:
+    """What a step gives, in its transaction."""
+    if drafts:
+        try:
+            return _drafted(step)
+        except (Stale, Duplicate):
+            pass  # somebody was faster: once more, while nobody else writes
+    with visiting(g.actor, writes=writes) as visit:
+        return step(visit)
+
+
+def _drafted(step: Callable[[Visit], Any]) -> Any:
+    """What a step gives that is prepared while others write; raises Stale, Duplicate where one of them was faster."""
+    services = door().services
+    with services.store.reading() as session:
+        draft = Draft(session)
+        visit = _visit(services, draft, g.actor, services.clock())
+        given = step(visit)
+
+    def write(session: Session) -> None:
+        draft.carry_out(session)
+        leave(visit, session, visit.entries)
+
+    services.store.carry_out(write)
+    return given
 
 
 def _request_digest(key: str) -> str:

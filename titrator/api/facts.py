@@ -90,7 +90,7 @@ def _routes(wire: Wire) -> None:
     operation, reads, writes = blueprint.operation, Permission.READ_PATIENTS, Permission.RECORD_FACTS
     operation("GET", path, reads, gives=several, name=f"list_{word}")(list_them)
     recorder = operation(
-        "POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, name=f"add_{word}"
+        "POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, drafts=True, name=f"add_{word}"
     )
     recorder(add)
     operation("GET", one, reads, gives=wire.gives, name=f"get_{word}")(get)

@@ -8,6 +8,7 @@ StoreError
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
@@ -78,8 +79,11 @@ class Session(Protocol):
         """Add records; raises Duplicate."""
         ...
 
-    def change(self, record: Record, *where: Where) -> None:
-        """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
+    def change(self, record: R, *where: Where, old: R | None = None) -> None:
+        """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate.
+
+        Where the conditions see to it that it is still the `old` one, only what differs has to be written.
+        """
         ...
 
     def remove(self, record: type[Record], *where: Where) -> int:
@@ -106,6 +110,10 @@ class Store(Protocol):
 
         What was kept survives the death of this process at any moment; if `durable`, the loss of power, too.
         """
+        ...
+
+    def carry_out(self, step: Callable[[Session], object]) -> None:
+        """A step as a writing transaction, durable; it may share a commit with those of other threads. Raises as it."""
         ...
 
     def stamp(self) -> object:

@@ -38,7 +38,8 @@ class Clinic(Record):
 class Patient(Record):
     """A patient of a clinic. `revision` counts what was recorded: facts and courses take their ids from it.
 
-    `search_name` is the name as it is searched: without case and accents.
+    `search_name` is the name as it is searched: without case and accents. `settled` says that nothing has been recorded
+    since the patient's standing was taken down.
     """
 
     TABLE = "patients"
@@ -54,6 +55,7 @@ class Patient(Record):
     born_on: str | None
     active: bool
     created_at: str
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,34 @@ class Fact(Record):
     reason: str | None
     recorded_by: str
     recorded_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing(Record):
+    """Where a patient stands on a day: the answer, kept for whoever asks next; made anew whenever it does not hold.
+
+    It holds while the patient's `revision` and `version`, the protocol's digest and the `program`, the digest of the
+    code that made it, are what they were. `unverified` names facts that the answer leaves out, as `weights/12`.
+    """
+
+    TABLE = "standings"
+    KEY = ("patient_id",)
+
+    patient_id: str
+    clinic_id: str
+    day: str
+    revision: int
+    patient_version: int
+    program: str
+    course_id: int
+    course_version: int
+    protocol: str
+    protocol_sha256: str
+    action: str
+    reasons: tuple[str, ...]
+    input_sha256: str
+    unverified: tuple[str, ...]
+    answer: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +304,7 @@ RECORDS: tuple[type[Record], ...] = (
     Identifier,
     CourseVersion,
     Fact,
+    Standing,
     ExternalId,
     Account,
     Token,

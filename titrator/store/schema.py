@@ -28,9 +28,10 @@ MIGRATIONS: Final = (
                 id text primary key, version integer not null, revision integer not null,
                 clinic_id text not null references clinics (id), family_name text not null, given_name text not null,
                 search_name text not null, born_on text, active integer not null check (active in (0, 1)),
-                created_at text not null
+                created_at text not null, settled integer not null check (settled in (0, 1))
             ) strict, without rowid""",
             "create index patients_of_clinic on patients (clinic_id, id)",
+            "create index patients_to_settle on patients (clinic_id, id) where settled = 0",
             """create table identifiers (
                 system text not null, value text not null, patient_id text not null references patients (id),
                 primary key (system, value)
@@ -61,6 +62,14 @@ MIGRATIONS: Final = (
             ) strict, without rowid""",
             "create unique index one_current_version_a_fact on facts (patient_id, id) where current = 1",
             "create index facts_to_verify on facts (patient_id, id) where current = 1 and status = 'unverified'",
+            """create table standings (
+                patient_id text primary key references patients (id), clinic_id text not null, day text not null,
+                revision integer not null, patient_version integer not null, program text not null,
+                course_id integer not null, course_version integer not null, protocol text not null,
+                protocol_sha256 text not null, action text not null, reasons text not null, input_sha256 text not null,
+                unverified text not null, answer text not null
+            ) strict, without rowid""",
+            "create index standings_by_day on standings (clinic_id, day)",
             """create table external_ids (
                 patient_id text not null references patients (id), system text not null, value text not null,
                 fact_id integer not null, primary key (patient_id, system, value)

@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
 from itertools import islice
@@ -31,6 +31,7 @@ from titrator.store.base import CourseFact, Duplicate, Stale, StoreError, Unusab
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
 from titrator.store.schema import MIGRATIONS
+from titrator.store.together import Step, Together
 
 R = TypeVar("R", bound=Record)
 
@@ -68,6 +69,9 @@ _BROKEN: Final = {
         select p.id from patients p where p.revision !=
             (select count(*) from facts f where f.patient_id = p.id)
             + (select count(*) from courses c where c.patient_id = p.id)""",
+    "patients told where they stand by more than was recorded": """
+        select s.patient_id from standings s join patients p on p.id = s.patient_id
+        where s.revision > p.revision or s.patient_version > p.version""",
     "external ids of no fact": """
         select e.patient_id || ' ' || e.value from external_ids e
         where not exists (select 1 from facts f where f.patient_id = e.patient_id and f.id = e.fact_id)""",
@@ -109,14 +113,36 @@ class SqliteSession:
             kind = type(record)
             self._write(_STATEMENTS[kind].insert, mapping(kind).to_row(record))
 
-    def change(self, record: Record, *where: Where) -> None:
+    def change(self, record: R, *where: Where, old: R | None = None) -> None:
         """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
         self._refuse_unless_writing()
         kind = type(record)
+        columns, row = mapping(kind).columns, mapping(kind).to_row(record)
+        before = row if old is None else mapping(kind).to_row(old)
+        # What is not named need not be looked up in an index.
+        new = {
+            name: value
+            for name, value, was in zip(columns, row, before, strict=True)
+            if name not in kind.KEY and (old is None or value != was)
+        }
         key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
         conditions, values = _conditions((*key, *where))
-        if self._write(_STATEMENTS[kind].update + conditions, [*mapping(kind).to_row(record), *values]) != 1:
+        sql = f"update {kind.TABLE} set {', '.join([f'{name} = ?' for name in new])}{conditions}"  # noqa: S608
+        if self._write(sql, [*new.values(), *values]) != 1:
             raise Stale(kind.TABLE)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """A part of a writing transaction, undone if an exception leaves it."""
+        self._refuse_unless_writing()
+        self._write("savepoint part", ())
+        try:
+            yield
+        except BaseException:
+            self._write("rollback to part", ())
+            raise
+        finally:
+            self._write("release part", ())
 
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
@@ -160,6 +186,7 @@ class SqliteStore:
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._commits = 0
+        self._together = Together()
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -168,7 +195,7 @@ class SqliteStore:
             os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
             with self._one_writer():
                 self._migrate()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise Unusable(f"{self.file}: {error}") from error
 
     def reading(self) -> _Reading:
@@ -180,7 +207,7 @@ class SqliteStore:
         """A writing transaction, kept at its end unless an exception leaves it."""
         connection = self._connection()
         with _store_errors(), self._one_writer():
-            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+            self._wait_for_the_disk(connection, durable)
             connection.execute("begin immediate")
             try:
                 yield SqliteSession(connection, writes=True)
@@ -189,6 +216,10 @@ class SqliteStore:
             finally:
                 if connection.in_transaction:
                     connection.execute("rollback")
+
+    def carry_out(self, step: Callable[[SqliteSession], object]) -> None:
+        """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
+        self._together.carry_out(cast("Step", step), self.writing)
 
     def stamp(self) -> tuple[int, int, int]:
         """SQLite's count of what other connections have committed, and ours of what this process has."""
@@ -207,7 +238,7 @@ class SqliteStore:
         try:
             with self.reading():
                 return _faults(self._connection())
-        except StoreError as error:
+        except (StoreError, UnicodeDecodeError) as error:
             return [f"cannot be read to its end: {error}"]
 
     def backup(self, file: Path) -> None:
@@ -242,7 +273,14 @@ class SqliteStore:
         if connection is None:
             connection = _connect(self.file)
             self._threads.connection = connection
+            self._threads.durable = None
         return connection
+
+    def _wait_for_the_disk(self, connection: sqlite3.Connection, durable: bool) -> None:
+        """Whether commits of this thread wait for the disk from now on."""
+        if getattr(self._threads, "durable", None) is not durable:
+            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+            self._threads.durable = durable
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
@@ -374,7 +412,7 @@ def _refuse_foreign(connection: sqlite3.Connection, file: Path) -> None:
         raise Unusable(f"{file}: not a database of this program")
     if "_sqlite_migrations" not in _tables(connection):
         return
-    applied = {row[0] for row in connection.execute("select name from _sqlite_migrations")}
+    applied = {str(row[0]) for row in connection.execute("select name from _sqlite_migrations")}
     if later := sorted(applied - {migration.name for migration in MIGRATIONS}):
         raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
 
@@ -474,7 +512,6 @@ class _Statements:
         self.select = f"select {names} from {record.TABLE}"  # noqa: S608 (names of ours)
         self.by_key = f"{self.select} where {key}"
         self.insert = f"insert into {record.TABLE} ({names}) values ({marks})"  # noqa: S608 (names of ours)
-        self.update = f"update {record.TABLE} set {', '.join(f'{name} = ?' for name in columns)}"  # noqa: S608
 
 
 _STATEMENTS: Final[dict[type[Record], _Statements]] = {record: _Statements(record) for record in RECORDS}

@@ -125,6 +125,7 @@ def add_patient(visit: Visit, body: Body) -> Patient:
         born_on=cast("str | None", body.get("born_on")),
         active=True,
         created_at=instant(visit.now),
+        settled=True,
     )
     _refuse_future(visit.today(patient), "born_on", patient.born_on)
     visit.session.add(patient)
@@ -155,6 +156,7 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
         born_on=cast("str | None", body.get("born_on", patient.born_on)),
         active=cast(bool, body.get("active", patient.active)),
         clinic_id=clinic_id,
+        settled=False,
     )
     _refuse_future(visit.today(new), "born_on", new.born_on)
     if new.born_on is not None and new.born_on != patient.born_on:

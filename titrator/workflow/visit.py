@@ -7,9 +7,11 @@ that only reads leaves its entries before its answer is sent.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -42,7 +44,8 @@ class Policy:
 class Services:
     """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so.
 
-    With a `spool`, entries of visits that change nothing wait there to be written in groups (trail.gather).
+    With a `spool`, entries of visits that change nothing wait there to be written in groups (trail.gather). `program`
+    is a digest of the code. `unkept` has patients whose answer had to be computed and may be kept (standing.settle).
     """
 
     store: Store
@@ -52,6 +55,8 @@ class Services:
     policy: Policy = Policy()
     broken: tuple[str, ...] = ()
     spool: Spool | None = None
+    program: str = ""
+    unkept: deque[str] = field(default_factory=partial(deque, maxlen=_MOST_KNOWN), repr=False)
     known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
 
     def still(self, key: object, look: Callable[[], T]) -> T:
@@ -152,12 +157,13 @@ class Visit:
 
     def today(self, patient: Patient) -> str:
         """The day at a patient's clinic."""
-        return self.now.astimezone(ZoneInfo(self.clinic(patient.clinic_id).time_zone)).date().isoformat()
+        return day_at(self.clinic(patient.clinic_id), self.now)
 
     def raise_revision(self, patient: Patient) -> Patient:
         """The patient at the next revision, that of what is recorded now; raises Stale."""
-        raised = replace(patient, revision=patient.revision + 1)
-        self.session.change(raised, Where("revision", "=", patient.revision))
+        raised = replace(patient, revision=patient.revision + 1, settled=False)
+        same = Where("revision", "=", patient.revision), Where("version", "=", patient.version)
+        self.session.change(raised, *same, old=patient)
         return raised
 
     def _broke_glass(self, patient_id: str) -> bool:
@@ -175,6 +181,11 @@ def refuse_outdated(current: int, named: int | None) -> None:
     """Raise Outdated unless a change names the current version, or (None) any."""
     if named is not None and named != current:
         raise Outdated(f"It has been changed: its version is {current} now, not {named}. Look at it again.")
+
+
+def day_at(clinic: Clinic, moment: datetime) -> str:
+    """The day at a clinic."""
+    return moment.astimezone(ZoneInfo(clinic.time_zone)).date().isoformat()
 
 
 def instant(moment: datetime) -> str:
@@ -215,7 +226,7 @@ def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
         seq, mac = ends[chain]
         head = AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
         if chain in heads:
-            session.change(head)
+            session.change(head, old=heads[chain])
         else:
             session.add(head)
 

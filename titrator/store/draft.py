@@ -1,0 +1,65 @@
+"""A draft: what is to be written, prepared on a reading transaction and carried out on a writing one.
+
+Only one transaction writes at a time, so the shorter it is the less the others wait. What has been read of a patient
+must be the same still when the draft is carried out: whatever is recorded of a patient raises the revision, and other
+changes the version. A draft does not see what it would write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from titrator.store.base import CourseFact, Session, Stale, Where
+from titrator.store.records import Patient, Record
+
+R = TypeVar("R", bound=Record)
+
+
+class Draft:
+    """A session that reads from another one and keeps what is written for later."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._seen: dict[str, Patient] = {}
+        self._steps: list[Callable[[Session], object]] = []
+
+    def get(self, record: type[R], *key: object) -> R | None:
+        """The record with that key."""
+        found = self._session.get(record, *key)
+        if isinstance(found, Patient):
+            self._seen.setdefault(found.id, found)
+        return found
+
+    def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
+        """The records that meet all conditions, in the order of the columns named."""
+        return self._session.find(record, *where, order=order, limit=limit)
+
+    def count(self, record: type[Record], *where: Where) -> int:
+        """How many records meet all conditions."""
+        return self._session.count(record, *where)
+
+    def course_facts(self, patient_id: str) -> list[CourseFact]:
+        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
+        return self._session.course_facts(patient_id)
+
+    def add(self, *records: Record) -> None:
+        """Add records, later."""
+        self._steps.append(lambda session: session.add(*records))
+
+    def change(self, record: R, *where: Where, old: R | None = None) -> None:
+        """Replace the record of the same key, later."""
+        self._steps.append(lambda session: session.change(record, *where, old=old))
+
+    def remove(self, record: type[Record], *_: Where) -> int:
+        """Not in a draft, which could not say how many they were."""
+        raise RuntimeError(f"a draft cannot remove {record.TABLE}")
+
+    def carry_out(self, session: Session) -> None:
+        """Write all of it; raises Stale where a patient has changed since it was drafted, and Duplicate."""
+        for seen in self._seen.values():
+            now = session.get(Patient, seen.id)
+            if now is None or (now.revision, now.version) != (seen.revision, seen.version):
+                raise Stale(Patient.TABLE)
+        for step in self._steps:
+            step(session)
