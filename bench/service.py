@@ -33,6 +33,7 @@ from titrator.settings import Settings
 from titrator.store.records import CourseVersion, Fact, Patient
 from titrator.store.rows import mapping
 from titrator.workflow import accounts, record
+from titrator.workflow.standing import settle_all
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
 WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get("BENCH_THREADS", "4")), 8
@@ -107,6 +108,10 @@ def fill(folder: Path, patients: int) -> Place:
     connection.execute("commit")
     connection.execute("pragma wal_checkpoint(truncate)")
     connection.close()
+    begun = time.perf_counter()
+    settle_all(services, services.clock())
+    print(f"settled {patients:,} patients in {time.perf_counter() - begun:.0f} s", flush=True)
+    services.store.close()
     return Place(folder, token, names)
 
 
@@ -119,7 +124,7 @@ def _patient(name: str, clinic: str) -> list[object]:
     patient = Patient(
         id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x",
         search_name=name,
-        born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
+        born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)), settled=False,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 

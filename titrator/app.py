@@ -30,6 +30,7 @@ from titrator.titration.errors import InvalidInput
 from titrator.web import activation
 from titrator.workflow import trail
 from titrator.workflow.errors import Code, Refusal
+from titrator.workflow.standing import settle
 from titrator.workflow.visit import Services
 
 PREFIX: Final = "/api/v1"
@@ -152,7 +153,7 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
 
 
 def _gather_behind(app: Flask) -> None:
-    """Write what waits in the spool into the audit chains, once a second, from the first request of a process on."""
+    """Once a second, from a process's first request on: gather what waits in the spool, keep what was computed."""
     services: Services = app.extensions["titrator"].services
     running: set[int] = set()
     lock = threading.Lock()
@@ -162,6 +163,7 @@ def _gather_behind(app: Flask) -> None:
             time.sleep(_GATHER_SECONDS)
             try:
                 trail.gather(services)
+                settle(services, [services.unkept.popleft() for _ in range(len(services.unkept))], services.clock())
             except Exception:  # noqa: BLE001 (whatever it was, the lines are still there, and the next round tries again)
                 structlog.get_logger().exception("gather")
 

@@ -6,6 +6,7 @@ import os
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from titrator.protocols import Catalogue
@@ -42,7 +43,16 @@ def make_services(settings: Settings) -> Services:
         ),
         broken=tuple(catalogue.self_test()),
         spool=Spool(settings.instance / "spool"),
+        program=program_digest(),
     )
+
+
+def program_digest() -> str:
+    """The SHA-256 of the code of this program: an answer that other code has made is made anew."""
+    digest = sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def _refuse_without_key(store: Store, file: Path) -> None:

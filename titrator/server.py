@@ -30,7 +30,7 @@ from prometheus_client import values
 from titrator.app import configure_logs, create_app
 from titrator.assembly import make_services
 from titrator.settings import Settings
-from titrator.workflow.housekeeping import keep_house
+from titrator.workflow.housekeeping import keep_house, settle_now
 from titrator.workflow.visit import Services
 
 GRACEFUL_SECONDS: Final = 30
@@ -38,7 +38,7 @@ GRACEFUL_SECONDS: Final = 30
 _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 1024
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-_ASKS_EVERY: Final = 600.0  # seconds
+_ASKS_EVERY: Final = 300.0  # seconds
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
 
 
@@ -199,11 +199,15 @@ class Housekeeper:
 
     def ask(self) -> None:
         """Ask once. A failure is told, and no reason to stop: the next time may be better."""
+        now = self._services.clock()
         try:
-            done = keep_house(self._services, self._seals, self._services.clock())
+            settled = settle_now(self._services, now)
+            done = keep_house(self._services, self._seals, now)
         except Exception:  # noqa: BLE001 (whatever it is, doses are asked for meanwhile)
             structlog.get_logger().exception("housekeeping")
             return
+        if settled:
+            structlog.get_logger().info("settled", patients=settled)
         if done is not None:
             sealed = done.sealed and done.sealed.name
             structlog.get_logger().info("housekeeping", sealed=sealed, answers=done.answers, tokens=done.tokens)

@@ -26,7 +26,7 @@ from titrator.workflow import accounts, courses, record, trail
 from titrator.workflow.demonstration import HAEMATOLOGY, ISLAND, Furnished, case_document, furnish
 from titrator.workflow.errors import Code, Conflict, Unready
 from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
-from titrator.workflow.propose import course_document, next_dose, open_course
+from titrator.workflow.propose import course_document, open_course, propose_dose
 from titrator.workflow.record import Which
 from titrator.workflow.replay import replay
 from titrator.workflow.visit import Services, Visit, leave
@@ -79,7 +79,8 @@ class House(NamedTuple):
     def proposed(self, patient_id: str) -> Recommendation | Code:
         with self.visit("pharmacist") as visit:
             try:
-                return next_dose(visit, patient_id, None).answer
+                patient = visit.patient(patient_id)
+                return propose_dose(visit, patient, visit.today(patient), visit.today(patient)).answer
             except Conflict as refusal:
                 return refusal.code
 

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.security.secrets import new_id
 from titrator.store.base import Session, Unusable
-from titrator.store.records import Account, Clinic, Patient
+from titrator.store.records import Account, Clinic, Patient, Standing
 from titrator.titration.codes import Action
-from titrator.titration.recommend import Recommendation
+from titrator.titration.documents import decode
 from titrator.workflow import accounts, courses, demo, record
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection
-from titrator.workflow.propose import next_dose
 from titrator.workflow.record import Which
+from titrator.workflow.standing import next_dose
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
 P = ParamSpec("P")
@@ -287,9 +287,9 @@ def _write_day(writer: _Writer, chart: _Chart, story: _Story, ago: int) -> None:
     for _, count in _of_day(story.weeks, ago):
         if count is not None:
             writer.counts(Role.TECHNICIAN if story.typed else Role.EHR, chart, ago, count, story.unit)
-        answer = writer.does(Role.PHARMACIST, next_dose, chart.patient.id, chart.day(ago)).answer
+        standing = writer.does(Role.PHARMACIST, next_dose, chart.patient.id, chart.day(ago)).standing
         if ago:
-            _give(writer, chart, chart.day(ago), answer)
+            _give(writer, chart, standing)
 
 
 def _of_day(entries: Iterable[E], ago: int) -> list[E]:
@@ -297,14 +297,18 @@ def _of_day(entries: Iterable[E], ago: int) -> list[E]:
     return [entry for entry in entries if entry[0] == ago]
 
 
-def _give(writer: _Writer, chart: _Chart, day: str, answer: Recommendation) -> None:
+def _give(writer: _Writer, chart: _Chart, standing: Standing) -> None:
     """The dose that was proposed; of a hold, that none was given."""
-    if answer.dose is not None:
-        dose = answer.dose
-        body: Body = {"given_on": day, "micrograms": dose.delivered, "micrograms_per_kg": dose.level}
+    dose = cast("dict[str, dict[str, Decimal] | None]", decode(standing.answer))["dose"]
+    if dose is not None:
+        body: Body = {
+            "given_on": standing.day,
+            "micrograms": dose["delivered_micrograms"],
+            "micrograms_per_kg": dose["micrograms_per_kg"],
+        }
         writer.records(Role.TECHNICIAN, chart, DOSES, body)
-    elif answer.action is Action.HOLD:
-        writer.records(Role.TECHNICIAN, chart, DOSES, {"not_given_on": day, "reason_not_given": "on-hold"})
+    elif standing.action == Action.HOLD:
+        writer.records(Role.TECHNICIAN, chart, DOSES, {"not_given_on": standing.day, "reason_not_given": "on-hold"})
 
 
 def _event_body(chart: _Chart, event: _Event) -> Body:

@@ -1,6 +1,9 @@
 """What is done once a day: the audit trail is sealed; answers and tokens that nobody needs any more are removed.
 
-Any number of processes may ask; one does it. Claim, act, mark:
+And every ten minutes: where patients stand is taken down for those of whom something has happened, and for all of a
+clinic once its day has changed.
+
+Any number of processes may ask; one does it. Of what is done once a day, claim, act, mark:
 
 1. nothing, if it has been marked as done today, or another process has claimed it within the hour
 2. claim it, by a conditional update of its row among the jobs: who changes the row goes on
@@ -16,11 +19,14 @@ from typing import Final, NamedTuple
 
 from titrator.store.base import Session, Store, Where
 from titrator.store.records import Job, KeptAnswer, Token
+from titrator.workflow.standing import settle_all
 from titrator.workflow.trail import gather, seal
 from titrator.workflow.visit import Services, instant
 
 CLAIM: Final = "housekeeping"
 DONE: Final = "housekeeping-done"
+SETTLING: Final = "settling"
+SETTLED_EVERY: Final = timedelta(minutes=10)
 #: How long a claim keeps others away, should its process have died.
 CLAIMED_FOR: Final = timedelta(hours=1)
 ANSWERS_KEPT: Final = timedelta(days=7)
@@ -48,6 +54,29 @@ def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
     with services.store.writing() as session:
         _begin(session, DONE, now)
     return done
+
+
+def settle_now(services: Services, now: datetime) -> int | None:
+    """Settle all patients who are not; how many. None if that was begun within the last minutes, here or elsewhere."""
+    if not _begin_if_due(services.store, SETTLING, now, SETTLED_EVERY):
+        return None
+    return settle_all(services, now)
+
+
+def _begin_if_due(store: Store, name: str, now: datetime, every: timedelta) -> bool:
+    """Begin a job unless it was begun less than so long ago; who changes its row is the one that does it."""
+
+    def due(session: Session) -> bool:
+        before = session.get(Job, name)
+        return before is None or before.at <= instant(now - every)
+
+    with store.reading() as session:
+        if not due(session):
+            return False
+    with store.writing(durable=False) as session:
+        if is_due := due(session):
+            _begin(session, name, now)
+        return is_due
 
 
 def _claim(store: Store, now: datetime) -> bool:

@@ -19,7 +19,7 @@ from titrator.titration.quantities import iso
 from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.errors import Code, Conflict, Unready
 from titrator.workflow.facts import BY_KIND, ENTRIES
-from titrator.workflow.visit import Visit
+from titrator.workflow.visit import Services, Visit
 
 #: The largest course document taken, in bytes: lists of 5,000 entries fit, with room for white space.
 LARGEST_DOCUMENT = 4_000_000
@@ -43,19 +43,19 @@ def propose(catalogue: Catalogue, document: bytes) -> Recommendation:
 class Proposal(NamedTuple):
     """The answer for a stored patient, and by collection and id what was left out of it.
 
-    `unverified` has still to be verified; `later` happened after the day asked about.
+    `unverified` has still to be verified; `later` happened after the day asked about. Facts are named `weights/12`.
     """
 
     answer: Recommendation
     patient: Patient
     course: CourseVersion
-    unverified: list[tuple[str, int]]
-    later: list[tuple[str, int]]
+    unverified: tuple[str, ...]
+    later: tuple[str, ...]
 
 
 def answer_document(visit: Visit, document: bytes) -> Recommendation:
     """The answer to a course document that was sent; raises Unready, InvalidDocument."""
-    _refuse_if_broken(visit.services.broken)
+    refuse_if_broken(visit.services)
     answer = propose(visit.services.catalogue, document)
     visit.note(
         "recommend",
@@ -67,19 +67,16 @@ def answer_document(visit: Visit, document: bytes) -> Recommendation:
     return answer
 
 
-def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
-    """The next dose of a stored patient on a day, by default today at the clinic.
+def propose_dose(visit: Visit, patient: Patient, day: str, today: str) -> Proposal:
+    """The next dose of a stored patient on a day, told from what is stored, without an entry in the trail.
 
-    Raises Unknown; Unready where the self-test failed or the protocol cannot be used; Conflict COURSE-NOT-ACTIVE, on a
-    day before the course, too, FACTS-UNVERIFIED where a dose of a feed has not been verified, DOSES-BEFORE-COURSE.
+    Raises Unready where the self-test failed or the protocol cannot be used; Conflict COURSE-NOT-ACTIVE, on a day
+    before the course, too, FACTS-UNVERIFIED where a dose of a feed has not been verified, DOSES-BEFORE-COURSE.
     """
-    _refuse_if_broken(visit.services.broken)
-    patient = visit.patient(patient_id)
+    refuse_if_broken(visit.services)
     course = active_course(visit, patient)
     facts = visit.session.course_facts(patient.id)
     unverified = [fact for fact in facts if fact.status != "final"]
-    today = visit.today(patient)
-    day = on or today
     later = [fact for fact in facts if fact.day > day]
     if later and day >= today:
         _refuse_later(later, day)
@@ -87,23 +84,13 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> Proposal:
         text = f"The course began on {course.started_on}: there is no next dose on {day}."
         raise Conflict(Code.COURSE_NOT_ACTIVE, text)
     _refuse_unverified_doses(unverified, day)
-    _refuse_doses_outside(visit, course, facts)
+    _refuse_doses_outside(visit, patient, course, facts)
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
     document = course_document(patient, course, facts, day)
     request = read_document(document, lambda _: None)
     answer = recommend(protocol, request.course, request.on)
     if unverified and answer.dose is not None:
         _refuse_unverified(patient, course, facts, answer)
-    visit.note(
-        "next-dose",
-        f"patient/{patient.id}/next-dose",
-        patient=patient,
-        on=day,
-        action=str(answer.action),
-        reasons=list(map(str, answer.reasons)),
-        protocol=f"{protocol.id} {protocol.sha256}",
-        input_sha256=answer.input_sha256,
-    )
     return Proposal(answer, patient, course, _named(fact for fact in unverified if fact.day <= day), _named(later))
 
 
@@ -172,9 +159,10 @@ def doses_between_courses(visit: Visit, patient: Patient, started_on: str, facts
     return sorted({day for day in earlier if not any(c.started_on <= day <= (c.ended_on or "") for c in ended)})
 
 
-def _refuse_if_broken(broken: Sequence[str]) -> None:
-    if broken:
-        raise Unready(f"The self-test of this service failed, so it computes no dose: {'; '.join(broken)}")
+def refuse_if_broken(services: Services) -> None:
+    """Raise Unready where the self-test failed: then no dose is told, nor one that was computed before."""
+    if services.broken:
+        raise Unready(f"The self-test of this service failed, so it computes no dose: {'; '.join(services.broken)}")
 
 
 def _refuse_unverified_doses(facts: Iterable[CourseFact], on: str) -> None:
@@ -190,8 +178,8 @@ def _refuse_unverified_doses(facts: Iterable[CourseFact], on: str) -> None:
         )
 
 
-def _named(facts: Iterable[CourseFact]) -> list[tuple[str, int]]:
-    return [(BY_KIND[fact.kind].name, fact.id) for fact in facts]
+def _named(facts: Iterable[CourseFact]) -> tuple[str, ...]:
+    return tuple(f"{BY_KIND[fact.kind].name}/{fact.id}" for fact in facts)
 
 
 def _refuse_later(later: Sequence[CourseFact], day: str) -> None:
@@ -238,10 +226,9 @@ def _differs(
     )
 
 
-def _refuse_doses_outside(visit: Visit, course: CourseVersion, facts: Sequence[CourseFact]) -> None:
+def _refuse_doses_outside(visit: Visit, patient: Patient, course: CourseVersion, facts: Sequence[CourseFact]) -> None:
     if not any(fact.kind == "dose" and fact.day < course.started_on for fact in facts):
         return
-    patient = visit.patient(course.patient_id)
     if days := doses_between_courses(visit, patient, course.started_on, facts):
         raise Conflict(
             Code.DOSES_BEFORE_COURSE,
