@@ -125,6 +125,7 @@ def _patient(name: str, clinic: str) -> list[object]:
         id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x",
         search_name=name,
         born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)), settled=False,
+        decided=0, decision_id=None,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 
@@ -142,7 +143,7 @@ def _facts(name: str, account: str) -> Iterator[list[object]]:
     at = instant(datetime.now(UTC))
     chance = random.Random(name)
     base = Fact(
-        patient_id=name, id=2, version=1, current=True, kind="weight", day=FIRST.isoformat(), code=None, value=None,
+        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), code=None, value=None,
         unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(), confirmed_by=None,
         reason=None, recorded_by=account, recorded_at=at,
     )  # fmt: skip
@@ -154,7 +155,7 @@ def _facts(name: str, account: str) -> Iterator[list[object]]:
     ) -> list[object]:
         new = list(row)
         for column, item in (
-            ("id", ident), ("kind", kind), ("day", day), ("value", value), ("unit", unit), ("level", level),
+            ("id", ident), ("revision", ident), ("kind", kind), ("day", day), ("value", value), ("unit", unit), ("level", level),
         ):  # fmt: skip
             new[place[column]] = item
         return new

@@ -16,6 +16,8 @@ from titrator.store.records import (
     AuditRow,
     Clinic,
     CourseVersion,
+    Decision,
+    DoseMismatch,
     ExternalId,
     Fact,
     GlassBreak,
@@ -23,10 +25,12 @@ from titrator.store.records import (
     Job,
     KeptAnswer,
     Patient,
+    ProtocolEdition,
     Record,
     SpoolPlace,
     Standing,
     Token,
+    Waiting,
 )
 
 R = TypeVar("R", bound=Record)
@@ -55,6 +59,8 @@ _SAMPLES: dict[type[Record], Record] = {
             active=True,
             created_at=NOON,
             settled=False,
+            decided=0,
+            decision_id=None,
         ),
         Identifier(system="urn:oid:1.2", value="17", patient_id="p"),
         CourseVersion(
@@ -77,6 +83,7 @@ _SAMPLES: dict[type[Record], Record] = {
             patient_id="p",
             id=1,
             version=1,
+            revision=1,
             current=True,
             kind="platelet-count",
             day="2026-03-09",
@@ -109,7 +116,69 @@ _SAMPLES: dict[type[Record], Record] = {
             reasons=("BELOW-TARGET",),
             input_sha256="0" * 64,
             unverified=("platelet-counts/1",),
+            proposal_sha256="0" * 64,
             answer="{}",
+        ),
+        Waiting(
+            patient_id="p",
+            clinic_id="c",
+            day="2026-03-09",
+            program="0" * 64,
+            rank=10,
+            tasks=("dose-due",),
+            line="{}",
+        ),
+        ProtocolEdition(sha256="0" * 64, protocol="us-itp-adult", text="# nothing", kept_at=NOON),
+        Decision(
+            patient_id="p",
+            id=1,
+            version=1,
+            current=True,
+            kind="override",
+            status="in-force",
+            day="2026-03-09",
+            due_on="2026-03-09",
+            level=Decimal("2.5"),
+            micrograms=Decimal("187.5"),
+            dose="{}",
+            answer="{}",
+            proposal_sha256="0" * 64,
+            input_sha256="0" * 64,
+            protocol="us-itp-adult",
+            protocol_sha256="0" * 64,
+            engine_version="1.0.0",
+            revision=0,
+            course_id=1,
+            course_version=1,
+            born_on="1960-05-01",
+            acknowledged=("LARGE-FALL",),
+            reason_code="clinical-judgement",
+            comment="half a step",
+            signed_by="a",
+            signed_role="prescriber",
+            signed_at=NOON,
+            second_by="b",
+            second_role="pharmacist",
+            second_at=NOON,
+            given_on="2026-03-09",
+            reopened_answer="{}",
+            reopened_at=NOON,
+            reopened_by="a",
+            reviewed=False,
+            change="override",
+            change_reason="why",
+            changed_by="a",
+            changed_at=NOON,
+        ),
+        DoseMismatch(
+            patient_id="p",
+            day="2026-03-02",
+            version=1,
+            decision_id=1,
+            departs=("amount",),
+            reason="two vials broke",
+            reason_by="a",
+            reason_at=NOON,
         ),
         ExternalId(patient_id="p", system="urn:lab", value="9", fact_id=1),
         Account(
@@ -159,7 +228,7 @@ _SAMPLES: dict[type[Record], Record] = {
     )
 }
 #: What others refer to, in the order in which it can be added.
-REFERRED_TO = (Clinic, Patient, Account)
+REFERRED_TO = (Clinic, Patient, Account, ProtocolEdition)
 
 
 def sample(kind: type[R], /, **values: Any) -> R:
@@ -170,7 +239,7 @@ def sample(kind: type[R], /, **values: Any) -> R:
 
 
 def add_referred_to(session: Session) -> None:
-    """Add what the samples refer to: the clinic, the patient, the account."""
+    """Add what the samples refer to: the clinic, the patient, the account, the protocol."""
     session.add(*(sample(kind) for kind in REFERRED_TO))
 
 
@@ -200,6 +269,12 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     Fact: {
         "kind": st.sampled_from(("weight", "platelet-count", "observation", "dose", "dose-not-given", "event")),
         "status": st.sampled_from(("final", "unverified", "entered-in-error")),
+    },
+    Decision: {
+        "kind": st.sampled_from(("accept", "override", "refer")),
+        "status": st.sampled_from(("awaiting-second", "in-force", "delivered", "withdrawn", "void")),
+        "protocol_sha256": st.just("0" * 64),
+        "second_by": st.none(),
     },
     Token: {"kind": st.sampled_from(("api", "session", "activation"))},
 }

@@ -30,6 +30,7 @@ from titrator.store.records import (
     AuditRow,
     Clinic,
     CourseVersion,
+    Decision,
     ExternalId,
     Fact,
     Job,
@@ -59,7 +60,8 @@ def store(file: Path) -> Iterator[SqliteStore]:
 def fill(store: SqliteStore) -> None:
     with store.writing() as session:
         add_referred_to(session)
-        session.change(sample(Patient, revision=5))  # a version of a course or fact each
+        session.change(sample(Patient, revision=5, decided=2, decision_id=1))  # a version of a course or fact each
+        session.add(sample(Decision, current=False), sample(Decision, version=2))
         session.add(sample(CourseVersion, current=False), sample(CourseVersion, version=2, status="paused"))
         session.add(sample(Fact, id=2, current=False), sample(Fact, id=2, version=2), sample(Fact, id=3))
         session.add(sample(ExternalId, fact_id=2), sample(AuditRow))
@@ -407,8 +409,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: SqliteStore) -> None:
 # Damage that check() tells
 
 COPY_OF_FACT_3 = """
-    insert into facts select patient_id, 4, version, current, kind, day, code, value, unit, level, until, unreliable,
-        status, detail, asked, confirmed_by, reason, recorded_by, recorded_at from facts where id = 3"""
+    insert into facts select patient_id, 4, version, revision, current, kind, day, code, value, unit, level, until,
+        unreliable, status, detail, asked, confirmed_by, reason, recorded_by, recorded_at from facts where id = 3"""
 DAMAGE: list[tuple[str, str, str]] = [
     ("no current version of a fact", "update facts set current = 0 where id = 3", "facts without .*: p fact 3$"),
     (
@@ -438,6 +440,13 @@ DAMAGE: list[tuple[str, str, str]] = [
         "courses without .*: p course 1$",
     ),
     ("a missing version of a course", "delete from courses where version = 1", "courses without .*: p course 1$"),
+    ("no current version of a decision", "update decisions set current = 0", "decisions without .*: p decision 1$"),
+    ("a decision that is gone", "delete from decisions where version = 1", "was decided than is kept: p$"),
+    (
+        "a decision that nobody waits for",
+        "update patients set decision_id = null",
+        "undelivered decision is another: p",
+    ),
     ("a fact later than the revision", "update patients set revision = 2", "later than the patient's revision: p 3"),
     ("an external id of no fact", "update external_ids set fact_id = 9", "external ids of no fact: p 9$"),
     ("a patient of no clinic", "pragma foreign_keys = off; delete from clinics", "patients: a row refers to clinics"),
@@ -550,7 +559,7 @@ def test_a_backup_is_of_one_moment_while_a_writer_writes(store: SqliteStore, tmp
         while not stop.is_set() and number < 5000:
             number += 1
             with store.writing(durable=False) as session:
-                session.change(sample(Patient, revision=number))
+                session.change(sample(Patient, revision=number, decided=2, decision_id=1))
                 session.add(sample(Fact, id=number, detail={"note": "x" * 500}))
             written.append(number)
         store.close()

@@ -1,8 +1,8 @@
 """A draft: what is to be written, prepared on a reading transaction and carried out on a writing one.
 
 Only one transaction writes at a time, so the shorter it is the less the others wait. What has been read of a patient
-must be the same still when the draft is carried out: whatever is recorded of a patient raises the revision, and other
-changes the version. A draft does not see what it would write.
+must be the same still when the draft is carried out: whatever is recorded of a patient raises the revision, each
+decision `decided`, and other changes the version. A draft does not see what it would write.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ class Draft:
         """Write all of it; raises Stale where a patient has changed since it was drafted, and Duplicate."""
         for seen in self._seen.values():
             now = session.get(Patient, seen.id)
-            if now is None or (now.revision, now.version) != (seen.revision, seen.version):
+            if now is None or _state(now) != _state(seen):
                 raise Stale(Patient.TABLE)
         for step in self._steps:
             step(session)
+
+
+def _state(patient: Patient) -> tuple[int, int, int]:
+    return patient.revision, patient.version, patient.decided

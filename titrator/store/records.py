@@ -39,7 +39,8 @@ class Patient(Record):
     """A patient of a clinic. `revision` counts what was recorded: facts and courses take their ids from it.
 
     `search_name` is the name as it is searched: without case and accents. `settled` says that nothing has been recorded
-    since the patient's standing was taken down.
+    since the patient's standing was taken down. `decided` counts the versions of decisions, which take their ids from
+    it; `decision_id` is the decision that has been taken and not yet carried out, if any.
     """
 
     TABLE = "patients"
@@ -56,6 +57,8 @@ class Patient(Record):
     active: bool
     created_at: str
     settled: bool
+    decided: int
+    decision_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,8 @@ class CourseVersion(Record):
 class Fact(Record):
     """Something that was observed of a patient or done, in one of its versions. Only one version is current.
 
-    `id` is the patient's revision at which it was first recorded: the order of ids is that of recording. What `code`,
+    `id` is the patient's revision at which it was first recorded, `revision` that at which this version was: the order of
+    ids is that of recording, and what was known at any revision can be told. What `code`,
     `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is
     `final`, `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the
     questions that its plausibility raised, `confirmed_by` who answered them.
@@ -109,6 +113,7 @@ class Fact(Record):
     patient_id: str
     id: int
     version: int
+    revision: int
     current: bool
     kind: str
     day: str
@@ -132,7 +137,8 @@ class Standing(Record):
     """Where a patient stands on a day: the answer, kept for whoever asks next; made anew whenever it does not hold.
 
     It holds while the patient's `revision` and `version`, the protocol's digest and the `program`, the digest of the
-    code that made it, are what they were. `unverified` names facts that the answer leaves out, as `weights/12`.
+    code that made it, are what they were. `unverified` names facts that the answer leaves out, as `weights/12`;
+    `proposal_sha256` is what a decision names.
     """
 
     TABLE = "standings"
@@ -152,7 +158,112 @@ class Standing(Record):
     reasons: tuple[str, ...]
     input_sha256: str
     unverified: tuple[str, ...]
+    proposal_sha256: str
     answer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Record):
+    """What waits for somebody of a patient on a day: a line of the worklist, made with the standing.
+
+    `tasks` are its kinds, the most urgent first; lines are shown in order of `rank`. `line` is the JSON that is sent.
+    """
+
+    TABLE = "worklist"
+    KEY = ("patient_id",)
+
+    patient_id: str
+    clinic_id: str
+    day: str
+    program: str
+    rank: int
+    tasks: tuple[str, ...]
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Record):
+    """What a named person decided upon a proposal, in one of its versions. Only one version is current.
+
+    `kind` is `accept`, `override` or `refer`. What is needed to answer for it and to derive it again: the patient's
+    `revision`, `born_on`, the version of the course, the `day` asked about, the engine's `answer` (JSON) with its digests,
+    the digest of the protocol's file, the version of the engine. `dose` is the JSON of the dose to give, or None for none;
+    `level` in micrograms/kg, `micrograms` as delivered. `reopened_answer` is the answer to the facts as they were
+    corrected later, `reviewed` whether somebody has looked at that.
+    """
+
+    TABLE = "decisions"
+    KEY = ("patient_id", "id", "version")
+
+    patient_id: str
+    id: int
+    version: int
+    current: bool
+    kind: str
+    status: str
+    day: str
+    due_on: str | None
+    level: Decimal | None
+    micrograms: Decimal | None
+    dose: str | None
+    answer: str
+    proposal_sha256: str
+    input_sha256: str
+    protocol: str
+    protocol_sha256: str
+    engine_version: str
+    revision: int
+    course_id: int
+    course_version: int
+    born_on: str | None
+    acknowledged: tuple[str, ...]
+    reason_code: str | None
+    comment: str | None
+    signed_by: str
+    signed_role: str
+    signed_at: str
+    second_by: str | None
+    second_role: str | None
+    second_at: str | None
+    given_on: str | None
+    reopened_answer: str | None
+    reopened_at: str | None
+    reopened_by: str | None
+    reviewed: bool
+    change: str
+    change_reason: str | None
+    changed_by: str
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoseMismatch(Record):
+    """The doses of a day that depart from what was decided: in what, and the reason that somebody gave, if any."""
+
+    TABLE = "dose_mismatches"
+    KEY = ("patient_id", "day")
+
+    patient_id: str
+    day: str
+    version: int
+    decision_id: int | None
+    departs: tuple[str, ...]
+    reason: str | None
+    reason_by: str | None
+    reason_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolEdition(Record):
+    """The file of a protocol by which something was decided, to the letter, by the SHA-256 of its bytes."""
+
+    TABLE = "protocol_editions"
+    KEY = ("sha256",)
+
+    sha256: str
+    protocol: str
+    text: str
+    kept_at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +416,10 @@ RECORDS: tuple[type[Record], ...] = (
     CourseVersion,
     Fact,
     Standing,
+    Waiting,
+    Decision,
+    DoseMismatch,
+    ProtocolEdition,
     ExternalId,
     Account,
     Token,

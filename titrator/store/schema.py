@@ -18,7 +18,7 @@ class Migration(NamedTuple):
 
 MIGRATIONS: Final = (
     Migration(
-        "0001-clinics-patients-courses-facts-access-audit",
+        "0001-clinics-patients-courses-facts-decisions-access-audit",
         (
             """create table clinics (
                 id text primary key, version integer not null, name text not null, time_zone text not null,
@@ -28,7 +28,8 @@ MIGRATIONS: Final = (
                 id text primary key, version integer not null, revision integer not null,
                 clinic_id text not null references clinics (id), family_name text not null, given_name text not null,
                 search_name text not null, born_on text, active integer not null check (active in (0, 1)),
-                created_at text not null, settled integer not null check (settled in (0, 1))
+                created_at text not null, settled integer not null check (settled in (0, 1)),
+                decided integer not null, decision_id integer
             ) strict, without rowid""",
             "create index patients_of_clinic on patients (clinic_id, id)",
             "create index patients_to_settle on patients (clinic_id, id) where settled = 0",
@@ -49,7 +50,7 @@ MIGRATIONS: Final = (
                 where current = 1 and status in ('active', 'paused')""",
             """create table facts (
                 patient_id text not null references patients (id), id integer not null, version integer not null,
-                current integer not null check (current in (0, 1)),
+                revision integer not null, current integer not null check (current in (0, 1)),
                 kind text not null check (
                     kind in ('weight', 'platelet-count', 'observation', 'dose', 'dose-not-given', 'event')
                 ),
@@ -67,9 +68,50 @@ MIGRATIONS: Final = (
                 revision integer not null, patient_version integer not null, program text not null,
                 course_id integer not null, course_version integer not null, protocol text not null,
                 protocol_sha256 text not null, action text not null, reasons text not null, input_sha256 text not null,
-                unverified text not null, answer text not null
+                unverified text not null, proposal_sha256 text not null, answer text not null
             ) strict, without rowid""",
             "create index standings_by_day on standings (clinic_id, day)",
+            """create table worklist (
+                patient_id text primary key references patients (id), clinic_id text not null, day text not null,
+                program text not null, rank integer not null, tasks text not null, line text not null
+            ) strict, without rowid""",
+            "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks, day)",
+            """create table decisions (
+                patient_id text not null references patients (id), id integer not null, version integer not null,
+                current integer not null check (current in (0, 1)),
+                kind text not null check (kind in ('accept', 'override', 'refer')),
+                status text not null check (
+                    status in (
+                        'awaiting-second', 'in-force', 'referred', 'delivered', 'not-given', 'superseded', 'withdrawn',
+                        'void'
+                    )
+                ),
+                day text not null, due_on text, level text, micrograms text, dose text, answer text not null,
+                proposal_sha256 text not null, input_sha256 text not null, protocol text not null,
+                protocol_sha256 text not null references protocol_editions (sha256), engine_version text not null,
+                revision integer not null, course_id integer not null, course_version integer not null, born_on text,
+                acknowledged text not null, reason_code text, comment text,
+                signed_by text not null, signed_role text not null, signed_at text not null,
+                second_by text check (second_by != signed_by), second_role text, second_at text, given_on text,
+                reopened_answer text, reopened_at text, reopened_by text,
+                reviewed integer not null check (reviewed in (0, 1)),
+                change text not null, change_reason text, changed_by text not null, changed_at text not null,
+                primary key (patient_id, id, version)
+            ) strict, without rowid""",
+            """create unique index one_undelivered_decision_a_patient on decisions (patient_id)
+                where current = 1 and status in ('awaiting-second', 'in-force', 'referred')""",
+            "create unique index one_current_version_a_decision on decisions (patient_id, id) where current = 1",
+            "create index decisions_by_day on decisions (patient_id, day) where current = 1",
+            """create index decisions_reopened on decisions (patient_id)
+                where current = 1 and reviewed = 0 and reopened_answer is not null""",
+            """create table dose_mismatches (
+                patient_id text not null references patients (id), day text not null, version integer not null,
+                decision_id integer, departs text not null, reason text, reason_by text, reason_at text,
+                primary key (patient_id, day)
+            ) strict, without rowid""",
+            """create table protocol_editions (
+                sha256 text primary key, protocol text not null, text text not null, kept_at text not null
+            ) strict, without rowid""",
             """create table external_ids (
                 patient_id text not null references patients (id), system text not null, value text not null,
                 fact_id integer not null, primary key (patient_id, system, value)

@@ -62,13 +62,24 @@ _BROKEN: Final = {
             or max(case when current = 1 then version end) != max(version)""",
     "facts and courses later than the patient's revision": """
         select o.patient_id || ' ' || o.id from (
-            select patient_id, id from facts union all select patient_id, id from courses
+            select patient_id, id, revision from facts union all select patient_id, id, id from courses
         ) o join patients p on p.id = o.patient_id
-        where o.id > p.revision or o.id < 1""",
+        where o.id > p.revision or o.revision > p.revision or o.id < 1""",
     "patients of whom more or less is kept than was recorded": """
         select p.id from patients p where p.revision !=
             (select count(*) from facts f where f.patient_id = p.id)
             + (select count(*) from courses c where c.patient_id = p.id)""",
+    "decisions without exactly one current version, the last": """
+        select patient_id || ' decision ' || id from decisions group by patient_id, id
+        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
+            or max(case when current = 1 then version end) != max(version)""",
+    "patients of whom more or less was decided than is kept": """
+        select p.id from patients p
+        where p.decided != (select count(*) from decisions d where d.patient_id = p.id)""",
+    "patients whose undelivered decision is another": """
+        select p.id from patients p where p.decision_id is not (
+            select d.id from decisions d where d.patient_id = p.id and d.current = 1
+                and d.status in ('awaiting-second', 'in-force', 'referred'))""",
     "patients told where they stand by more than was recorded": """
         select s.patient_id from standings s join patients p on p.id = s.patient_id
         where s.revision > p.revision or s.patient_version > p.version""",

@@ -126,6 +126,8 @@ def add_patient(visit: Visit, body: Body) -> Patient:
         active=True,
         created_at=instant(visit.now),
         settled=True,
+        decided=0,
+        decision_id=None,
     )
     _refuse_future(visit.today(patient), "born_on", patient.born_on)
     visit.session.add(patient)
@@ -331,6 +333,7 @@ def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
         patient_id=patient.id,
         id=patient.revision,
         version=1,
+        revision=patient.revision,
         current=True,
         kind=draft.kind,
         day=draft.day,
@@ -405,7 +408,13 @@ def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed
     """Keep what has changed as the current version of a fact, by the actor, now."""
     patient = visit.raise_revision(patient)
     visit.session.change(replace(old, current=False), Where("version", "=", old.version))
-    new = replace(changed, version=old.version + 1, recorded_by=visit.who.account_id, recorded_at=instant(visit.now))
+    new = replace(
+        changed,
+        version=old.version + 1,
+        revision=patient.revision,
+        recorded_by=visit.who.account_id,
+        recorded_at=instant(visit.now),
+    )
     visit.session.add(new)
     visit.note(action, _subject(old), patient=patient, old=show(old), new=show(new), why=new.reason)
     return new

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
+from titrator.security.secrets import sha256
 from titrator.store.base import Session, Stale, Where
-from titrator.store.records import Clinic, Patient, Standing
+from titrator.store.records import Clinic, CourseVersion, Patient, Standing
 from titrator.titration.answer import to_text
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.quantities import iso
@@ -131,6 +132,7 @@ def _stand(visit: Visit, patient: Patient) -> Standing | None:
 
 def _standing(services: Services, proposal: Proposal) -> Standing:
     answer, patient, course = proposal.answer, proposal.patient, proposal.course
+    text = to_text(answer)
     return Standing(
         patient_id=patient.id,
         clinic_id=patient.clinic_id,
@@ -146,8 +148,14 @@ def _standing(services: Services, proposal: Proposal) -> Standing:
         reasons=tuple(map(str, answer.reasons)),
         input_sha256=answer.input_sha256,
         unverified=proposal.unverified,
-        answer=to_text(answer),
+        proposal_sha256=proposal_digest(patient, course, text),
+        answer=text,
     )
+
+
+def proposal_digest(patient: Patient, course: CourseVersion, answer: str) -> str:
+    """What a decision names: the SHA-256 of patient, version of the course and answer, to the letter."""
+    return sha256(f"{patient.id} {course.id} {course.version} {answer}")
 
 
 def _holds(services: Services, standing: Standing, patient: Patient) -> bool:

@@ -161,10 +161,13 @@ class Visit:
 
     def raise_revision(self, patient: Patient) -> Patient:
         """The patient at the next revision, that of what is recorded now; raises Stale."""
-        raised = replace(patient, revision=patient.revision + 1, settled=False)
-        same = Where("revision", "=", patient.revision), Where("version", "=", patient.version)
-        self.session.change(raised, *same, old=patient)
-        return raised
+        return self.change(patient, replace(patient, revision=patient.revision + 1, settled=False))
+
+    def change(self, old: Patient, new: Patient) -> Patient:
+        """The patient with what a record of something changes; raises Stale."""
+        same = [Where(name, "=", getattr(old, name)) for name in ("revision", "version", "decided")]
+        self.session.change(new, *same, old=old)
+        return new
 
     def _broke_glass(self, patient_id: str) -> bool:
         return Permission.BREAK_GLASS in PERMISSIONS[self.who.role] and bool(
