@@ -8,7 +8,7 @@ from typing import Any, Final
 import marshmallow as ma
 
 from schemas.fact import Corrects, FactIn, FactOut, Reasoned
-from schemas.fields import Amount, Choice, Day, Schema, keys_of, one_of
+from schemas.fields import Amount, Choice, Day, Many, Schema, Text, keys_of, one_of
 
 NOT_GIVEN: Final = ("absent", "refused", "on-hold", "adverse-event", "no-supply", "prescriber-decision", "other")
 
@@ -62,3 +62,7 @@ class DoseOut(FactOut):
     micrograms_per_kg = Amount(allow_none=True, above=True, most="5000")
     not_given_on = Day()
     reason_not_given = Choice(NOT_GIVEN)
+    flags = Many(
+        Text(),
+        metadata={"description": "When recorded: DOSE-MISMATCH-DECISION if it departs from what was decided."},
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.fields import Choice, Day, Instant, Many, Object, Schema, Text, Whole
+from schemas.fields import Choice, Instant, Many, Object, Schema, Text, Whole
 from schemas.patient import IdentifierPart
 
 
@@ -45,26 +45,3 @@ class FactOut(Schema):
     recorded_by = Text(required=True)
     recorded_at = Instant(required=True)
     reason = Text(required=True, allow_none=True, longest=1000, lines=True)
-
-
-class FactToVerify(Schema):
-    """What a system reported that looks wrong."""
-
-    patient = Text(required=True)
-    clinic = Text(required=True)
-    collection = Text(required=True)
-    id = Whole(required=True, least=1, most=2**53)
-    day = Day(required=True)
-    asked = Many(Text(), required=True)
-
-
-class Worklist(Schema):
-    """What waits for somebody."""
-
-    to_verify = Many(Object(FactToVerify), required=True, most=1_000_000)
-
-
-class WorklistQuery(Schema):
-    """Of which clinic."""
-
-    clinic = Text()

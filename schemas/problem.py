@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.fields import Many, Object, Schema, Text, Whole
+from schemas.recommendation import NextDose
 
 
 class FaultOut(Schema):
@@ -23,3 +24,4 @@ class Problem(Schema):
     faults = Many(Object(FaultOut), required=True, most=100_000)
     questions = Many(Text(), required=True, metadata={"description": "What `confirm` must name to send it again."})
     request_id = Text(required=True)
+    proposal = Object(NextDose, metadata={"description": "Of PROPOSAL-CHANGED: the proposal that stands now."})

@@ -89,7 +89,7 @@ class CourseName(Schema):
 
 
 class NextDose(Answer):
-    """The answer for a stored patient, at a revision of the record and by a version of the course.
+    """The answer for a stored patient, at a revision of the record and by a version of the course: a proposal.
 
     `unverified`: what a system reported that was left out, or not relied upon. `later`: what was left out because it
     happened after the day asked about; only of a day in the past can there be any.
@@ -101,6 +101,14 @@ class NextDose(Answer):
 
     unverified = Many(Object(FactName), required=True, most=5000)
     later = Many(Object(FactName), required=True, most=100_000)
+    proposal_sha256 = Text(required=True, metadata={"description": "What a decision names."})
+    decision = Whole(
+        required=True,
+        allow_none=True,
+        least=1,
+        most=2**53,
+        metadata={"description": "The id of what has been decided and not yet carried out."},
+    )
 
 
 class NextDoseQuery(Schema):

@@ -43,15 +43,18 @@ def make_services(settings: Settings) -> Services:
         ),
         broken=tuple(catalogue.self_test()),
         spool=Spool(settings.instance / "spool"),
-        program=program_digest(),
+        program=program_digest(catalogue),
     )
 
 
-def program_digest() -> str:
-    """The SHA-256 of the code of this program: an answer that other code has made is made anew."""
+def program_digest(catalogue: Catalogue) -> str:
+    """The SHA-256 of this program and its protocols: an answer that other ones have made is made anew."""
     digest = sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes() + b"\0")
+    for ident in catalogue.ids():
+        usable = not catalogue.fault(ident)
+        digest.update(f"{ident} {catalogue.get(ident).sha256 if usable else None}\0".encode())
     return digest.hexdigest()
 
 

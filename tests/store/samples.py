@@ -117,6 +117,8 @@ _SAMPLES: dict[type[Record], Record] = {
             input_sha256="0" * 64,
             unverified=("platelet-counts/1",),
             proposal_sha256="0" * 64,
+            dose_due_on="2026-03-09",
+            count_due_on="2026-03-09",
             answer="{}",
         ),
         Waiting(

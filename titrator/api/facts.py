@@ -24,6 +24,7 @@ from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.store.records import Fact
 from titrator.workflow import record
+from titrator.workflow.errors import Code
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection, show
 from titrator.workflow.record import Which
 from titrator.workflow.visit import Visit
@@ -61,7 +62,9 @@ def _routes(wire: Wire) -> None:
     def add(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields, int, dict[str, str]]:
         recorded = record.record(visit, patient_id, collection, body)
         where = f"/api/v1/patients/{patient_id}/{collection.name}/{recorded.fact.id}"
-        return show(recorded.fact), 201 if recorded.new else 200, {**etag(recorded.fact.version), "Location": where}
+        flags = {"flags": [str(Code.DOSE_MISMATCH_DECISION)] if recorded.departs else []} if collection is DOSES else {}
+        headers = {**etag(recorded.fact.version), "Location": where}
+        return {**show(recorded.fact), **flags}, 201 if recorded.new else 200, headers
 
     def get(visit: Visit, patient_id: str, fact_id: int) -> Answer:
         return _sent(record.versions(visit, Which(patient_id, collection, fact_id))[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from schemas.fact import Worklist, WorklistQuery
 from schemas.patient import PatientChange, PatientIn, PatientOut, PatientPage, PatientQuery
 from schemas.recommendation import NextDoseQuery
 from schemas.timeline import Timeline
@@ -10,7 +9,6 @@ from titrator.api.door import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.workflow import record
-from titrator.workflow.facts import BY_KIND
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
 
@@ -62,21 +60,3 @@ def change_patient(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields,
 def get_timeline(visit: Visit, query: dict[str, str], patient_id: str) -> Fields:
     """Everything that was recorded up to a day, with grades and how long it has held."""
     return timeline(visit, patient_id, query.get("on"))
-
-
-@blueprint.operation("GET", "/worklist", Permission.READ_PATIENTS, query=WorklistQuery, gives=Worklist)
-def worklist(visit: Visit, query: dict[str, str]) -> Fields:
-    """What waits for somebody: values of systems that look wrong, until a person verifies them."""
-    return {
-        "to_verify": [
-            {
-                "patient": patient.id,
-                "clinic": patient.clinic_id,
-                "collection": BY_KIND[fact.kind].name,
-                "id": fact.id,
-                "day": fact.day,
-                "asked": list(fact.asked),
-            }
-            for patient, fact in record.to_verify(visit, query.get("clinic"))
-        ]
-    }

@@ -20,6 +20,7 @@ from titrator.workflow.errors import (
     Forbidden,
     Invalid,
     Outdated,
+    ProposalChanged,
     Refusal,
     TooMany,
     Unauthorised,
@@ -37,6 +38,7 @@ STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     Unauthorised: HTTPStatus.UNAUTHORIZED,
     Conflict: HTTPStatus.CONFLICT,
+    ProposalChanged: HTTPStatus.CONFLICT,
     Outdated: HTTPStatus.PRECONDITION_FAILED,
     VersionNeeded: HTTPStatus.PRECONDITION_REQUIRED,
     Unready: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -58,6 +60,8 @@ def refusal_response(refusal: Refusal) -> Response:
     """The problem that a refusal is."""
     questions = refusal.questions if isinstance(refusal, Asked) else ()
     response = problem(STATUS[type(refusal)], refusal.code, refusal.message, refusal.faults, questions)
+    if isinstance(refusal, ProposalChanged):
+        response.set_data(f'{response.get_data(as_text=True)[:-1]}, "proposal": {refusal.proposal}}}')
     if isinstance(refusal, Unauthorised):
         response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
     if isinstance(refusal, TooMany):

@@ -10,9 +10,8 @@ from titrator.api.door import Blueprint
 from titrator.api.wire import json_text, read_body
 from titrator.security.permissions import Permission
 from titrator.titration.answer import to_text
-from titrator.titration.documents import encode
 from titrator.workflow.propose import answer_document
-from titrator.workflow.standing import next_dose
+from titrator.workflow.standing import as_sent, next_dose
 from titrator.workflow.visit import Visit
 
 blueprint = Blueprint("recommend", __name__, description="The next dose, and why.")
@@ -44,17 +43,4 @@ def recommend(visit: Visit) -> Response:
 )
 def get_next_dose(visit: Visit, query: dict[str, str], patient_id: str) -> Response:
     """The next dose of a patient on a day."""
-    standing, later = next_dose(visit, patient_id, query.get("on"))
-    about = {
-        "patient": standing.patient_id,
-        "revision": standing.revision,
-        "course": {"id": standing.course_id, "version": standing.course_version},
-        "unverified": _names(standing.unverified),
-        "later": _names(later),
-    }
-    return json_text(f"{standing.answer[:-1]}, {encode(about)[1:]}")
-
-
-def _names(facts: tuple[str, ...]) -> list[object]:
-    """Facts named `weights/12`, as they are sent."""
-    return [{"collection": name, "id": int(ident)} for name, _, ident in (fact.partition("/") for fact in facts)]
+    return json_text(as_sent(next_dose(visit, patient_id, query.get("on"))))

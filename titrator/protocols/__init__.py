@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from titrator.protocols.examples import Outcome, run_examples
-from titrator.protocols.files import read_toml
+from titrator.protocols.files import parse_toml, read_toml
 from titrator.titration.documents import printable
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import Protocol, read_protocol
@@ -41,6 +41,13 @@ class Catalogue:
     def path(self, ident: str) -> Path:
         """The file of a protocol; raises KeyError for one that is not there."""
         return self._files[ident]
+
+    def text(self, protocol: Protocol) -> str:
+        """The file of a protocol, to the letter; raises InvalidProtocol where it is no longer the one that was read."""
+        content = self._files[protocol.id].read_bytes()
+        if parse_toml(content)[1] != protocol.sha256:
+            raise InvalidProtocol([Fault(protocol.id, "its file was changed while the service ran: start it again")])
+        return content.decode()
 
     def fault(self, ident: str) -> str | None:
         """Why a protocol cannot be used, in words; None if it can."""
@@ -85,6 +92,12 @@ def load(path: Path) -> tuple[Protocol, list[Outcome]]:
     if faults:
         raise InvalidProtocol(faults)
     return protocol, outcomes
+
+
+def read_edition(ident: str, text: str) -> Protocol:
+    """The protocol that the kept text of a file writes; raises InvalidProtocol."""
+    document, digest = parse_toml(text.encode())
+    return read_protocol(document, name=ident, sha256=digest)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -21,7 +21,11 @@ _MOST_POINTS = 200
 
 def read_toml(path: Path) -> tuple[Mapping[str, object], str]:
     """The decoded file and the SHA-256 of its bytes; raises InvalidProtocol where it cannot be read."""
-    content = _read(path)
+    return parse_toml(_read(path))
+
+
+def parse_toml(content: bytes) -> tuple[Mapping[str, object], str]:
+    """The decoded text of a file and the SHA-256 of its bytes; raises InvalidProtocol where it cannot be read."""
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.count(b".") > _MOST_POINTS:
             raise _unreadable(f"line {number} has more than {_MOST_POINTS} points: break it into several")

@@ -31,6 +31,8 @@ class Permission(StrEnum):
     RECORD_FACTS = "facts:record"
     VERIFY_FACTS = "facts:verify"
     PROPOSE = "doses:propose"
+    SIGN_OFF = "decisions:sign"
+    OVERRIDE_BEYOND = "decisions:override-beyond"
     MANAGE_COURSES = "courses:manage"
     NEW_BASELINE = "courses:new-baseline"
     CONFIRM_ELIGIBILITY = "courses:confirm-eligibility"
@@ -54,6 +56,7 @@ _PHARMACIST: Final = _CARE | {
     Permission.MANAGE_PATIENTS,
     Permission.VERIFY_FACTS,
     Permission.MANAGE_COURSES,
+    Permission.SIGN_OFF,
     Permission.BREAK_GLASS,
 }
 
@@ -67,6 +70,7 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
         Permission.CONFIRM_ELIGIBILITY,
         Permission.DISCONTINUE,
         Permission.RESOLVE_SAFETY,
+        Permission.OVERRIDE_BEYOND,
     },
     Role.EHR: _CARE,
     Role.AUDITOR: _ALL | {Permission.READ_AUDIT},

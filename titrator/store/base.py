@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from titrator.store.records import Record
+from titrator.store.rows import Value
 
 R = TypeVar("R", bound=Record)
 
@@ -73,6 +74,10 @@ class Session(Protocol):
 
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
+        ...
+
+    def tally(self, record: type[Record], column: str, *where: Where) -> dict[Value, int]:
+        """How many records that meet all conditions have each value of a column, as it is stored."""
         ...
 
     def add(self, *records: Record) -> None:

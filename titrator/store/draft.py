@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from titrator.store.base import CourseFact, Session, Stale, Where
 from titrator.store.records import Patient, Record
+from titrator.store.rows import Value
 
 R = TypeVar("R", bound=Record)
 
@@ -38,6 +39,10 @@ class Draft:
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
         return self._session.count(record, *where)
+
+    def tally(self, record: type[Record], column: str, *where: Where) -> dict[Value, int]:
+        """How many records that meet all conditions have each value of a column, as it is stored."""
+        return self._session.tally(record, column, *where)
 
     def course_facts(self, patient_id: str) -> list[CourseFact]:
         """The current weights, platelet counts, doses and events of a patient, in order of recording."""

@@ -100,8 +100,8 @@ class CourseVersion(Record):
 class Fact(Record):
     """Something that was observed of a patient or done, in one of its versions. Only one version is current.
 
-    `id` is the patient's revision at which it was first recorded, `revision` that at which this version was: the order of
-    ids is that of recording, and what was known at any revision can be told. What `code`,
+    `id` is the patient's revision at which it was first recorded, `revision` that at which this version was: the order
+    of ids is that of recording, and what was known at any revision can be told. What `code`,
     `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is
     `final`, `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the
     questions that its plausibility raised, `confirmed_by` who answered them.
@@ -138,7 +138,8 @@ class Standing(Record):
 
     It holds while the patient's `revision` and `version`, the protocol's digest and the `program`, the digest of the
     code that made it, are what they were. `unverified` names facts that the answer leaves out, as `weights/12`;
-    `proposal_sha256` is what a decision names.
+    `proposal_sha256` is what a decision names, `dose_due_on` and `count_due_on` the days since which a dose and a count
+    are due.
     """
 
     TABLE = "standings"
@@ -159,6 +160,8 @@ class Standing(Record):
     input_sha256: str
     unverified: tuple[str, ...]
     proposal_sha256: str
+    dose_due_on: str | None
+    count_due_on: str | None
     answer: str
 
 
@@ -186,10 +189,10 @@ class Decision(Record):
     """What a named person decided upon a proposal, in one of its versions. Only one version is current.
 
     `kind` is `accept`, `override` or `refer`. What is needed to answer for it and to derive it again: the patient's
-    `revision`, `born_on`, the version of the course, the `day` asked about, the engine's `answer` (JSON) with its digests,
-    the digest of the protocol's file, the version of the engine. `dose` is the JSON of the dose to give, or None for none;
-    `level` in micrograms/kg, `micrograms` as delivered. `reopened_answer` is the answer to the facts as they were
-    corrected later, `reviewed` whether somebody has looked at that.
+    `revision` and `born_on`, the version of the course, the `day` asked about, the engine's `answer` (JSON) with its
+    digests, the digest of the protocol's file, the version of the engine. `dose` is the JSON of the dose to give, None
+    if none is; `level` is in micrograms/kg, `micrograms` is what is delivered. `reopened_answer` is the answer to the
+    facts as they were corrected later, `reviewed` whether somebody has looked at it.
     """
 
     TABLE = "decisions"

@@ -68,14 +68,18 @@ MIGRATIONS: Final = (
                 revision integer not null, patient_version integer not null, program text not null,
                 course_id integer not null, course_version integer not null, protocol text not null,
                 protocol_sha256 text not null, action text not null, reasons text not null, input_sha256 text not null,
-                unverified text not null, proposal_sha256 text not null, answer text not null
+                unverified text not null, proposal_sha256 text not null, dose_due_on text, count_due_on text,
+                answer text not null
             ) strict, without rowid""",
             "create index standings_by_day on standings (clinic_id, day)",
+            "create index standings_by_program on standings (clinic_id, program)",
             """create table worklist (
                 patient_id text primary key references patients (id), clinic_id text not null, day text not null,
                 program text not null, rank integer not null, tasks text not null, line text not null
             ) strict, without rowid""",
-            "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks, day)",
+            "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks)",
+            "create index worklist_by_day on worklist (clinic_id, day)",
+            "create index worklist_by_program on worklist (clinic_id, program)",
             """create table decisions (
                 patient_id text not null references patients (id), id integer not null, version integer not null,
                 current integer not null check (current in (0, 1)),
@@ -83,7 +87,7 @@ MIGRATIONS: Final = (
                 status text not null check (
                     status in (
                         'awaiting-second', 'in-force', 'referred', 'delivered', 'not-given', 'superseded', 'withdrawn',
-                        'void'
+                        'lapsed', 'void'
                     )
                 ),
                 day text not null, due_on text, level text, micrograms text, dose text, answer text not null,

@@ -117,6 +117,12 @@ class SqliteSession:
         sql = f"select count(*) from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
         return int(self._rows(sql, values)[0][0])
 
+    def tally(self, record: type[Record], column: str, *where: Where) -> dict[Value, int]:
+        """How many records that meet all conditions have each value of a column, as it is stored."""
+        conditions, values = _conditions(where)
+        sql = f"select {column}, count(*) from {record.TABLE}{conditions} group by {column}"  # noqa: S608 (names of ours)
+        return dict(self._rows(sql, values))
+
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate."""
         self._refuse_unless_writing()

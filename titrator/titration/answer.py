@@ -27,7 +27,7 @@ def to_text(answer: Recommendation) -> str:
     return (
         f'{{"action": "{answer.action}", "on": "{iso(answer.on)}", '
         f'"reasons": {_statements(reasons(answer))}, "alerts": {_statements(alerts(answer))}, '
-        f'"dose": {"null" if dose is None else _dose(dose)}, '
+        f'"dose": {"null" if dose is None else dose_text(dose)}, '
         f'"due_on": {_day(answer.due)}, "next_count_on": {_day(answer.next_count)}, '
         f'"evidence": {{"step": {evidence.step}, '
         f'"dosing_weight_kg": {_number(evidence.dosing_weight_kg)}, '
@@ -51,7 +51,8 @@ def _statements(statements: Iterable[Statement]) -> str:
     return f"[{', '.join(items)}]"
 
 
-def _dose(dose: DoseToGive) -> str:
+def dose_text(dose: DoseToGive) -> str:
+    """The dose of an answer as JSON."""
     vials = ", ".join([f'{{"size_micrograms": {size}, "count": {count}}}' for size, count in dose.vials])
     return (
         f'{{"micrograms_per_kg": {plain(dose.level)}, "micrograms": {plain(rounded(dose.micrograms, HUNDREDTH))}, '

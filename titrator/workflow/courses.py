@@ -10,6 +10,7 @@ from typing import Final, cast
 from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
+from titrator.workflow.delivery import void
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.propose import doses_between_courses, open_course, usable_protocol
 from titrator.workflow.visit import Visit, instant, refuse_outdated
@@ -194,12 +195,13 @@ def _change(
     course = _open(visit, patient)
     refuse_outdated(course.version, version)
     reason = cast(str, body["reason"])
-    visit.raise_revision(patient)
+    raised = visit.raise_revision(patient)
     visit.session.change(replace(course, current=False))
     about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
     new = replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]
     visit.session.add(new)
     visit.note(change, _subject(new), patient=patient, old=fields(course), new=fields(new), why=reason)
+    void(visit, raised, f"course: {change}")
     return new
 
 

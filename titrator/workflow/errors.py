@@ -7,6 +7,7 @@ Refusal
 ├── Forbidden      the account may not do this
 ├── Unauthorised   nobody is logged in, or the login failed
 ├── Conflict       it contradicts what is stored
+│   └── ProposalChanged  what it decides upon has changed; the new proposal comes with it
 ├── Outdated       what it would change has been changed since
 ├── VersionNeeded  it does not say which version it would change
 ├── Unready        the service may not answer now
@@ -26,15 +27,19 @@ class Code(StrEnum):
 
     ACCOUNT_INACTIVE = "ACCOUNT-INACTIVE"
     ACTIVATION_USED = "ACTIVATION-USED"
+    ALREADY_DECIDED = "ALREADY-DECIDED"
     ALREADY_RESOLVED = "ALREADY-RESOLVED"
     BIRTH_DATE_MISSING = "BIRTH-DATE-MISSING"
     BODY_TOO_LARGE = "BODY-TOO-LARGE"
+    CEILING_EXCEEDED = "CEILING-EXCEEDED"
     COUNT_FAR_FROM_LAST = "COUNT-FAR-FROM-LAST"
     COURSE_NOT_ACTIVE = "COURSE-NOT-ACTIVE"
     COURSE_OPEN = "COURSE-OPEN"
+    DECISION_CLOSED = "DECISION-CLOSED"
     DOSES_BEFORE_COURSE = "DOSES-BEFORE-COURSE"
     DOSES_TOO_CLOSE = "DOSES-TOO-CLOSE"
     DOSE_FAR_FROM_LAST = "DOSE-FAR-FROM-LAST"
+    DOSE_MISMATCH_DECISION = "DOSE-MISMATCH-DECISION"
     ENTERED_IN_ERROR = "ENTERED-IN-ERROR"
     EXTERNAL_ID_TAKEN = "EXTERNAL-ID-TAKEN"
     FACTS_LATER = "FACTS-LATER"
@@ -47,11 +52,16 @@ class Code(StrEnum):
     INVALID = "INVALID"
     LOGIN_FAILED = "LOGIN-FAILED"
     METHOD_NOT_ALLOWED = "METHOD-NOT-ALLOWED"
+    NOTHING_TO_ACCEPT = "NOTHING-TO-ACCEPT"
+    NOTHING_TO_REVIEW = "NOTHING-TO-REVIEW"
     NOT_ACCEPTABLE = "NOT-ACCEPTABLE"
+    NOT_FOR_BATCH = "NOT-FOR-BATCH"
     NOT_FOUND = "NOT-FOUND"
     NOT_UNVERIFIED = "NOT-UNVERIFIED"
     PATIENT_INACTIVE = "PATIENT-INACTIVE"
+    PROPOSAL_CHANGED = "PROPOSAL-CHANGED"
     PROTOCOL_UNUSABLE = "PROTOCOL-UNUSABLE"
+    SECOND_PERSON_NEEDED = "SECOND-PERSON-NEEDED"
     SELF_TEST_FAILED = "SELF-TEST-FAILED"
     TOO_MANY_REQUESTS = "TOO-MANY-REQUESTS"
     UNAUTHORISED = "UNAUTHORISED"
@@ -61,6 +71,7 @@ class Code(StrEnum):
     VERSION_NEEDED = "VERSION-NEEDED"
     VERSION_STALE = "VERSION-STALE"
     WEIGHT_FAR_FROM_LAST = "WEIGHT-FAR-FROM-LAST"
+    WEIGHT_NEEDED = "WEIGHT-NEEDED"
     WEIGHT_UNUSUAL = "WEIGHT-UNUSUAL"
 
 
@@ -126,6 +137,14 @@ class Conflict(Refusal):
 
     def __init__(self, code: Code, message: str, *, faults: Iterable[Fault] = ()) -> None:
         super().__init__(message, code=code, faults=faults)
+
+
+class ProposalChanged(Conflict):
+    """The proposal that a decision names is not the one that stands now; `proposal` is that one, as it is sent."""
+
+    def __init__(self, message: str, proposal: str) -> None:
+        super().__init__(Code.PROPOSAL_CHANGED, message, faults=[Fault("proposal_sha256", "is not the one of now")])
+        self.proposal = proposal
 
 
 class Outdated(Refusal):

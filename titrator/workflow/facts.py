@@ -172,6 +172,23 @@ def show(fact: Fact) -> dict[str, object]:
     }
 
 
+def course_fact(fact: Fact) -> CourseFact:
+    """What the rules look at in a fact."""
+    value, level = (None if one is None else format(one, "f") for one in (fact.value, fact.level))
+    return CourseFact(
+        fact.kind,
+        fact.day,
+        fact.code,
+        value,
+        fact.unit,
+        level,
+        fact.until,
+        fact.unreliable,
+        fact.status,
+        fact.id,
+    )
+
+
 def _course_faults(draft: Draft) -> list[Fault]:
     """What the parser of course documents has against an entry."""
     fact = CourseFact(

@@ -41,7 +41,7 @@ def propose(catalogue: Catalogue, document: bytes) -> Recommendation:
 
 
 class Proposal(NamedTuple):
-    """The answer for a stored patient, and by collection and id what was left out of it.
+    """The answer for a stored patient, by course, and what was left out of it.
 
     `unverified` has still to be verified; `later` happened after the day asked about. Facts are named `weights/12`.
     """

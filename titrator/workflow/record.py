@@ -18,6 +18,7 @@ from titrator.store.base import Duplicate, Where
 from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import WeeklyProtocol
+from titrator.workflow.delivery import after_fact, reopen, void
 from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Unknown
 from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS, Collection, Draft, read_draft, show
 from titrator.workflow.plausibility import CLOSEST_DOSES, Question, questions
@@ -51,10 +52,14 @@ class Judgement(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """A fact, and whether it is new: false where it was already there by another name."""
+    """A fact, and whether it is new: false where it was already there by another name.
+
+    `departs` is whether it is a dose that departs from what was decided.
+    """
 
     fact: Fact
     new: bool
+    departs: bool = False
 
 
 def add_clinic(visit: Visit, body: Body) -> Clinic:
@@ -169,6 +174,10 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
         _set_identifiers(visit, patient, body)
     fields = patient_fields(visit, new)
     visit.note("change", f"patient/{patient.id}", patient=new, old=old, new=fields, why=body.get("reason"))
+    if new.born_on != patient.born_on:
+        reopen(visit, new, visit.session.course_facts(new.id), "")
+    if patient.active and not new.active:
+        void(visit, new, "the patient is not active any more")
     return new
 
 
@@ -238,7 +247,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
     if external:
         visit.session.add(_external(patient, external, fact.id))
     visit.note("record", _subject(fact), patient=patient, new=show(fact))
-    return Recorded(fact, new=True)
+    return Recorded(fact, new=True, departs=after_fact(visit, patient, None, fact))
 
 
 def correct(visit: Visit, which: Which, body: Body) -> Fact:
@@ -309,19 +318,6 @@ def versions(visit: Visit, which: Which) -> list[Fact]:
         raise Unknown(which.collection.noun)
     visit.note("read", _subject(found[-1]), patient=patient)
     return found
-
-
-def to_verify(visit: Visit, clinic: str | None) -> list[tuple[Patient, Fact]]:
-    """What feeds reported that looks wrong and nobody has looked at, with its patient."""
-    scope = visit.who.clinics if clinic is None else visit.who.clinics & {clinic}
-    rows = visit.session.find(
-        Fact, Where("current", "=", 1), Where("status", "=", "unverified"), order=("patient_id", "id")
-    )
-    patients = {ident: visit.session.get(Patient, ident) for ident in {fact.patient_id for fact in rows}}
-    mine = [(cast(Patient, patients[fact.patient_id]), fact) for fact in rows]
-    shown = [(patient, fact) for patient, fact in mine if patient.clinic_id in scope]
-    visit.note("worklist", "worklist", found=sorted({patient.id for patient, _ in shown}))
-    return shown
 
 
 def _current(patient: Patient) -> tuple[Where, ...]:
@@ -417,6 +413,7 @@ def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed
     )
     visit.session.add(new)
     visit.note(action, _subject(old), patient=patient, old=show(old), new=show(new), why=new.reason)
+    after_fact(visit, patient, old, new)
     return new
 
 

@@ -14,12 +14,15 @@ from typing import Final, NamedTuple, cast
 
 from titrator.security.secrets import sha256
 from titrator.store.base import Session, Stale, Where
-from titrator.store.records import Clinic, CourseVersion, Patient, Standing
+from titrator.store.records import Clinic, CourseVersion, Patient, Standing, Waiting
 from titrator.titration.answer import to_text
+from titrator.titration.documents import encode
+from titrator.titration.due import count_due, dose_due
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.quantities import iso
 from titrator.workflow.errors import Refusal
-from titrator.workflow.propose import Proposal, propose_dose, refuse_if_broken
+from titrator.workflow.propose import Proposal, open_course, propose_dose, refuse_if_broken
+from titrator.workflow.tasks import waiting
 from titrator.workflow.visit import Services, Visit, day_at
 
 #: So many patients in one transaction, that whoever records a fact meanwhile does not wait long.
@@ -27,10 +30,14 @@ _AT_ONCE: Final = 50
 
 
 class NextDose(NamedTuple):
-    """The answer for a stored patient as it stands; `later` names facts after the day asked about."""
+    """The answer for a stored patient as it stands; `later` names facts after the day asked about.
+
+    `decision` is the id of what has been decided and not yet carried out, if anything.
+    """
 
     standing: Standing
     later: tuple[str, ...] = ()
+    decision: int | None = None
 
 
 def next_dose(visit: Visit, patient_id: str, on: str | None) -> NextDose:
@@ -58,7 +65,29 @@ def next_dose(visit: Visit, patient_id: str, on: str | None) -> NextDose:
         protocol=f"{standing.protocol} {standing.protocol_sha256}",
         input_sha256=standing.input_sha256,
     )
-    return NextDose(standing, later)
+    return NextDose(standing, later, patient.decision_id)
+
+
+def as_sent(found: NextDose) -> str:
+    """The answer with what it is of, as JSON."""
+    standing = found.standing
+    about = {
+        "patient": standing.patient_id,
+        "revision": standing.revision,
+        "course": {"id": standing.course_id, "version": standing.course_version},
+        "unverified": _names(standing.unverified),
+        "later": _names(found.later),
+        "proposal_sha256": standing.proposal_sha256,
+        "decision": found.decision,
+    }
+    return f"{standing.answer[:-1]}, {encode(about)[1:]}"
+
+
+def proposed(visit: Visit, patient: Patient) -> Standing:
+    """Where a patient stands today, kept or computed; raises what `propose_dose` raises."""
+    refuse_if_broken(visit.services)
+    today = visit.today(patient)
+    return kept(visit, patient, today) or _standing(visit.services, propose_dose(visit, patient, today, today))
 
 
 def kept(visit: Visit, patient: Patient, day: str) -> Standing | None:
@@ -70,20 +99,18 @@ def kept(visit: Visit, patient: Patient, day: str) -> Standing | None:
 
 
 def settle(services: Services, patients: Iterable[str], now: datetime) -> int:
-    """Keep today's answers of patients, as far as they have any and none that holds is kept; how many were computed."""
+    """Keep today's answers of patients, as far as they have any, and what waits of them; how many were not settled."""
     wanted = [] if services.broken else list(dict.fromkeys(patients))
     done = 0
     for start in range(0, len(wanted), _AT_ONCE):
         with services.store.reading() as session:
             visit = Visit(services=services, session=session, actor=None, now=now)
-            found = [
-                (patient, _stand(visit, patient)) for patient in _unsettled(visit, wanted[start : start + _AT_ONCE])
-            ]
+            found = [_settled(visit, patient) for patient in _unsettled(visit, wanted[start : start + _AT_ONCE])]
         done += len(found)
         if found:
             with services.store.writing(durable=False) as session:
-                for patient, standing in found:
-                    _keep(session, patient, standing)
+                for one in found:
+                    _keep(session, one)
     return done
 
 
@@ -92,17 +119,50 @@ def settle_all(services: Services, now: datetime) -> int:
     return sum(settle(services, page, now) for page in _to_settle(services, now))
 
 
+def stand_on(visit: Visit, patient: Patient, day: str) -> Waiting | None:
+    """What will wait of a patient on a day to come, if nothing more is recorded until then."""
+    standing, refused = _stand(visit, patient, day)
+    return waiting(visit, patient, standing, refused, day)
+
+
+class _Settled(NamedTuple):
+    """A patient as read, and what is to be kept."""
+
+    patient: Patient
+    standing: Standing | None
+    line: Waiting | None
+
+
 def _to_settle(services: Services, now: datetime) -> Iterator[list[str]]:
     with services.store.reading() as session:
         clinics = session.find(Clinic)
     for clinic in clinics:
-        mine = Where("clinic_id", "=", clinic.id)
+        mine, today = Where("clinic_id", "=", clinic.id), day_at(clinic, now)
         yield from _pages(services, Patient, "id", mine, Where("settled", "=", 0))
-        yield from _pages(services, Standing, "patient_id", mine, Where("day", "!=", day_at(clinic, now)))
-        yield from _pages(services, Standing, "patient_id", mine, Where("program", "!=", services.program))
+        for kind in (Standing, Waiting):
+            yield from _others(services, kind, mine, "day", today)
+            yield from _others(services, kind, mine, "program", services.program)
 
 
-def _pages(services: Services, record: type[Patient | Standing], key: str, *where: Where) -> Iterator[list[str]]:
+def _others(
+    services: Services, kind: type[Standing | Waiting], mine: Where, column: str, value: str
+) -> Iterator[list[str]]:
+    """The patients of whose rows a column is another than a value; found by index, value by value."""
+    for operator in ("<", ">"):
+        seen = [Where(column, operator, value)]
+        while True:
+            with services.store.reading() as session:
+                found = session.find(kind, mine, *seen, order=(column,), limit=1)
+            if not found:
+                break
+            other = cast(str, getattr(found[0], column))
+            yield from _pages(services, kind, "patient_id", mine, Where(column, "=", other))
+            seen = [*seen[:1], Where(column, ">", other)]
+
+
+def _pages(
+    services: Services, record: type[Patient | Standing | Waiting], key: str, *where: Where
+) -> Iterator[list[str]]:
     """The ids of patients whose record meets the conditions, some at a time."""
     after = ""
     while True:
@@ -117,17 +177,33 @@ def _pages(services: Services, record: type[Patient | Standing], key: str, *wher
 def _unsettled(visit: Visit, patients: Iterable[str]) -> Iterator[Patient]:
     for ident in patients:
         patient = visit.session.get(Patient, ident)
-        if patient is not None and not (patient.settled and kept(visit, patient, visit.today(patient))):
+        if patient is not None and not (patient.settled and _is_of_today(visit, patient)):
             yield patient
 
 
-def _stand(visit: Visit, patient: Patient) -> Standing | None:
-    """Where a patient stands today; None where there is no next dose, which is told anew each time."""
+def _is_of_today(visit: Visit, patient: Patient) -> bool:
+    """Whether what is kept of a patient, if anything, was made today and by this program."""
+    of = (visit.today(patient), visit.services.program)
+    standing, line = visit.session.get(Standing, patient.id), visit.session.get(Waiting, patient.id)
+    return all(row is None or (row.day, row.program) == of for row in (standing, line))
+
+
+def _settled(visit: Visit, patient: Patient) -> _Settled:
+    today = visit.today(patient)
+    standing, refused = kept(visit, patient, today), None
+    if standing is None:
+        standing, refused = _stand(visit, patient, today)
+    return _Settled(patient, standing, waiting(visit, patient, standing, refused, today))
+
+
+def _stand(visit: Visit, patient: Patient, day: str) -> tuple[Standing | None, str | None]:
+    """Where a patient stands on a day; or None, for who is on a course with the code of why."""
     today = visit.today(patient)
     try:
-        return _standing(visit.services, propose_dose(visit, patient, today, today))
-    except Refusal:
-        return None
+        return _standing(visit.services, propose_dose(visit, patient, day, today)), None
+    except Refusal as refusal:
+        on_course = patient.active and open_course(visit, patient) is not None
+        return None, str(refusal.code) if on_course else None
 
 
 def _standing(services: Services, proposal: Proposal) -> Standing:
@@ -149,13 +225,24 @@ def _standing(services: Services, proposal: Proposal) -> Standing:
         input_sha256=answer.input_sha256,
         unverified=proposal.unverified,
         proposal_sha256=proposal_digest(patient, course, text),
+        dose_due_on=_day(dose_due(answer)),
+        count_due_on=_day(count_due(answer)),
         answer=text,
     )
+
+
+def _day(day: int | None) -> str | None:
+    return None if day is None else iso(day)
 
 
 def proposal_digest(patient: Patient, course: CourseVersion, answer: str) -> str:
     """What a decision names: the SHA-256 of patient, version of the course and answer, to the letter."""
     return sha256(f"{patient.id} {course.id} {course.version} {answer}")
+
+
+def _names(facts: tuple[str, ...]) -> list[object]:
+    """Facts named `weights/12`, as they are sent."""
+    return [{"collection": name, "id": int(ident)} for name, _, ident in (fact.partition("/") for fact in facts)]
 
 
 def _holds(services: Services, standing: Standing, patient: Patient) -> bool:
@@ -171,17 +258,19 @@ def _holds(services: Services, standing: Standing, patient: Patient) -> bool:
         return False
 
 
-def _keep(session: Session, patient: Patient, standing: Standing | None) -> None:
+def _keep(session: Session, found: _Settled) -> None:
     """Keep where a patient stands, unless something has happened since it was computed."""
+    patient = found.patient
     try:
-        same = Where("revision", "=", patient.revision), Where("version", "=", patient.version)
+        same = [Where(name, "=", getattr(patient, name)) for name in ("revision", "version", "decided")]
         session.change(replace(patient, settled=True), *same)
     except Stale:
         return
-    if standing is None:
-        session.remove(Standing, Where("patient_id", "=", patient.id))
-        return
-    try:
-        session.change(standing)
-    except Stale:
-        session.add(standing)
+    for kind, record in ((Standing, found.standing), (Waiting, found.line)):
+        if record is None:
+            session.remove(kind, Where("patient_id", "=", patient.id))
+            continue
+        try:
+            session.change(record)
+        except Stale:
+            session.add(record)

@@ -1,0 +1,56 @@
+"""A dose that a person chooses in place of the one proposed: how it is prepared, and what it may not exceed.
+
+The engine's rules end where a person decides otherwise; what stays is the preparation, and one limit on every path.
+docs/titration-rules.md, section 9.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from titrator.titration.preparation import DILUTED_BELOW, DoseToGive, prepare
+from titrator.titration.protocol import Protocol, WeeklyProtocol
+from titrator.titration.quantities import HUNDREDTH, apart, ratio_rounded, times
+from titrator.titration.terms import HALF_GRADUATION, HALF_GRADUATION_DILUTED
+
+#: µg/kg in any seven days. Nobody may exceed it here, by whatever reason: twice the highest dose of any label.
+CEILING: Final = Decimal(20)
+
+
+class Choice(NamedTuple):
+    """What a person chose: a level in µg/kg, or an amount in µg; the other is None."""
+
+    level: Decimal | None = None
+    micrograms: Decimal | None = None
+
+
+def chosen_dose(choice: Choice, kg: Decimal, sizes: tuple[int, ...]) -> DoseToGive:
+    """The dose that was chosen, prepared for a weight; an amount is given as the level to 0.01 that it comes to."""
+    if choice.micrograms is None:
+        return prepare(choice.level or Decimal(0), kg, None, sizes)
+    prepared = prepare(choice.micrograms, Decimal(1), None, sizes)
+    return prepared._replace(level=ratio_rounded(choice.micrograms, kg, HUNDREDTH))
+
+
+def within(protocol: Protocol, dose: DoseToGive) -> bool:
+    """Whether a dose is one that the protocol could give: from its minimum to its maximum."""
+    least = protocol.minimum if isinstance(protocol, WeeklyProtocol) else protocol.start
+    return dose.level >= least and not above_maximum(protocol, dose)
+
+
+def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
+    """Whether a dose is over the protocol's maximum, in µg/kg or in µg."""
+    highest = protocol.maximum if isinstance(protocol, WeeklyProtocol) else protocol.start
+    most = protocol.maximum_micrograms
+    return dose.level > highest or (most is not None and dose.micrograms > most)
+
+
+def above_ceiling(micrograms: Decimal, others: Decimal, kg: Decimal) -> bool:
+    """Whether a dose, with the other µg of the same seven days, is over the ceiling for a weight."""
+    return micrograms + others > times(CEILING, kg)
+
+
+def departs(given: Decimal, decided: Decimal) -> bool:
+    """Whether an amount given, in µg, is another than that decided: by more than half a graduation of the syringe."""
+    return apart(given, decided) > (HALF_GRADUATION_DILUTED if decided < DILUTED_BELOW else HALF_GRADUATION)

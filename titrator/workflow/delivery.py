@@ -1,0 +1,303 @@
+"""What a recorded fact does to decisions: doses carry them out or depart from them, corrections re-open them.
+
+A decision is carried out by the doses of one day, taken together. All of this happens in the transaction that records
+the fact, so that no correction is there without what it re-opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from functools import reduce
+from typing import Final, NamedTuple, cast
+
+from titrator.protocols import read_edition
+from titrator.store.base import CourseFact, Where
+from titrator.store.records import CourseVersion, Decision, DoseMismatch, Fact, Patient, ProtocolEdition
+from titrator.titration.answer import to_text
+from titrator.titration.course import read_document
+from titrator.titration.documents import decode
+from titrator.titration.errors import InvalidProtocol
+from titrator.titration.override import departs
+from titrator.titration.protocol import Protocol
+from titrator.titration.quantities import DAYS, EXACT
+from titrator.titration.recommend import recommend
+from titrator.workflow.facts import ENTRIES, course_fact
+from titrator.workflow.propose import course_document
+from titrator.workflow.visit import Visit, day_at, instant
+
+#: Decided, and neither carried out nor ended: a patient has at most one.
+UNDELIVERED: Final = ("awaiting-second", "in-force", "referred")
+#: Acted upon, or still to be: what a correction re-opens.
+_COUNTS: Final = ("awaiting-second", "in-force", "delivered", "not-given")
+#: A decision lapses so many days after its due day.
+LAPSES_AFTER: Final = 3
+
+
+class Essence(NamedTuple):
+    """What an answer comes to, apart from its wording and its day."""
+
+    action: str
+    reasons: tuple[str, ...]
+    alerts: tuple[str, ...]
+    dose: object
+
+
+def essence(answer: str) -> Essence:
+    """That of an answer document."""
+    said = cast("dict[str, object]", decode(answer))
+    reasons, alerts = (
+        tuple(one["code"] for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
+    )
+    return Essence(cast(str, said["action"]), reasons, alerts, said["dose"])
+
+
+def lapsed(decision: Decision, day: str) -> bool:
+    """Whether a decision has lapsed on a day: it was due more than three days before, and no dose was given."""
+    undelivered = decision.status in UNDELIVERED and decision.due_on is not None
+    return undelivered and DAYS[day] > DAYS[cast(str, decision.due_on)] + LAPSES_AFTER
+
+
+def undelivered(visit: Visit, patient: Patient) -> Decision | None:
+    """The decision of a patient that has been taken and not yet carried out, lapsed ones among them."""
+    return None if patient.decision_id is None else decision_of(visit, patient, patient.decision_id)
+
+
+def decision_of(visit: Visit, patient: Patient, ident: int) -> Decision | None:
+    """A decision, in its current version."""
+    found = visit.session.find(
+        Decision, Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("id", "=", ident)
+    )
+    return found[0] if found else None
+
+
+def change_decision(
+    visit: Visit, patient: Patient, old: Decision, change: str, reason: str | None = None, /, **changed: object
+) -> tuple[Patient, Decision]:
+    """A new version of a decision, by the actor, now; and the patient after it."""
+    about = {"change": change, "change_reason": reason, "changed_by": visit.who.account_id}
+    new = replace(
+        old,
+        version=old.version + 1,
+        changed_at=instant(visit.now),
+        **{**about, **changed},  # type: ignore[arg-type]
+    )
+    held = patient.decision_id if patient.decision_id != old.id else None
+    waits = new.id if new.status in UNDELIVERED else held
+    patient = visit.change(patient, replace(patient, decided=patient.decided + 1, decision_id=waits, settled=False))
+    same = Where("version", "=", old.version), Where("current", "=", 1)
+    visit.session.change(replace(old, current=False), *same, old=old)
+    visit.session.add(new)
+    differs = {name: getattr(new, name) for name in changed}
+    was = {name: getattr(old, name) for name in changed}
+    visit.note(f"decision-{change}", subject(new), patient=patient, old=was, new=differs, why=reason)
+    return patient, new
+
+
+def subject(decision: Decision) -> str:
+    """A decision as the trail names it."""
+    return f"patient/{decision.patient_id}/decision/{decision.id}"
+
+
+def void(visit: Visit, patient: Patient, why: str) -> Patient:
+    """End the decision that has not been carried out, if any: the course that it was made for is no longer the same."""
+    decision = undelivered(visit, patient)
+    return patient if decision is None else change_decision(visit, patient, decision, "void", why, status="void")[0]
+
+
+def after_fact(visit: Visit, patient: Patient, old: Fact | None, new: Fact) -> bool:
+    """Do to the decisions of a patient what a fact does that is recorded now, new or in place of an `old` version.
+
+    Whether it is a dose on whose day the doses depart from what was decided.
+    """
+    if new.kind == "dose-not-given" and old is None:
+        _not_given(visit, patient, new)
+    if new.kind not in ENTRIES or not (patient.decided or new.kind == "dose"):
+        return False
+    facts = _with(visit.session.course_facts(patient.id), new)
+    days = {one.day for one in (old, new) if one is not None}
+    wrong = False
+    if new.kind == "dose":
+        for day in sorted(days):
+            patient, departs_now = _settle_day(visit, patient, day, _given(facts, day))
+            wrong = departs_now if day == new.day else wrong
+    reopen(visit, patient, facts, min(days))
+    return wrong
+
+
+def reopen(visit: Visit, patient: Patient, facts: Sequence[CourseFact], since: str) -> Patient:
+    """Mark the decisions from a day on whose answer is another one by the facts as they are now; unmark the others."""
+    if not patient.decided:
+        return patient
+    found = visit.session.find(
+        Decision,
+        Where("patient_id", "=", patient.id),
+        Where("current", "=", 1),
+        Where("day", ">=", since),
+        Where("status", "in", _COUNTS),
+        order=("day", "id"),
+    )
+    for decision in found:
+        patient = _reopen(visit, patient, decision, facts)
+    return patient
+
+
+def derive(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> str:
+    """The answer for the course and on the day of a decision, by the protocol's edition of then, but by other facts.
+
+    Raises LookupError, InvalidProtocol.
+    """
+    course = visit.session.get(CourseVersion, decision.patient_id, decision.course_id, decision.course_version)
+    if course is None:
+        raise LookupError(f"no version {decision.course_version} of course {decision.course_id}")
+    request = read_document(course_document(patient, course, facts, decision.day), lambda _: None)
+    return to_text(recommend(edition(visit, decision), request.course, request.on))
+
+
+def edition(visit: Visit, decision: Decision) -> Protocol:
+    """The protocol by which something was decided; raises LookupError, InvalidProtocol."""
+    catalogue = visit.services.catalogue
+    try:
+        protocol = catalogue.get(decision.protocol)
+        if protocol.sha256 == decision.protocol_sha256:
+            return protocol
+    except (KeyError, InvalidProtocol):
+        pass
+    kept = visit.session.get(ProtocolEdition, decision.protocol_sha256)
+    if kept is None:
+        raise LookupError(f"no edition {decision.protocol_sha256} of {decision.protocol}")
+    return read_edition(decision.protocol, kept.text)
+
+
+def open_mismatches(visit: Visit, patient: Patient) -> list[DoseMismatch]:
+    """The days whose doses depart from what was decided, and for which nobody has given a reason."""
+    mine = Where("patient_id", "=", patient.id), Where("reason", "is null"), Where("departs", "!=", "[]")
+    return visit.session.find(DoseMismatch, *mine, order=("day",))
+
+
+def _with(facts: Iterable[CourseFact], new: Fact) -> list[CourseFact]:
+    """The current facts with one that may not be among them yet; without it if it was entered in error."""
+    others = [fact for fact in facts if fact.id != new.id]
+    both = others if new.status == "entered-in-error" else [*others, course_fact(new)]
+    return sorted(both, key=lambda fact: fact.id)
+
+
+def _given(facts: Iterable[CourseFact], day: str) -> Decimal | None:
+    """The micrograms given on a day; None if none were."""
+    given = [Decimal(fact.value or 0) for fact in facts if _is_dose_of(fact, day)]
+    return reduce(EXACT.add, given) if given else None
+
+
+def _is_dose_of(fact: CourseFact, day: str) -> bool:
+    return fact.kind == "dose" and fact.day == day and fact.status == "final"
+
+
+def _settle_day(visit: Visit, patient: Patient, day: str, micrograms: Decimal | None) -> tuple[Patient, bool]:
+    """Tell by the doses of a day whether they carry out a decision, and whether they depart from it."""
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+    delivered = visit.session.find(Decision, *mine, Where("given_on", "=", day)) if patient.decided else []
+    decision = delivered[0] if delivered else None
+    if micrograms is None:
+        if decision is not None:
+            patient = _take_back(visit, patient, decision)
+        return patient, _keep_mismatch(visit, patient, day, None, ())
+    live = undelivered(visit, patient)
+    if decision is None and live is not None and live.status == "in-force" and live.dose and live.day <= day:
+        patient, decision = change_decision(visit, patient, live, "deliver", status="delivered", given_on=day)
+    if decision is None:
+        wrong = ("no-decision",) if _needs_decision(visit, patient, day) else ()
+        return patient, _keep_mismatch(visit, patient, day, live, wrong)
+    return patient, _keep_mismatch(visit, patient, day, decision, _departs(decision, day, micrograms))
+
+
+def _departs(decision: Decision, day: str, micrograms: Decimal) -> tuple[str, ...]:
+    due = DAYS[cast(str, decision.due_on)]
+    wrong = {
+        "amount": departs(micrograms, cast(Decimal, decision.micrograms)),
+        "early": DAYS[day] < due,
+        "late": DAYS[day] > due + LAPSES_AFTER,
+        "re-opened": decision.reopened_answer is not None and not decision.reviewed,
+    }
+    return tuple(name for name, so in wrong.items() if so)
+
+
+def _take_back(visit: Visit, patient: Patient, decision: Decision) -> Patient:
+    """The dose that carried a decision out never was: the decision waits again, unless another one does."""
+    status = "in-force" if patient.decision_id is None else "superseded"
+    return change_decision(visit, patient, decision, "dose-taken-back", status=status, given_on=None)[0]
+
+
+def _needs_decision(visit: Visit, patient: Patient, day: str) -> bool:
+    """Whether a dose of a day should have been decided upon: the course was kept here already."""
+    courses = visit.session.find(
+        CourseVersion,
+        Where("patient_id", "=", patient.id),
+        Where("version", "=", 1),
+        Where("started_on", "<=", day),
+        order=("-id",),
+        limit=1,
+    )
+    if not courses:
+        return False
+    kept_since = day_at(visit.clinic(patient.clinic_id), datetime.fromisoformat(courses[0].changed_at))
+    return day > kept_since or (day == kept_since and courses[0].started_on == kept_since)
+
+
+def _keep_mismatch(visit: Visit, patient: Patient, day: str, decision: Decision | None, wrong: tuple[str, ...]) -> bool:
+    """Keep in what the doses of a day depart, if in anything; a reason stays as long as they depart in the same."""
+    before = visit.session.get(DoseMismatch, patient.id, day)
+    if before is None and not wrong:
+        return False
+    ident = None if decision is None else decision.id
+    if before is not None and (before.departs, before.decision_id) == (wrong, ident):
+        return bool(wrong)
+    said = before is not None and before.departs == wrong
+    new = DoseMismatch(
+        patient_id=patient.id,
+        day=day,
+        version=1 if before is None else before.version + 1,
+        decision_id=ident,
+        departs=wrong,
+        reason=before.reason if before is not None and said else None,
+        reason_by=before.reason_by if before is not None and said else None,
+        reason_at=before.reason_at if before is not None and said else None,
+    )
+    if before is None:
+        visit.session.add(new)
+    else:
+        visit.session.change(new, Where("version", "=", before.version))
+    visit.note("dose-mismatch", f"patient/{patient.id}/doses/{day}", patient=patient, departs=wrong)
+    return bool(wrong)
+
+
+def _not_given(visit: Visit, patient: Patient, fact: Fact) -> None:
+    """A dose that was decided was not given: the decision is done with."""
+    live = undelivered(visit, patient)
+    if live is not None and live.status == "in-force" and live.dose and fact.day >= live.day:
+        change_decision(visit, patient, live, "not-given", fact.code, status="not-given")
+
+
+def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> Patient:
+    known = [fact for fact in facts if not _came_of(decision, fact)]
+    now = derive(visit, patient, decision, known)
+    if essence(now) == essence(decision.answer):
+        if decision.reopened_answer is None:
+            return patient
+        nothing: Mapping[str, object] = {"reopened_answer": None, "reopened_at": None, "reopened_by": None}
+        return change_decision(visit, patient, decision, "same-again", **nothing, reviewed=False)[0]
+    if decision.reopened_answer is not None and essence(now) == essence(decision.reopened_answer):
+        return patient
+    marks = {
+        "reopened_answer": now,
+        "reopened_at": instant(visit.now),
+        "reopened_by": visit.who.account_id,
+        "reviewed": False,
+    }
+    return change_decision(visit, patient, decision, "reopen", **marks)[0]
+
+
+def _came_of(decision: Decision, fact: CourseFact) -> bool:
+    """Whether a dose was given after a decision, on its day: it is no reason to decide otherwise."""
+    return fact.kind == "dose" and fact.id > decision.revision and fact.day >= decision.day

@@ -1,0 +1,490 @@
+"""Sign-off: a named, entitled person decides upon a proposal. No path from a proposal to a dose leads past this.
+
+    accept     the proposal as it is, its alerts acknowledged one by one
+    override   another dose, or none, for a coded reason and in words
+    refer      to a prescriber, for a coded reason and in words
+
+1. what is decided upon is named by its digest: if anything has changed since it was read, the new proposal comes back
+2. doses that departed from an earlier decision need a reason first
+3. what was decided before and has not been carried out is superseded
+4. where the protocol offers no dose, or not so much, a prescriber and a second, different person decide together
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final, NamedTuple, cast
+
+from titrator.security.permissions import Permission
+from titrator.store.base import Where
+from titrator.store.records import Decision, DoseMismatch, Fact, Patient, ProtocolEdition, Standing
+from titrator.titration.answer import dose_text
+from titrator.titration.documents import decode, encode
+from titrator.titration.errors import Fault, InvalidProtocol
+from titrator.titration.override import CEILING, Choice, above_ceiling, above_maximum, chosen_dose, within
+from titrator.titration.preparation import DoseToGive
+from titrator.titration.protocol import Protocol
+from titrator.titration.quantities import EXACT, KILOGRAMS_PER, ZERO, plain, times
+from titrator.titration.recommend import ENGINE_VERSION
+from titrator.workflow.delivery import (
+    UNDELIVERED,
+    change_decision,
+    decision_of,
+    lapsed,
+    open_mismatches,
+    subject,
+    undelivered,
+)
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, ProposalChanged, Refusal, Unknown, Unready
+from titrator.workflow.propose import propose_dose
+from titrator.workflow.standing import NextDose, as_sent, proposed
+from titrator.workflow.visit import Visit, instant, refuse_outdated
+
+Body = Mapping[str, object]
+
+#: The actions that can be accepted: those with a dose, and the hold.
+_ACCEPTED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
+_WEEK: Final = timedelta(days=7)
+
+
+class Chosen(NamedTuple):
+    """What is to be done by a decision: the dose (JSON) or none, and whether a second person must agree."""
+
+    due_on: str | None = None
+    level: Decimal | None = None
+    micrograms: Decimal | None = None
+    dose: str | None = None
+    second: bool = False
+
+
+class Answered(NamedTuple):
+    """What became of one of several: a decision, or why there is none."""
+
+    patient_id: str
+    decision: Decision | None
+    refusal: Refusal | None
+
+
+def decide(visit: Visit, patient_id: str, body: Body) -> Decision:
+    """What is decided upon the proposal that stands today.
+
+    Raises ProposalChanged, with the proposal of now; Conflict ALREADY-DECIDED, DOSE-MISMATCH-DECISION,
+    NOTHING-TO-ACCEPT, CEILING-EXCEEDED, WEIGHT-NEEDED and what `propose_dose` raises; Invalid where an alert is not
+    acknowledged; Forbidden where it is the prescriber's.
+    """
+    patient = visit.patient(patient_id)
+    standing = proposed(visit, patient)
+    live = undelivered(visit, patient)
+    _refuse_unsettled(visit, patient, standing, live, body)
+    said = _answer(standing)
+    kind = cast(str, body["decision"])
+    acknowledged = tuple(sorted(set(cast("list[str]", body.get("acknowledge", [])))))
+    if kind == "refer":
+        return _sign(visit, patient, standing, kind, body, Chosen(), live)
+    _refuse_unacknowledged(said, acknowledged)
+    chosen = _accepted(visit, patient, said) if kind == "accept" else _overridden(visit, patient, said, body)
+    return _sign(visit, patient, standing, kind, body, chosen, live)
+
+
+def accept_several(visit: Visit, items: Sequence[Mapping[str, str]]) -> list[Answered]:
+    """Accept several proposals, each on its own; only those that change nothing and raise no alert."""
+    answered = []
+    for item in items:
+        noted = len(visit.entries)
+        try:
+            body = {"decision": "accept", "proposal_sha256": item["proposal_sha256"]}
+            _refuse_for_batch(visit, item["patient"])
+            answered.append(Answered(item["patient"], decide(visit, item["patient"], body), None))
+        except Refusal as refusal:
+            del visit.entries[noted:]
+            answered.append(Answered(item["patient"], None, refusal))
+    return answered
+
+
+def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> Decision:
+    """A decision that a second, different person agrees to; raises ProposalChanged where facts came in between."""
+    patient, decision = _which(visit, patient_id, ident, version)
+    if decision.status != "awaiting-second" or lapsed(decision, visit.today(patient)):
+        raise Conflict(Code.DECISION_CLOSED, "It does not wait for a second person.")
+    if decision.signed_by == visit.who.account_id:
+        raise Conflict(Code.SECOND_PERSON_NEEDED, "The second person must be another than the one who decided.")
+    if decision.revision != patient.revision:
+        _refuse_changed(patient, proposed(visit, patient))
+    second = {
+        "second_by": visit.who.account_id,
+        "second_role": str(visit.who.role),
+        "second_at": instant(visit.now),
+    }
+    return change_decision(visit, patient, decision, "co-sign", status="in-force", **second)[1]
+
+
+def withdraw(visit: Visit, patient_id: str, ident: int, reason: str, version: int | None) -> Decision:
+    """A decision that was not carried out, taken back."""
+    patient, decision = _which(visit, patient_id, ident, version)
+    if decision.status not in UNDELIVERED:
+        raise Conflict(Code.DECISION_CLOSED, f"It is {decision.status}: there is nothing to withdraw.")
+    _refuse_prescribers(visit, decision)
+    return change_decision(visit, patient, decision, "withdraw", reason, status="withdrawn")[1]
+
+
+def review(visit: Visit, patient_id: str, ident: int, reason: str, version: int | None) -> Decision:
+    """A re-opened decision whose old and new answer somebody has looked at, with what comes of it in words."""
+    patient, decision = _which(visit, patient_id, ident, version)
+    if decision.reopened_answer is None or decision.reviewed:
+        raise Conflict(Code.NOTHING_TO_REVIEW, "It has not been re-opened, or somebody has looked at it already.")
+    if decision.status in UNDELIVERED:
+        raise Conflict(
+            Code.NOTHING_TO_REVIEW,
+            "It has not been carried out: decide upon the new proposal, or withdraw it.",
+        )
+    return change_decision(visit, patient, decision, "review", reason, reviewed=True)[1]
+
+
+def explain_mismatch(visit: Visit, patient_id: str, day: str, reason: str) -> DoseMismatch:
+    """Why the doses of a day depart from what was decided."""
+    patient = visit.patient(patient_id)
+    found = visit.session.get(DoseMismatch, patient.id, day)
+    if found is None or not found.departs:
+        raise Unknown("mismatch on that day")
+    about = {"reason": reason, "reason_by": visit.who.account_id, "reason_at": instant(visit.now)}
+    new = replace(found, version=found.version + 1, **about)  # type: ignore[arg-type]
+    visit.session.change(new, Where("version", "=", found.version))
+    visit.change(patient, replace(patient, settled=False))
+    visit.note("explain-mismatch", f"patient/{patient.id}/doses/{day}", patient=patient, why=reason)
+    return new
+
+
+def mismatches(visit: Visit, patient_id: str) -> list[DoseMismatch]:
+    """The days whose doses depart from what was decided, explained or not."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/dose-mismatches", patient=patient)
+    mine = Where("patient_id", "=", patient.id), Where("departs", "!=", "[]")
+    return visit.session.find(DoseMismatch, *mine, order=("-day",))
+
+
+def decisions(visit: Visit, patient_id: str) -> tuple[Patient, list[Decision]]:
+    """The decisions of a patient, each in its current version, the newest first."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/decisions", patient=patient)
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+    return patient, visit.session.find(Decision, *mine, order=("-id",))
+
+
+def versions(visit: Visit, patient_id: str, ident: int) -> tuple[Patient, list[Decision]]:
+    """All versions of a decision, the current one last; raises Unknown."""
+    patient = visit.patient(patient_id)
+    mine = Where("patient_id", "=", patient.id), Where("id", "=", ident)
+    found = visit.session.find(Decision, *mine, order=("version",))
+    if not found:
+        raise Unknown("decision")
+    visit.note("read", subject(found[-1]), patient=patient)
+    return patient, found
+
+
+def fields(decision: Decision, today: str) -> dict[str, object]:
+    """A decision as it is sent on a day: one that has lapsed says so."""
+    reopened = decision.reopened_answer
+    return {
+        "id": decision.id,
+        "version": decision.version,
+        "decision": decision.kind,
+        "status": "lapsed" if lapsed(decision, today) else decision.status,
+        "on": decision.day,
+        "due_on": decision.due_on,
+        "dose": None if decision.dose is None else decode(decision.dose),
+        "given_on": decision.given_on,
+        "acknowledged": list(decision.acknowledged),
+        "reason_code": decision.reason_code,
+        "comment": decision.comment,
+        "signed_by": decision.signed_by,
+        "signed_role": decision.signed_role,
+        "signed_at": decision.signed_at,
+        "second_by": decision.second_by,
+        "second_role": decision.second_role,
+        "second_at": decision.second_at,
+        "evidence": {
+            "proposal_sha256": decision.proposal_sha256,
+            "input_sha256": decision.input_sha256,
+            "protocol": decision.protocol,
+            "protocol_sha256": decision.protocol_sha256,
+            "engine_version": decision.engine_version,
+            "revision": decision.revision,
+            "course": {"id": decision.course_id, "version": decision.course_version},
+        },
+        "answer": decode(decision.answer),
+        "reopened": None
+        if reopened is None
+        else {
+            "answer": decode(reopened),
+            "at": decision.reopened_at,
+            "by": decision.reopened_by,
+            "reviewed": decision.reviewed,
+        },
+        "change": decision.change,
+        "change_reason": decision.change_reason,
+        "changed_by": decision.changed_by,
+        "changed_at": decision.changed_at,
+    }
+
+
+# What must be so before anybody decides
+
+
+def _refuse_unsettled(visit: Visit, patient: Patient, standing: Standing, live: Decision | None, body: Body) -> None:
+    if standing.proposal_sha256 != body["proposal_sha256"]:
+        _refuse_changed(patient, standing)
+    kind = body["decision"]
+    if live is not None and live.proposal_sha256 == standing.proposal_sha256 and live.kind == kind == "accept":
+        raise Conflict(
+            Code.ALREADY_DECIDED,
+            f"That proposal has been accepted already, as decision {live.id}.",
+            faults=[Fault("proposal_sha256", f"decision {live.id} was made upon it")],
+        )
+    if open_ones := open_mismatches(visit, patient):
+        raise Conflict(
+            Code.DOSE_MISMATCH_DECISION,
+            "Doses depart from what was decided. Say why, for each day, before anything else is decided.",
+            faults=[Fault(f"dose-mismatches/{one.day}", ", ".join(one.departs)) for one in open_ones],
+        )
+    if live is not None and not lapsed(live, visit.today(patient)):
+        _refuse_prescribers(visit, live)
+
+
+def _refuse_changed(patient: Patient, standing: Standing) -> None:
+    raise ProposalChanged(
+        "What was to be decided upon has changed since it was read; the proposal of now comes with this.",
+        as_sent(NextDose(standing, (), patient.decision_id)),
+    )
+
+
+def _refuse_prescribers(visit: Visit, decision: Decision) -> None:
+    """What was referred to a prescriber, or decided by one, is a prescriber's to answer or to take back."""
+    mine = decision.kind == "refer" and decision.signed_by == visit.who.account_id
+    prescribers = decision.kind == "refer" or decision.signed_role == "prescriber"
+    if prescribers and not mine and Permission.OVERRIDE_BEYOND not in visit.who.permissions:
+        raise Forbidden(f"Decision {decision.id} waits for a prescriber, or is one's: a prescriber must decide.")
+
+
+def _refuse_unacknowledged(said: Body, acknowledged: Sequence[str]) -> None:
+    alerts = {one["code"] for one in cast("list[dict[str, str]]", said["alerts"])}
+    faults = [
+        Fault("acknowledge", f"the alert {code} is not acknowledged") for code in sorted(alerts - {*acknowledged})
+    ]
+    faults += [Fault("acknowledge", f"the proposal has no alert {code}") for code in sorted({*acknowledged} - alerts)]
+    if faults:
+        raise Invalid(*faults)
+
+
+def _refuse_for_batch(visit: Visit, patient_id: str) -> None:
+    patient = visit.patient(patient_id)
+    said = _answer(proposed(visit, patient))
+    dose = cast("dict[str, Decimal] | None", said["dose"])
+    if (
+        said["action"] != "maintain"
+        or said["alerts"]
+        or dose is None
+        or dose["micrograms"] != _last_given(visit, patient)
+    ):
+        raise Conflict(
+            Code.NOT_FOR_BATCH,
+            "Only a proposal to maintain, of the same micrograms as given last and without alerts, is accepted among "
+            "several: look at this one by itself.",
+        )
+
+
+# What is decided
+
+
+def _accepted(visit: Visit, patient: Patient, said: Body) -> Chosen:
+    if said["action"] not in _ACCEPTED:
+        raise Conflict(
+            Code.NOTHING_TO_ACCEPT,
+            f"The answer is {said['action']}: there is nothing to accept. Override it, or refer it to a prescriber.",
+        )
+    dose = cast("dict[str, Decimal] | None", said["dose"])
+    if dose is None:
+        return Chosen()
+    due = cast(str, said["due_on"])
+    _refuse_above_ceiling(visit, patient, due, dose["micrograms"], _dosing_weight(said))
+    return Chosen(due, dose["micrograms_per_kg"], dose["delivered_micrograms"], encode(dose))
+
+
+def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chosen:
+    """The dose that was chosen; raises Forbidden where it is a prescriber's, Conflict where nobody may."""
+    if body.get("no_dose"):
+        return Chosen()
+    proposal = propose_dose(visit, patient, visit.today(patient), visit.today(patient))
+    weight = proposal.answer.facts.dosing_weight
+    if weight is None:
+        raise Conflict(Code.WEIGHT_NEEDED, "No weight is known, so nobody can tell what a dose comes to. Record one.")
+    choice = Choice(
+        cast("Decimal | None", body.get("micrograms_per_kg")), cast("Decimal | None", body.get("micrograms"))
+    )
+    dose = chosen_dose(choice, weight.kg, proposal.answer.protocol.vials)
+    key = "micrograms_per_kg" if choice.micrograms is None else "micrograms"
+    if not dose.volume:
+        raise Invalid(Fault(key, "comes to a volume of 0.00 mL, which is no dose"))
+    due = cast(str, body.get("due_on") or said["due_on"] or visit.today(patient))
+    _refuse_due(visit, patient, due)
+    _refuse_above_ceiling(visit, patient, due, dose.micrograms, weight.kg)
+    return _entitled(visit, proposal.answer.protocol, dose, due, cast("str | None", said["due_on"]))
+
+
+def _entitled(visit: Visit, protocol: Protocol, dose: DoseToGive, due: str, offered: str | None) -> Chosen:
+    """What was chosen, if the account may choose it; `offered` is the day on which the protocol's own dose is due."""
+    chosen = Chosen(due, dose.level, dose.delivered, dose_text(dose))
+    if offered is not None and within(protocol, dose) and due >= offered:
+        return chosen
+    if Permission.OVERRIDE_BEYOND not in visit.who.permissions:
+        why = (
+            "where the protocol offers none" if offered is None else "outside the protocol's doses, or before its day,"
+        )
+        raise Forbidden(f"A dose {why} is a prescriber's decision: refer it.")
+    return chosen._replace(second=offered is None or above_maximum(protocol, dose))
+
+
+def _refuse_due(visit: Visit, patient: Patient, due: str) -> None:
+    today = date.fromisoformat(visit.today(patient))
+    last = (today + 2 * _WEEK).isoformat()
+    if not today.isoformat() <= due <= last:
+        raise Invalid(Fault("due_on", f"must be from {today} to {last}"))
+
+
+def _refuse_above_ceiling(visit: Visit, patient: Patient, due: str, micrograms: Decimal, kg: Decimal) -> None:
+    """Nobody may decide upon more than the ceiling, with all that was given in the seven days that end when it is due.
+
+    It rests on the dosing weight or the newest, whichever is less.
+    """
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
+    first = (date.fromisoformat(due) - _WEEK).isoformat()
+    others = ZERO
+    for dose in visit.session.find(Fact, *mine, Where("kind", "=", "dose"), Where("day", ">", first)):
+        others = EXACT.add(others, cast(Decimal, dose.value))
+    for newest in visit.session.find(Fact, *mine, Where("kind", "=", "weight"), order=("-day", "-id"), limit=1):
+        kg = min(kg, times(cast(Decimal, newest.value), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
+    if above_ceiling(micrograms, others, kg):
+        raise Conflict(
+            Code.CEILING_EXCEEDED,
+            f"{plain(micrograms)} micrograms, with {plain(others)} of the same seven days, are more than {CEILING} "
+            f"micrograms/kg for {plain(kg)} kg. No one may decide upon more.",
+            faults=[Fault("micrograms", f"more than {plain(times(CEILING, kg))} micrograms in seven days")],
+        )
+
+
+def _dosing_weight(said: Body) -> Decimal:
+    """That of an answer with a dose, which has one, in kg."""
+    return cast("dict[str, Decimal]", said["evidence"])["dosing_weight_kg"]
+
+
+def _last_given(visit: Visit, patient: Patient) -> Decimal | None:
+    """The micrograms of the last day on which a dose was given."""
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
+    doses = visit.session.find(Fact, *mine, Where("kind", "=", "dose"), order=("-day",), limit=10)
+    total = None
+    for dose in doses:
+        if dose.day == doses[0].day:
+            total = EXACT.add(total or ZERO, cast(Decimal, dose.value))
+    return total
+
+
+# What is kept
+
+
+def _sign(  # noqa: PLR0913, PLR0917 (all that a decision is made of)
+    visit: Visit, patient: Patient, standing: Standing, kind: str, body: Body, chosen: Chosen, live: Decision | None
+) -> Decision:
+    _keep_edition(visit, standing)
+    if live is not None:
+        ended = "lapsed" if lapsed(live, visit.today(patient)) else "superseded"
+        patient, _ = change_decision(visit, patient, live, "supersede", status=ended)
+    status = "referred" if kind == "refer" else "awaiting-second" if chosen.second else "in-force"
+    ident = patient.decided + 1
+    who, at = visit.who, instant(visit.now)
+    decision = Decision(
+        patient_id=patient.id,
+        id=ident,
+        version=1,
+        current=True,
+        kind=kind,
+        status=status,
+        day=standing.day,
+        due_on=chosen.due_on,
+        level=chosen.level,
+        micrograms=chosen.micrograms,
+        dose=chosen.dose,
+        answer=standing.answer,
+        proposal_sha256=standing.proposal_sha256,
+        input_sha256=standing.input_sha256,
+        protocol=standing.protocol,
+        protocol_sha256=standing.protocol_sha256,
+        engine_version=ENGINE_VERSION,
+        revision=patient.revision,
+        course_id=standing.course_id,
+        course_version=standing.course_version,
+        born_on=patient.born_on,
+        acknowledged=tuple(sorted(set(cast("list[str]", body.get("acknowledge", []))))),
+        reason_code=cast("str | None", body.get("reason_code")),
+        comment=cast("str | None", body.get("comment")),
+        signed_by=who.account_id,
+        signed_role=str(who.role),
+        signed_at=at,
+        second_by=None,
+        second_role=None,
+        second_at=None,
+        given_on=None,
+        reopened_answer=None,
+        reopened_at=None,
+        reopened_by=None,
+        reviewed=False,
+        change=kind,
+        change_reason=None,
+        changed_by=who.account_id,
+        changed_at=at,
+    )
+    patient = visit.change(patient, replace(patient, decided=ident, decision_id=ident, settled=False))
+    visit.session.add(decision)
+    visit.note(
+        kind,
+        subject(decision),
+        patient=patient,
+        on=decision.day,
+        status=status,
+        micrograms=decision.micrograms,
+        proposal_sha256=decision.proposal_sha256,
+        reason_code=decision.reason_code,
+        why=decision.comment,
+    )
+    return decision
+
+
+def _keep_edition(visit: Visit, standing: Standing) -> None:
+    """Keep the protocol's file beside the decisions that rest on it."""
+    if visit.session.get(ProtocolEdition, standing.protocol_sha256) is not None:
+        return
+    catalogue = visit.services.catalogue
+    try:
+        text = catalogue.text(catalogue.get(standing.protocol))
+    except (KeyError, OSError, UnicodeDecodeError, InvalidProtocol) as error:
+        raise Unready(
+            f"The file of {standing.protocol} cannot be kept: {error}", code=Code.PROTOCOL_UNUSABLE
+        ) from error
+    kept = ProtocolEdition(
+        sha256=standing.protocol_sha256, protocol=standing.protocol, text=text, kept_at=instant(visit.now)
+    )
+    visit.session.add(kept)
+
+
+def _which(visit: Visit, patient_id: str, ident: int, version: int | None) -> tuple[Patient, Decision]:
+    patient = visit.patient(patient_id)
+    decision = decision_of(visit, patient, ident)
+    if decision is None:
+        raise Unknown("decision")
+    refuse_outdated(decision.version, version)
+    return patient, decision
+
+
+def _answer(standing: Standing) -> dict[str, object]:
+    return cast("dict[str, object]", decode(standing.answer))

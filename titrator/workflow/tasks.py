@@ -1,0 +1,235 @@
+"""What waits for somebody of a patient, told from where the patient stands and what was decided.
+
+A line of the worklist is made whenever the standing is, so that to show the worklist is to read lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final, cast
+
+from titrator.store.base import Where
+from titrator.store.records import Decision, Fact, Identifier, Patient, Standing, Waiting
+from titrator.titration.documents import decode, encode
+from titrator.titration.quantities import DAYS
+from titrator.workflow.delivery import lapsed, open_mismatches, undelivered
+from titrator.workflow.facts import BY_KIND
+from titrator.workflow.visit import Visit
+
+
+class Task(StrEnum):
+    """What is to be done, the most urgent first."""
+
+    REOPENED_GIVEN = "re-opened-given"
+    DOSE_MISMATCH = "dose-mismatch"
+    REOPENED = "re-opened"
+    TO_VERIFY = "to-verify"
+    REFERRED = "referred"
+    HOLD_WITHOUT_RECHECK = "hold-without-re-check"
+    DOSE_OVERDUE = "dose-overdue"
+    COUNT_OVERDUE = "count-overdue"
+    AWAITING_SECOND = "awaiting-second"
+    AWAITING_SIGN_OFF = "awaiting-sign-off"
+    DOSE_DUE = "dose-due"
+    COUNT_DUE = "count-due"
+    NO_NEXT_DATE = "no-next-date"
+
+
+#: A proposal waits to be signed from so many days before its dose is due.
+SIGNED_AHEAD: Final = 3
+_ORDER: Final = {task: place for place, task in enumerate(Task)}
+_MOST_OVERDUE: Final = 9999
+_SIGNED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
+
+Answer = Mapping[str, object]
+
+
+def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: str | None, day: str) -> Waiting | None:
+    """The line of a patient on a day, None if nothing waits; `refused` is why who is on a course has no answer."""
+    decision = undelivered(visit, patient)
+    if decision is not None and lapsed(decision, day):
+        decision = None
+    reopened = _reopened(visit, patient)
+    departed = [one.day for one in open_mismatches(visit, patient)]
+    verify = _to_verify(visit, patient)
+    answer = None if standing is None else cast(Answer, decode(standing.answer))
+    tasks = {Task.REOPENED_GIVEN if one.given_on else Task.REOPENED for one in reopened}
+    tasks |= {Task.DOSE_MISMATCH} if departed else set()
+    tasks |= {Task.TO_VERIFY} if verify else set()
+    tasks |= _of_decision(decision, day)
+    if standing is not None and answer is not None:
+        tasks |= _of_answer(answer, standing, decision, day)
+    if refused is not None or (answer is not None and _no_next_date(answer)):
+        tasks.add(Task.NO_NEXT_DATE)
+    if not tasks:
+        return None
+    late = _overdue(standing, decision, day)
+    first = min(_ORDER[task] for task in tasks)
+    line: dict[str, object] = {
+        **_particulars(visit, patient),
+        "on": day,
+        "tasks": sorted(tasks, key=_ORDER.__getitem__),
+        "overdue_days": late,
+        **_told(answer, standing),
+        "refused": refused,
+        "decision": decision and _summary(decision),
+        "reopened": [_side_by_side(one) for one in reopened],
+        "dose_mismatches": departed,
+        "to_verify": [_fact(fact) for fact in verify],
+    }
+    return Waiting(
+        patient_id=patient.id,
+        clinic_id=patient.clinic_id,
+        day=day,
+        program=visit.services.program,
+        rank=first * (_MOST_OVERDUE + 1) + _MOST_OVERDUE - min(late, _MOST_OVERDUE),
+        tasks=tuple(map(str, cast("list[Task]", line["tasks"]))),
+        line=encode({key: list(map(str, value)) if key == "tasks" else value for key, value in line.items()}),  # type: ignore[call-overload]
+    )
+
+
+def covered(decision: Decision | None, answer: Answer) -> bool:
+    """Whether a decision was made upon just what an answer of today comes to: then nobody need decide again."""
+    if decision is None or decision.reopened_answer is not None:
+        return False
+    then = cast(Answer, decode(decision.answer))
+    return _gist(then) == _gist(answer)
+
+
+def _gist(answer: Answer) -> tuple[object, ...]:
+    counts = cast(Answer, answer["evidence"])["counts_used"]
+    reasons = [one["code"] for one in cast("list[dict[str, str]]", answer["reasons"])]
+    return answer["action"], answer["dose"], counts, reasons
+
+
+def _of_decision(decision: Decision | None, day: str) -> set[Task]:
+    if decision is None:
+        return set()
+    if decision.status == "referred":
+        return {Task.REFERRED}
+    if decision.status == "awaiting-second":
+        return {Task.AWAITING_SECOND}
+    if decision.due_on is None or decision.due_on > day:
+        return set()
+    return {Task.DOSE_OVERDUE if decision.due_on < day else Task.DOSE_DUE}
+
+
+def _of_answer(answer: Answer, standing: Standing, decision: Decision | None, day: str) -> set[Task]:
+    tasks = set()
+    signed = covered(decision, answer)
+    if answer["action"] == "refer" and not signed:
+        tasks.add(Task.REFERRED)
+    if answer["action"] in _SIGNED and not signed and _is_near(cast("str | None", answer["due_on"]), day):
+        tasks.add(Task.AWAITING_SIGN_OFF)
+    if decision is None and standing.dose_due_on is not None and standing.dose_due_on < day:
+        tasks.add(Task.DOSE_OVERDUE)
+    due = standing.count_due_on
+    if due is not None and due <= day:
+        late = Task.HOLD_WITHOUT_RECHECK if answer["action"] == "hold" else Task.COUNT_OVERDUE
+        tasks.add(late if due < day else Task.COUNT_DUE)
+    return tasks
+
+
+def _is_near(due: str | None, day: str) -> bool:
+    return due is None or DAYS[due] - DAYS[day] <= SIGNED_AHEAD
+
+
+def _no_next_date(answer: Answer) -> bool:
+    return answer["action"] != "complete" and answer["due_on"] is None and answer["next_count_on"] is None
+
+
+def _overdue(standing: Standing | None, decision: Decision | None, day: str) -> int:
+    """By how many days what is latest of dose and count is overdue; 0 if nothing is."""
+    decided = decision.due_on if decision is not None else None
+    days = [decided or (standing and standing.dose_due_on), standing and standing.count_due_on]
+    return max([0, *(DAYS[day] - DAYS[one] for one in days if one)])
+
+
+def _told(answer: Answer | None, standing: Standing | None) -> dict[str, object]:
+    if answer is None or standing is None:
+        nothing = ("action", "reasons", "alerts", "dose", "due_on", "next_count_on", "proposal_sha256")
+        return dict.fromkeys(nothing)
+    codes = {
+        name: [one["code"] for one in cast("list[dict[str, str]]", answer[name])] for name in ("reasons", "alerts")
+    }
+    return {
+        "action": answer["action"],
+        **codes,
+        "dose": _amounts(answer["dose"]),
+        "due_on": answer["due_on"],
+        "next_count_on": answer["next_count_on"],
+        "proposal_sha256": standing.proposal_sha256,
+    }
+
+
+def _amounts(dose: object) -> object:
+    if dose is None:
+        return None
+    amounts = cast(Answer, dose)
+    return {name: amounts[name] for name in ("micrograms_per_kg", "delivered_micrograms", "volume_ml")}
+
+
+def _particulars(visit: Visit, patient: Patient) -> dict[str, object]:
+    found = visit.session.find(Identifier, Where("patient_id", "=", patient.id), order=("system", "value"), limit=1)
+    return {
+        "patient": patient.id,
+        "clinic": patient.clinic_id,
+        "family_name": patient.family_name,
+        "given_name": patient.given_name,
+        "born_on": patient.born_on,
+        "identifier": {"system": found[0].system, "value": found[0].value} if found else None,
+    }
+
+
+def _summary(decision: Decision) -> dict[str, object]:
+    return {
+        "id": decision.id,
+        "decision": decision.kind,
+        "status": decision.status,
+        "due_on": decision.due_on,
+        "micrograms": decision.micrograms,
+    }
+
+
+def _side_by_side(decision: Decision) -> dict[str, object]:
+    """What a re-opened decision rested on and what it comes to now."""
+    was, now = (cast(Answer, decode(text or "")) for text in (decision.answer, decision.reopened_answer))
+    return {
+        "decision": decision.id,
+        "on": decision.day,
+        "given_on": decision.given_on,
+        "was": {"action": was["action"], "dose": _amounts(was["dose"])},
+        "now": {"action": now["action"], "dose": _amounts(now["dose"])},
+    }
+
+
+def _fact(fact: Fact) -> dict[str, object]:
+    return {
+        "collection": BY_KIND[fact.kind].name,
+        "id": fact.id,
+        "day": fact.day,
+        "value": fact.value,
+        "unit": fact.unit,
+        "asked": list(fact.asked),
+    }
+
+
+def _reopened(visit: Visit, patient: Patient) -> list[Decision]:
+    """The decisions that a correction has re-opened and nobody has looked at."""
+    if not patient.decided:
+        return []
+    found = visit.session.find(
+        Decision,
+        Where("patient_id", "=", patient.id),
+        Where("current", "=", 1),
+        Where("reviewed", "=", 0),
+        Where("reopened_answer", "is not null"),
+        order=("id",),
+    )
+    return [one for one in found if one.status in ("awaiting-second", "in-force", "delivered", "not-given")]
+
+
+def _to_verify(visit: Visit, patient: Patient) -> Iterable[Fact]:
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "unverified")
+    return visit.session.find(Fact, *mine, order=("id",))
