@@ -66,6 +66,7 @@ _SERVICE: Final[Mapping[str, str]] = {
     "clinics": "titrator.people:clinics_group",
     "users": "titrator.people:users_group",
     "tokens": "titrator.people:tokens_group",
+    "decisions": "titrator.operate:decisions_group",
     "audit": "titrator.operate:audit_group",
     "backup": "titrator.operate:backup_command",
     "restore": "titrator.operate:restore_command",

@@ -38,6 +38,7 @@ from titrator.store.records import Account
 from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
+from titrator.workflow.evidence import replay_decisions
 
 #: The file in a folder that says that it may be deleted.
 MARKER: Final = ".titrator-demonstration"
@@ -207,6 +208,37 @@ def seal_command() -> None:
             today = services.clock().astimezone(UTC).date().isoformat()
             file = trail.seal(session, services.audit_key, chosen.seals, today)
     click.echo("Nothing to seal: it is sealed for today, or nothing has happened since." if file is None else file)
+
+
+@click.group("decisions")
+def decisions_group() -> None:
+    """What was decided upon proposals."""
+
+
+@decisions_group.command("replay")
+@click.option("--patient", metavar="ID", help="Only the decisions of this patient.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each decision.")
+def replay_decisions_command(patient: str | None, as_json: bool) -> None:
+    """Derive every decision again, from the facts and the protocol of then; exit code 3 if any differs.
+
+    A decision that an older engine made is derived by the engine of now, and is told.
+    """
+    count, older, faults = 0, 0, []
+    with refusing():
+        with opened(settings()) as services:
+            with visiting(services) as visit:
+                visit.note("replay-decisions", f"decisions/{patient or 'all'}")
+            for one in replay_decisions(services, patient):
+                count += 1
+                older += one.older_engine
+                faults += [f"patient {one.patient_id}, decision {one.decision_id}: {text}" for text in one.differs]
+                if as_json:
+                    write_json({**one._asdict(), "differs": list(one.differs)})
+        sys.stdout.buffer.flush()
+    if not as_json:
+        by_older = f", {older} of them made by an older engine" if older else ""
+        _tell_faults(f"{count} decisions derived again{by_older}", faults)
+    raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
 
 
 @click.command("backup")

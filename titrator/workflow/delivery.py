@@ -23,7 +23,7 @@ from titrator.titration.errors import InvalidProtocol
 from titrator.titration.override import departs
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import DAYS, EXACT
-from titrator.titration.recommend import recommend
+from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.propose import course_document
 from titrator.workflow.visit import Visit, day_at, instant
@@ -144,7 +144,9 @@ def reopen(visit: Visit, patient: Patient, facts: Sequence[CourseFact], since: s
     return patient
 
 
-def derive(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> str:
+def derive(
+    visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]
+) -> tuple[Recommendation, CourseVersion]:
     """The answer for the course and on the day of a decision, by the protocol's edition of then, but by other facts.
 
     Raises LookupError, InvalidProtocol.
@@ -153,7 +155,7 @@ def derive(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[C
     if course is None:
         raise LookupError(f"no version {decision.course_version} of course {decision.course_id}")
     request = read_document(course_document(patient, course, facts, decision.day), lambda _: None)
-    return to_text(recommend(edition(visit, decision), request.course, request.on))
+    return recommend(edition(visit, decision), request.course, request.on), course
 
 
 def edition(visit: Visit, decision: Decision) -> Protocol:
@@ -281,7 +283,7 @@ def _not_given(visit: Visit, patient: Patient, fact: Fact) -> None:
 
 def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> Patient:
     known = [fact for fact in facts if not _came_of(decision, fact)]
-    now = derive(visit, patient, decision, known)
+    now = to_text(derive(visit, patient, decision, known)[0])
     if essence(now) == essence(decision.answer):
         if decision.reopened_answer is None:
             return patient
