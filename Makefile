@@ -55,6 +55,7 @@ endif
 bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service with 100,000 patients
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/service.py
+	$(RUN) bench.sign_off
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

@@ -80,8 +80,8 @@ class Place:
     patients: list[str]
 
 
-def fill(folder: Path, patients: int) -> Place:
-    """An instance with so many patients, 52 weekly counts and doses each."""
+def fill(folder: Path, patients: int, *, counted_today: bool = False) -> Place:
+    """An instance with so many patients, 52 weekly counts and doses each; and a count of today if asked for."""
     settings = Settings(instance=folder)
     services = make_services(settings)
     with services.store.writing() as session:
@@ -98,9 +98,9 @@ def fill(folder: Path, patients: int) -> Place:
     connection.execute("pragma synchronous = off")
     connection.execute("begin")
     for kind, rows in (
-        (Patient, (_patient(name, clinic.id) for name in names)),
+        (Patient, (_patient(name, clinic.id, counted_today) for name in names)),
         (CourseVersion, (_course(name, account.id) for name in names)),
-        (Fact, (fact for name in names for fact in _facts(name, account.id))),
+        (Fact, (fact for name in names for fact in _facts(name, account.id, counted_today))),
     ):
         columns = mapping(kind).columns
         marks = ", ".join("?" * len(columns))
@@ -120,12 +120,11 @@ def _visit(services: Services, session: object) -> Visit:
     return Visit(services=services, session=session, actor=actor, now=services.clock())  # type: ignore[arg-type]
 
 
-def _patient(name: str, clinic: str) -> list[object]:
+def _patient(name: str, clinic: str, counted_today: bool) -> list[object]:
     patient = Patient(
-        id=name, version=1, revision=2 * WEEKS + 2, clinic_id=clinic, family_name=name, given_name="x",
-        search_name=name,
-        born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)), settled=False,
-        decided=0, decision_id=None,
+        id=name, version=1, revision=2 * WEEKS + 2 + counted_today, clinic_id=clinic, family_name=name,
+        given_name="x", search_name=name, born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
+        settled=False, decided=0, decision_id=None,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 
@@ -139,13 +138,13 @@ def _course(name: str, account: str) -> list[object]:
     return list(mapping(CourseVersion).to_row(course))
 
 
-def _facts(name: str, account: str) -> Iterator[list[object]]:
+def _facts(name: str, account: str, counted_today: bool) -> Iterator[list[object]]:
     at = instant(datetime.now(UTC))
     chance = random.Random(name)
     base = Fact(
-        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), code=None, value=None,
-        unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(), confirmed_by=None,
-        reason=None, recorded_by=account, recorded_at=at,
+        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), code=None,
+        value=None, unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(),
+        confirmed_by=None, reason=None, recorded_by=account, recorded_at=at,
     )  # fmt: skip
     row = mapping(Fact).to_row(base)
     place = {column: index for index, column in enumerate(mapping(Fact).columns)}
@@ -155,7 +154,8 @@ def _facts(name: str, account: str) -> Iterator[list[object]]:
     ) -> list[object]:
         new = list(row)
         for column, item in (
-            ("id", ident), ("revision", ident), ("kind", kind), ("day", day), ("value", value), ("unit", unit), ("level", level),
+            ("id", ident), ("revision", ident), ("kind", kind), ("day", day),
+            ("value", value), ("unit", unit), ("level", level),
         ):  # fmt: skip
             new[place[column]] = item
         return new
@@ -165,6 +165,9 @@ def _facts(name: str, account: str) -> Iterator[list[object]]:
         day = (FIRST + timedelta(weeks=week)).isoformat()
         yield made(3 + 2 * week, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
         yield made(4 + 2 * week, "dose", day, "150", "ug", "2")
+    if counted_today:
+        day = (FIRST + timedelta(weeks=WEEKS)).isoformat()
+        yield made(3 + 2 * WEEKS, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
 
 
 @contextmanager

@@ -20,7 +20,8 @@ from schemas.worklist import Worklist, WorklistQuery
 from titrator.api.door import Blueprint
 from titrator.api.wire import etag, if_match, json_text
 from titrator.security.permissions import Permission
-from titrator.store.records import Decision, DoseMismatch
+from titrator.store.records import Decision, DoseMismatch, Patient
+from titrator.titration.documents import encode
 from titrator.workflow import sign_off
 from titrator.workflow.errors import Code
 from titrator.workflow.visit import Visit
@@ -33,7 +34,6 @@ blueprint = Blueprint(
 )
 
 Fields = dict[str, object]
-Answer = tuple[Fields, dict[str, str]]
 Step = Callable[[Visit, str, int, str, int | None], Decision]
 
 _PATIENT = "/patients/<patient_id>"
@@ -55,11 +55,9 @@ def get_worklist(visit: Visit, query: Fields) -> Response:
 
 
 @blueprint.operation("GET", f"{_PATIENT}/decisions", Permission.READ_PATIENTS, gives=Decisions)
-def list_decisions(visit: Visit, patient_id: str) -> Fields:
+def list_decisions(visit: Visit, patient_id: str) -> Response:
     """The decisions of a patient, the newest first."""
-    patient, found = sign_off.decisions(visit, patient_id)
-    today = visit.today(patient)
-    return {"items": [sign_off.fields(one, today) for one in found]}
+    return _several(visit, *sign_off.decisions(visit, patient_id))
 
 
 @blueprint.operation(
@@ -72,36 +70,37 @@ def list_decisions(visit: Visit, patient_id: str) -> Fields:
     drafts=True,
     refuses=(503,),
 )
-def decide(visit: Visit, body: Fields, patient_id: str) -> Answer:
+def decide(visit: Visit, body: Fields, patient_id: str) -> Response:
     """Accept a proposal, override it, or refer it to a prescriber."""
-    fields, headers = _sent(visit, sign_off.decide(visit, patient_id, body))
-    return fields, {**headers, "Location": f"/api/v1/patients/{patient_id}/decisions/{fields['id']}"}
+    decision = sign_off.decide(visit, patient_id, body)
+    response = _sent(visit, decision)
+    response.status_code = 201
+    response.headers["Location"] = f"/api/v1/patients/{patient_id}/decisions/{decision.id}"
+    return response
 
 
 @blueprint.operation("GET", _ONE, Permission.READ_PATIENTS, gives=DecisionOut)
-def get_decision(visit: Visit, patient_id: str, decision_id: int) -> Answer:
+def get_decision(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """A decision, in its current version."""
     return _sent(visit, sign_off.versions(visit, patient_id, decision_id)[1][-1])
 
 
 @blueprint.operation("GET", f"{_ONE}/versions", Permission.READ_PATIENTS, gives=Decisions)
-def versions_of_decision(visit: Visit, patient_id: str, decision_id: int) -> Fields:
+def versions_of_decision(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """All versions of a decision."""
-    patient, found = sign_off.versions(visit, patient_id, decision_id)
-    today = visit.today(patient)
-    return {"items": [sign_off.fields(one, today) for one in found]}
+    return _several(visit, *sign_off.versions(visit, patient_id, decision_id))
 
 
 @blueprint.operation(
     "POST", f"{_ONE}/second-signature", Permission.SIGN_OFF, gives=DecisionOut, versioned=True, refuses=(503,)
 )
-def co_sign(visit: Visit, patient_id: str, decision_id: int) -> Answer:
+def co_sign(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """Agree to a decision as the second, different person that it needs."""
     return _sent(visit, sign_off.co_sign(visit, patient_id, decision_id, if_match()))
 
 
 def _reasoned(path: str, step: Step, says: str) -> None:
-    def view(visit: Visit, body: dict[str, str], patient_id: str, decision_id: int) -> Answer:
+    def view(visit: Visit, body: dict[str, str], patient_id: str, decision_id: int) -> Response:
         return _sent(visit, step(visit, patient_id, decision_id, body["reason"], if_match()))
 
     view.__doc__ = says
@@ -122,19 +121,10 @@ _reasoned("review", sign_off.review, "Say what comes of a re-opened decision tha
 
 
 @blueprint.operation("POST", "/decisions", Permission.SIGN_OFF, body=Batch, gives=BatchOut)
-def accept_several(visit: Visit, body: dict[str, list[dict[str, str]]]) -> Fields:
+def accept_several(visit: Visit, body: dict[str, list[dict[str, str]]]) -> Response:
     """Accept several proposals that change nothing, each signed on its own."""
-    return {
-        "items": [
-            {
-                "patient": one.patient_id,
-                "decision": None if one.decision is None else _sent(visit, one.decision)[0],
-                "code": None if one.refusal is None else str(one.refusal.code),
-                "detail": None if one.refusal is None else one.refusal.message,
-            }
-            for one in sign_off.accept_several(visit, body["items"])
-        ]
-    }
+    answered = [_answered(visit, one) for one in sign_off.accept_several(visit, body["items"])]
+    return json_text(f'{{"items": [{", ".join(answered)}]}}')
 
 
 @blueprint.operation("GET", f"{_PATIENT}/dose-mismatches", Permission.READ_PATIENTS, gives=Mismatches)
@@ -151,9 +141,29 @@ def explain_dose_mismatch(visit: Visit, body: dict[str, str], patient_id: str, d
     return _mismatch(sign_off.explain_mismatch(visit, patient_id, day, body["reason"]))
 
 
-def _sent(visit: Visit, decision: Decision) -> Answer:
-    patient = visit.patient(decision.patient_id)
-    return sign_off.fields(decision, visit.today(patient)), etag(decision.version)
+def _text(visit: Visit, decision: Decision) -> str:
+    return sign_off.as_sent(decision, visit.today(visit.patient(decision.patient_id)))
+
+
+def _sent(visit: Visit, decision: Decision) -> Response:
+    response = json_text(_text(visit, decision))
+    response.headers.update(etag(decision.version))
+    return response
+
+
+def _several(visit: Visit, patient: Patient, found: list[Decision]) -> Response:
+    today = visit.today(patient)
+    return json_text(f'{{"items": [{", ".join([sign_off.as_sent(one, today) for one in found])}]}}')
+
+
+def _answered(visit: Visit, one: sign_off.Answered) -> str:
+    refusal = one.refusal
+    about = {
+        "patient": one.patient_id,
+        "code": None if refusal is None else str(refusal.code),
+        "detail": None if refusal is None else refusal.message,
+    }
+    return f'{encode(about)[:-1]}, "decision": {"null" if one.decision is None else _text(visit, one.decision)}}}'
 
 
 def _mismatch(one: DoseMismatch) -> Fields:

@@ -44,6 +44,11 @@ def decode(text: str | bytes) -> object:
     return value
 
 
+def reread(text: str) -> object:
+    """The value of a JSON text that this program wrote: as `decode`, but it does not look for repeated keys."""
+    return _DECODER.decode(text)
+
+
 def exact(value: object) -> object:
     """The same value with each number as `decode` would have read it."""
     if value is None or isinstance(value, bool | Unusable):

@@ -18,7 +18,7 @@ from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Decision, DoseMismatch, Fact, Patient, ProtocolEdition
 from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
-from titrator.titration.documents import decode
+from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.override import departs
 from titrator.titration.protocol import Protocol
@@ -47,7 +47,7 @@ class Essence(NamedTuple):
 
 def essence(answer: str) -> Essence:
     """That of an answer document."""
-    said = cast("dict[str, object]", decode(answer))
+    said = cast("dict[str, object]", reread(answer))
     reasons, alerts = (
         tuple(one["code"] for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
     )

@@ -22,7 +22,7 @@ from titrator.security.permissions import Permission
 from titrator.store.base import Where
 from titrator.store.records import Decision, DoseMismatch, Fact, Patient, ProtocolEdition, Standing
 from titrator.titration.answer import dose_text
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.override import CEILING, Choice, above_ceiling, above_maximum, chosen_dose, within
 from titrator.titration.preparation import DoseToGive
@@ -40,7 +40,8 @@ from titrator.workflow.delivery import (
 )
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, ProposalChanged, Refusal, Unknown, Unready
 from titrator.workflow.propose import propose_dose
-from titrator.workflow.standing import NextDose, as_sent, proposed
+from titrator.workflow.standing import NextDose, proposed
+from titrator.workflow.standing import as_sent as proposal_as_sent
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -48,6 +49,11 @@ Body = Mapping[str, object]
 #: The actions that can be accepted: those with a dose, and the hold.
 _ACCEPTED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
 _WEEK: Final = timedelta(days=7)
+#: What is sent of a decision as it is kept, under the same name.
+_AS_KEPT: Final = (
+    *("due_on", "given_on", "acknowledged", "reason_code", "comment", "signed_by", "signed_role", "signed_at"),
+    *("second_by", "second_role", "second_at", "change", "change_reason", "changed_by", "changed_at"),
+)
 
 
 class Chosen(NamedTuple):
@@ -184,50 +190,40 @@ def versions(visit: Visit, patient_id: str, ident: int) -> tuple[Patient, list[D
     return patient, found
 
 
-def fields(decision: Decision, today: str) -> dict[str, object]:
-    """A decision as it is sent on a day: one that has lapsed says so."""
-    reopened = decision.reopened_answer
-    return {
+def as_sent(decision: Decision, today: str) -> str:
+    """A decision as it is sent on a day, as JSON; one that has lapsed says so. Answers stand in it to the letter."""
+    evidence = {
+        "proposal_sha256": decision.proposal_sha256,
+        "input_sha256": decision.input_sha256,
+        "protocol": decision.protocol,
+        "protocol_sha256": decision.protocol_sha256,
+        "engine_version": decision.engine_version,
+        "revision": decision.revision,
+        "course": {"id": decision.course_id, "version": decision.course_version},
+    }
+    about = {
         "id": decision.id,
         "version": decision.version,
         "decision": decision.kind,
         "status": "lapsed" if lapsed(decision, today) else decision.status,
         "on": decision.day,
-        "due_on": decision.due_on,
-        "dose": None if decision.dose is None else decode(decision.dose),
-        "given_on": decision.given_on,
-        "acknowledged": list(decision.acknowledged),
-        "reason_code": decision.reason_code,
-        "comment": decision.comment,
-        "signed_by": decision.signed_by,
-        "signed_role": decision.signed_role,
-        "signed_at": decision.signed_at,
-        "second_by": decision.second_by,
-        "second_role": decision.second_role,
-        "second_at": decision.second_at,
-        "evidence": {
-            "proposal_sha256": decision.proposal_sha256,
-            "input_sha256": decision.input_sha256,
-            "protocol": decision.protocol,
-            "protocol_sha256": decision.protocol_sha256,
-            "engine_version": decision.engine_version,
-            "revision": decision.revision,
-            "course": {"id": decision.course_id, "version": decision.course_version},
-        },
-        "answer": decode(decision.answer),
-        "reopened": None
-        if reopened is None
-        else {
-            "answer": decode(reopened),
-            "at": decision.reopened_at,
-            "by": decision.reopened_by,
-            "reviewed": decision.reviewed,
-        },
-        "change": decision.change,
-        "change_reason": decision.change_reason,
-        "changed_by": decision.changed_by,
-        "changed_at": decision.changed_at,
+        **{name: _listed(getattr(decision, name)) for name in _AS_KEPT},
+        "evidence": evidence,
     }
+    head = encode(about)[:-1]
+    answers = f'"answer": {decision.answer}, "reopened": {_reopened(decision)}'
+    return f'{head}, "dose": {decision.dose or "null"}, {answers}}}'
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _reopened(decision: Decision) -> str:
+    if decision.reopened_answer is None:
+        return "null"
+    about = {"at": decision.reopened_at, "by": decision.reopened_by, "reviewed": decision.reviewed}
+    return f'{encode(about)[:-1]}, "answer": {decision.reopened_answer}}}'
 
 
 # What must be so before anybody decides
@@ -256,7 +252,7 @@ def _refuse_unsettled(visit: Visit, patient: Patient, standing: Standing, live: 
 def _refuse_changed(patient: Patient, standing: Standing) -> None:
     raise ProposalChanged(
         "What was to be decided upon has changed since it was read; the proposal of now comes with this.",
-        as_sent(NextDose(standing, (), patient.decision_id)),
+        proposal_as_sent(NextDose(standing, (), patient.decision_id)),
     )
 
 
@@ -487,4 +483,4 @@ def _which(visit: Visit, patient_id: str, ident: int, version: int | None) -> tu
 
 
 def _answer(standing: Standing) -> dict[str, object]:
-    return cast("dict[str, object]", decode(standing.answer))
+    return cast("dict[str, object]", reread(standing.answer))

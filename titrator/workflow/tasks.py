@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from titrator.store.base import Where
 from titrator.store.records import Decision, Fact, Identifier, Patient, Standing, Waiting
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
 from titrator.workflow.delivery import lapsed, open_mismatches, undelivered
 from titrator.workflow.facts import BY_KIND
@@ -53,7 +53,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
     reopened = _reopened(visit, patient)
     departed = [one.day for one in open_mismatches(visit, patient)]
     verify = _to_verify(visit, patient)
-    answer = None if standing is None else cast(Answer, decode(standing.answer))
+    answer = None if standing is None else cast(Answer, reread(standing.answer))
     tasks = {Task.REOPENED_GIVEN if one.given_on else Task.REOPENED for one in reopened}
     tasks |= {Task.DOSE_MISMATCH} if departed else set()
     tasks |= {Task.TO_VERIFY} if verify else set()
@@ -93,7 +93,7 @@ def covered(decision: Decision | None, answer: Answer) -> bool:
     """Whether a decision was made upon just what an answer of today comes to: then nobody need decide again."""
     if decision is None or decision.reopened_answer is not None:
         return False
-    then = cast(Answer, decode(decision.answer))
+    then = cast(Answer, reread(decision.answer))
     return _gist(then) == _gist(answer)
 
 
@@ -194,7 +194,7 @@ def _summary(decision: Decision) -> dict[str, object]:
 
 def _side_by_side(decision: Decision) -> dict[str, object]:
     """What a re-opened decision rested on and what it comes to now."""
-    was, now = (cast(Answer, decode(text or "")) for text in (decision.answer, decision.reopened_answer))
+    was, now = (cast(Answer, reread(text or "")) for text in (decision.answer, decision.reopened_answer))
     return {
         "decision": decision.id,
         "on": decision.day,

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from titrator.store.base import Where
 from titrator.store.records import Clinic, Patient, Waiting
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.propose import refuse_if_broken
@@ -98,7 +98,7 @@ def _tallies(visit: Visit, scope: list[Clinic]) -> dict[str, int]:
 
     def count() -> dict[str, int]:
         found = visit.session.tally(Waiting, "tasks", Where("clinic_id", "in", ids))
-        return _tallied((cast("list[str]", decode(cast(str, tasks))), many) for tasks, many in found.items())
+        return _tallied((cast("list[str]", reread(cast(str, tasks))), many) for tasks, many in found.items())
 
     return visit.services.still(("tallies", ids), count)
 
