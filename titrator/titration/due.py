@@ -15,11 +15,14 @@ _NO_DOSE: Final = (Action.HOLD, Action.REFER, Action.COMPLETE)
 
 
 def dose_due(answer: Recommendation) -> int | None:
-    """The day on which the next dose is or was due, a week after the last; None where none is."""
+    """The day on which the next dose is or was due, a week after the last; None where none is.
+
+    One that ends a hold is late for nobody: it is due when it is proposed.
+    """
     if answer.action in _NO_DOSE:
         return None
     doses = answer.facts.doses
-    return doses[-1].day + WEEK if doses else answer.due
+    return doses[-1].day + WEEK if doses and answer.action is not Action.RESUME else answer.due
 
 
 def count_due(answer: Recommendation) -> int | None:
