@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from decimal import Decimal
-from typing import Final
+from collections.abc import Iterable, Sequence
 
 from titrator.store.base import Where
 from titrator.store.records import CourseVersion, Fact, Patient
-from titrator.titration.course import Count, read_document
-from titrator.titration.errors import InvalidProtocol
-from titrator.titration.grading import Analyte, Version, grade
+from titrator.titration.course import read_document
 from titrator.titration.protocol import WeeklyProtocol
-from titrator.titration.quantities import DAYS, GIGA_PER_LITRE_PER, GRAMS_PER_LITRE_PER, times
+from titrator.titration.quantities import DAYS
 from titrator.titration.terms import one_count_a_day
 from titrator.workflow.courses import fields, history
 from titrator.workflow.facts import BY_KIND, show
+from titrator.workflow.grades import ctcae_grade
 from titrator.workflow.propose import course_document
+from titrator.workflow.response import Recorded, protocol_of, responses, weeks_above_target
 from titrator.workflow.visit import Visit
-
-WEEK: Final = 7
-_GRADED: Final = {
-    "neutrophils": (Analyte.NEUTROPHILS, GIGA_PER_LITRE_PER),
-    "haemoglobin": (Analyte.HAEMOGLOBIN, GRAMS_PER_LITRE_PER),
-}
 
 
 def timeline(visit: Visit, patient_id: str, on: str | None) -> dict[str, object]:
-    """All facts up to a day, by default today, with their CTCAE 5.0 grades; and, of the open or last course, its state.
+    """All facts up to a day, by default today, with their CTCAE 5.0 grades; the state of and response to the courses.
 
     `weeks_above_target`: whole weeks from the first to the last of the unbroken row of reliable counts, up to the
     newest, that do not meet the protocol's increase condition; 0 where the newest does, null where there is none or the
@@ -44,36 +36,21 @@ def timeline(visit: Visit, patient_id: str, on: str | None) -> dict[str, object]
         order=("day", "id"),
     )
     changes = _changes(visit, patient)
+    courses = [one for one in changes if one.current]
+    recorded = Recorded(patient, visit.session.course_facts(patient.id), rows)
     visit.note("read", f"patient/{patient.id}/timeline", patient=patient, on=day)
     return {
         "patient": patient.id,
         "on": day,
         "course": fields(changes[-1]) if changes else None,
-        "weeks_above_target": _weeks_above_target(visit, patient_id, day),
+        "weeks_above_target": _weeks_above_target(visit, recorded, courses, day),
         "days_since_platelet_transfusion": _since(rows, "platelet_transfusion", day),
         "days_since_red_cell_transfusion": _since(rows, "red_cell_transfusion", day),
         "days_since_rescue_therapy": _since(rows, "rescue_therapy", day),
         "entries": [_entry(fact) for fact in rows],
         "course_changes": [fields(one) for one in changes],
+        "responses": responses(visit.services.catalogue, recorded, courses, day),
     }
-
-
-def ctcae_grade(fact: Fact) -> int | None:
-    """The CTCAE 5.0 grade of a blood value, where its number tells it."""
-    if fact.value is None or fact.unit is None:
-        return None
-    stated = fact.detail.get("lower_limit_of_normal")
-    limit = None if stated is None else Decimal(str(stated))
-    if fact.kind == "platelet-count":
-        return grade(
-            Analyte.PLATELETS, times(fact.value, GIGA_PER_LITRE_PER[fact.unit] or Decimal(1)), version=Version.V5
-        )
-    if fact.code not in _GRADED or fact.unit not in _GRADED[fact.code][1]:
-        return None
-    analyte, factors = _GRADED[fact.code]
-    factor = factors[fact.unit] or Decimal(1)
-    below = None if limit is None else times(limit, factor)
-    return grade(analyte, times(fact.value, factor), lower_limit_of_normal=below, version=Version.V5)
 
 
 def _changes(visit: Visit, patient: Patient) -> list[CourseVersion]:
@@ -97,27 +74,10 @@ def _since(rows: Iterable[Fact], kind: str, on: str) -> int | None:
     return DAYS[on] - DAYS[max(days)] if days else None
 
 
-def _weeks_above_target(visit: Visit, patient_id: str, on: str) -> int | None:
-    patient = visit.patient(patient_id)
-    courses = [one for one in history(visit, patient) if one.current and one.status != "entered-in-error"]
-    if not courses:
-        return None
-    try:
-        protocol = visit.services.catalogue.get(courses[-1].protocol)
-    except (KeyError, InvalidProtocol):
-        return None
+def _weeks_above_target(visit: Visit, recorded: Recorded, courses: Sequence[CourseVersion], on: str) -> int | None:
+    protocol = protocol_of(visit.services.catalogue, courses[-1]) if courses else None
     if not isinstance(protocol, WeeklyProtocol):
         return None
-    document = course_document(patient, courses[-1], visit.session.course_facts(patient.id), on)
-    request = read_document(document, lambda _: None)
-    counts = [count for count in one_count_a_day(request.course.counts) if not count.unreliable]
-    return _weeks(protocol, counts) if counts else None
-
-
-def _weeks(protocol: WeeklyProtocol, counts: list[Count]) -> int:
-    above: list[Count] = []
-    for count in reversed(counts):
-        if protocol.increase.holds(count.platelets):
-            break
-        above.append(count)
-    return (above[0].day - above[-1].day) // WEEK if above else 0
+    document = course_document(recorded.patient, courses[-1], recorded.facts, on)
+    counts = one_count_a_day(read_document(document, lambda _: None).course.counts)
+    return weeks_above_target(protocol, [count for count in counts if not count.unreliable])
