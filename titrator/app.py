@@ -18,7 +18,19 @@ from flask import Flask, Response, g, request
 from structlog.typing import ExcInfo
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from titrator.api import accounts, audit, clinics, courses, facts, operations, patients, protocols, recommend
+from titrator.api import (
+    accounts,
+    audit,
+    clinics,
+    courses,
+    decisions,
+    facts,
+    operations,
+    patients,
+    protocols,
+    recommend,
+    responses,
+)
 from titrator.api.door import Door
 from titrator.api.problems import invalid_response, problem, refusal_response
 from titrator.api.spec import make_api
@@ -69,7 +81,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
     _watch(app, metrics)
     _refuse(app)
     api = make_api(app)
-    for room in (recommend, protocols, clinics, patients, courses, facts, accounts, audit):
+    for room in (recommend, protocols, clinics, patients, responses, courses, facts, decisions, accounts, audit):
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(activation.blueprint)

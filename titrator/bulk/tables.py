@@ -1,0 +1,38 @@
+"""Tables as CSV: a header, one record a line, UTF-8, as RFC 4180 has it.
+
+A cell that a spreadsheet would take for a formula gets an apostrophe in front; one that is not known is empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from titrator.titration.quantities import plain
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """The text of a table; each row has a value for every column: a text, a number, true, false, or None."""
+    text = io.StringIO(newline="")
+    out = csv.writer(text)
+    out.writerow(columns)
+    out.writerows([_cell(row[column]) for column in columns] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return plain(value)
+        case _:
+            cell = str(value)
+            return f"'{cell}" if cell.startswith(_FORMULA) else cell
