@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.support import TODAY, WHY, House, count, day, dose, event, observation, weight
+from tests.api.support import TODAY, WHY, House, count, day, dose, event, observation
 from titrator.security.permissions import Role
 from titrator.workflow import demo, response_table
 from titrator.workflow.demonstration import case_document
@@ -462,9 +462,21 @@ def test_it_is_described_as_what_it_is(house: House) -> None:
     assert content == {"text/csv": {"schema": {"type": "string"}}}
 
 
-def test_rows_keep_their_columns(house: House) -> None:
-    """Whoever reads the table by name may rely on these."""
-    assert len(response_table.COLUMNS) == len(set(response_table.COLUMNS)) == 23 + 3 * 2 * 6 * 3
-    weighed = house.on_course()
-    enter(house, weighed, "weights", weight(1))
-    assert set(table(house)[0]) == set(response_table.COLUMNS)
+def test_a_row_has_what_a_response_has_in_the_same_order(house: House) -> None:
+    found = response(house, treated(house, (63, 60)))
+    plain = [key for key in found if key != "grades"]
+    assert [column for column in response_table.COLUMNS if column in plain] == plain
+    (row,) = table(house)
+    flat = [
+        (f"{of_analyte['analyte']}_{period}_{named(one['grade'])}_{key}", "" if one[key] is None else str(one[key]))
+        for of_analyte in found["grades"]
+        for period in (BEFORE, AFTER)
+        for one in of_analyte[period]
+        for key in ("values", "first_on", "last_on")
+    ]
+    assert list(row.items())[-len(flat) :] == flat
+    assert len(row) == len(plain) + len(flat) + 4
+
+
+def named(grade: int | None) -> str:
+    return "without_grade" if grade is None else f"grade_{grade}"
