@@ -30,6 +30,7 @@ from titrator.api import (
     protocols,
     recommend,
     responses,
+    results,
 )
 from titrator.api.door import Door
 from titrator.api.problems import invalid_response, problem, refusal_response
@@ -81,7 +82,19 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
     _watch(app, metrics)
     _refuse(app)
     api = make_api(app)
-    for room in (recommend, protocols, clinics, patients, responses, courses, facts, decisions, accounts, audit):
+    for room in (
+        recommend,
+        protocols,
+        clinics,
+        patients,
+        responses,
+        courses,
+        facts,
+        results,
+        decisions,
+        accounts,
+        audit,
+    ):
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(activation.blueprint)

@@ -30,6 +30,7 @@ from titrator.store.records import (
     SpoolPlace,
     Standing,
     Token,
+    UnmatchedResult,
     Waiting,
 )
 
@@ -183,6 +184,25 @@ _SAMPLES: dict[type[Record], Record] = {
             reason_at=NOON,
         ),
         ExternalId(patient_id="p", system="urn:lab", value="9", fact_id=1),
+        UnmatchedResult(
+            id="r",
+            version=1,
+            clinic_id="c",
+            system="urn:mrn",
+            value="17",
+            collection="platelet-counts",
+            body="{}",
+            external_system="urn:lab",
+            external_value="9",
+            received_by="a",
+            received_at=NOON,
+            status="assigned",
+            patient_id="p",
+            fact_id=1,
+            reason="new number",
+            settled_by="a",
+            settled_at=NOON,
+        ),
         Account(
             id="a",
             version=1,
@@ -278,6 +298,7 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "protocol_sha256": st.just("0" * 64),
         "second_by": st.none(),
     },
+    UnmatchedResult: {"status": st.sampled_from(("open", "assigned", "dismissed"))},
     Token: {"kind": st.sampled_from(("api", "session", "activation"))},
 }
 

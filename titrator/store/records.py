@@ -283,6 +283,35 @@ class ExternalId(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnmatchedResult(Record):
+    """A result that was received for an identifier of no patient of the clinic, and what became of it.
+
+    `body` is the JSON of the entry of a `collection`; `status` is `open`, `assigned` to a patient or `dismissed`.
+    """
+
+    TABLE = "unmatched_results"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    clinic_id: str
+    system: str
+    value: str
+    collection: str
+    body: str
+    external_system: str | None
+    external_value: str | None
+    received_by: str
+    received_at: str
+    status: str
+    patient_id: str | None
+    fact_id: int | None
+    reason: str | None
+    settled_by: str | None
+    settled_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Account(Record):
     """A person or system that may log in. `password_hash` is None until the account is activated, and for systems."""
 
@@ -424,6 +453,7 @@ RECORDS: tuple[type[Record], ...] = (
     DoseMismatch,
     ProtocolEdition,
     ExternalId,
+    UnmatchedResult,
     Account,
     Token,
     GlassBreak,

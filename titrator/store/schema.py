@@ -120,6 +120,17 @@ MIGRATIONS: Final = (
                 patient_id text not null references patients (id), system text not null, value text not null,
                 fact_id integer not null, primary key (patient_id, system, value)
             ) strict, without rowid""",
+            """create table unmatched_results (
+                id text primary key, version integer not null, clinic_id text not null references clinics (id),
+                system text not null, value text not null, collection text not null, body text not null,
+                external_system text, external_value text, received_by text not null, received_at text not null,
+                status text not null check (status in ('open', 'assigned', 'dismissed')),
+                patient_id text references patients (id), fact_id integer, reason text, settled_by text, settled_at text
+            ) strict, without rowid""",
+            "create index results_to_match on unmatched_results (clinic_id, received_at) where status = 'open'",
+            """create unique index one_unmatched_result_a_message on unmatched_results (
+                clinic_id, external_system, external_value
+            ) where external_value is not null""",
             """create table accounts (
                 id text primary key, version integer not null, username text not null unique,
                 display_name text not null, role text not null, clinics text not null,
