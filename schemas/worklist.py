@@ -112,5 +112,11 @@ class Worklist(Schema):
 
     on = Day(required=True, allow_none=True)
     tallies = ma.fields.Dict(keys=Choice(TASKS), values=Whole(least=0, most=2**53), required=True)
+    unmatched_results = Whole(
+        required=True,
+        least=0,
+        most=2**53,
+        metadata={"description": "How many results of no known patient wait: GET /unmatched-results."},
+    )
     next = Text(required=True, allow_none=True)
     items = Many(Object(WorklistLine), required=True, most=200)

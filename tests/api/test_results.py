@@ -48,6 +48,7 @@ def test_a_result_of_an_unknown_number_waits_and_is_assigned(house: House) -> No
         {"system": LATER, "value": "18"}, "platelet-counts", None,
     )  # fmt: skip
     assert row["result"]["value"] == 60
+    assert house.get("/worklist")["unmatched_results"] == 1
     assert house.call("ehr", "POST", "/results", result("18", **named("m2"))).status == 200
     assert len(waiting(house)) == 1, "the same message is kept once"
 
@@ -61,6 +62,7 @@ def test_a_result_of_an_unknown_number_waits_and_is_assigned(house: House) -> No
     (fact,) = house.get(f"/patients/{patient}/platelet-counts")["items"]
     assert (fact["id"], fact["recorded_by"]) == (assigned.json["id"], house.ids["pharmacist"])
     assert waiting(house) == []
+    assert house.get("/worklist")["unmatched_results"] == 0
     assert house.call("pharmacist", "POST", path, {"patient": patient}).code == "RESULT-SETTLED"
     assert house.call("ehr", "POST", "/results", result("18", **named("m2"))).json["id"] == fact["id"]
     assert "assign-result" in [row.action for row in house.trail(patient)]

@@ -11,11 +11,12 @@ from datetime import date, timedelta
 from typing import Final, cast
 
 from titrator.store.base import Where
-from titrator.store.records import Clinic, Patient, Waiting
+from titrator.store.records import Clinic, Patient, UnmatchedResult, Waiting
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.propose import refuse_if_broken
+from titrator.workflow.results import open_results
 from titrator.workflow.standing import settle_all, stand_on
 from titrator.workflow.tasks import Task
 from titrator.workflow.visit import Services, Visit, day_at
@@ -54,7 +55,8 @@ def worklist(visit: Visit, query: Mapping[str, object]) -> str:
     visit.note("worklist", "worklist", on=on, found=[row.patient_id for row in page])
     following = f"{page[-1].rank}.{page[-1].patient_id}" if more else None
     lines = ", ".join([row.line for row in page])
-    head = encode({"on": on, "tallies": tallies, "next": following})
+    unmatched = visit.session.count(UnmatchedResult, *open_results(visit, cast("str | None", query.get("clinic"))))
+    head = encode({"on": on, "tallies": tallies, "unmatched_results": unmatched, "next": following})
     return f'{head[:-1]}, "items": [{lines}]}}'
 
 
