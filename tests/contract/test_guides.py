@@ -28,7 +28,9 @@ from schemas import (
     problem,
     protocol,
     recommendation,
+    sign_off,
     timeline,
+    worklist,
 )
 from tests.contract.served import NOW, Served, serving
 from titrator.api.problems import FRAMEWORK, STATUS
@@ -47,7 +49,7 @@ PLAUSIBILITY = ROOT / "titrator" / "workflow" / "plausibility.py"
 REST, ACCESS, PROBLEMS = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("rest", "access", "problems"))
 MODULES = (
     *(account, audit, clinic, course, dose, event, fact, observation, patient, problem, protocol, recommendation),
-    timeline,
+    *(sign_off, timeline, worklist),
 )
 SCHEMAS = {
     name: found
@@ -139,9 +141,12 @@ class Shell:
 
 
 class Alike:
-    """Two texts that differ only by chance: ids, instants, secrets."""
+    """Two texts that differ only by chance: ids, instants, secrets, and the digests of proposals, which cover an id."""
 
-    CHANCE = re.compile(r"\b[0-9a-f]{20}\b|\b[0-9a-f]{16}\b|titr_[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z")
+    CHANCE = re.compile(
+        r"\b[0-9a-f]{20}\b|\b[0-9a-f]{16}\b|titr_[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
+        r'|(?<="proposal_sha256": ")[0-9a-f]{64}'
+    )
 
     def __init__(self) -> None:
         self.theirs: dict[str, str] = {}
@@ -149,7 +154,7 @@ class Alike:
     def check(self, shown: str, sent: str) -> None:
         assert self.CHANCE.sub("*", shown) == self.CHANCE.sub("*", sent)
         for mine, theirs in zip(self.CHANCE.findall(shown), self.CHANCE.findall(sent), strict=True):
-            if len(mine) == 20:
+            if len(mine) in (20, 64):
                 assert self.theirs.setdefault(mine, theirs) == theirs, mine
 
 
@@ -320,8 +325,8 @@ NOT_SENT = {
     "CourseName",
     "Timeline",
     "TimelineEntry",
-    "Worklist",
-    "FactToVerify",
+    *("DecisionEvidence", "Reopened", "BatchAnswer"),
+    *("Worklist", "WorklistLine", "AmountsOfDose", "AnswerInShort", "DecisionInShort", "SideBySide", "FactToVerify"),
 } | {
     *("Protocols", "ProtocolRefused", "Me", "Invited", "TokenIssued", "AuditEntry", "AuditPage"),
 }
