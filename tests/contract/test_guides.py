@@ -39,7 +39,7 @@ from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.settings import Settings
 from titrator.titration.course import entry_faults
 from titrator.titration.documents import exact
-from titrator.workflow.errors import Code
+from titrator.workflow.errors import Code, ProposalChanged
 from titrator.workflow.visit import Policy
 
 ROOT = Path(__file__).parents[2]
@@ -447,6 +447,7 @@ def test_the_statuses_of_problems_are_those_of_the_code() -> None:
     questions = set(re.findall(r"Code\.([A-Z_]+)", PLAUSIBILITY.read_text(encoding="utf-8")))
     there |= {str(Code[name]): 422 for name in questions}
     there |= {str(code): status for status, code in FRAMEWORK.items() if status != 400}
+    there |= {str(Code.PROPOSAL_CHANGED): int(STATUS[ProposalChanged])}
     assert told == there | {"INTERNAL": 500}
 
 
