@@ -5,9 +5,10 @@ docs/titration-rules.md, section 9. An answer never dates anything into the past
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
-from titrator.titration.codes import Action, Reason
+from titrator.titration.codes import Action, Alert, Reason
+from titrator.titration.protocol import WeeklyProtocol
 from titrator.titration.recommend import MONTH, WEEK, Recommendation
 
 #: Where a dose is held back, or none is left to give.
@@ -33,4 +34,13 @@ def count_due(answer: Recommendation) -> int | None:
         return min(answer.on, answer.facts.doses[-1].day + WEEK)
     if not answer.facts.reliable:
         return answer.on
-    return min(answer.on, answer.facts.reliable[-1].day + (MONTH if answer.evidence.stable else WEEK))
+    return min(answer.on, answer.facts.reliable[-1].day + (MONTH if _is_monthly(answer) else WEEK))
+
+
+def _is_monthly(answer: Recommendation) -> bool:
+    """Whether the newest count was one after which a stable course waits for four weeks, and no hold or other step."""
+    if not answer.evidence.stable:
+        return False
+    too_many = cast(WeeklyProtocol, answer.protocol).reduce.holds(answer.facts.reliable[-1].platelets)
+    doubtful = {Alert.COUNT_CONFOUNDED, Alert.LARGE_FALL} & {*answer.alerts}
+    return Reason.STABLE in answer.reasons or not (too_many or doubtful)

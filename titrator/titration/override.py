@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from titrator.titration.preparation import DILUTED_BELOW, DoseToGive, prepare
 from titrator.titration.protocol import Protocol, WeeklyProtocol
-from titrator.titration.quantities import HUNDREDTH, apart, ratio_rounded, times
+from titrator.titration.quantities import EXACT, HUNDREDTH, apart, ratio_rounded, times
 from titrator.titration.terms import HALF_GRADUATION, HALF_GRADUATION_DILUTED
 
 #: µg/kg in any seven days. Nobody may exceed it here, by whatever reason: twice the highest dose of any label.
@@ -48,7 +48,7 @@ def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
 
 def above_ceiling(micrograms: Decimal, others: Decimal, kg: Decimal) -> bool:
     """Whether a dose, with the other µg of the same seven days, is over the ceiling for a weight."""
-    return micrograms + others > times(CEILING, kg)
+    return EXACT.add(micrograms, others) > times(CEILING, kg)
 
 
 def departs(given: Decimal, decided: Decimal) -> bool:

@@ -1,0 +1,144 @@
+"""A dose that a person chooses: how it is prepared, the protocol's limits, the ceiling, and what departs from it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from tests.support import CATALOGUE
+from titrator.titration.override import (
+    CEILING,
+    Choice,
+    above_ceiling,
+    above_maximum,
+    chosen_dose,
+    departs,
+    within,
+)
+
+ALL = (125, 250, 500)
+D = Decimal
+
+# level and µg as chosen, kg; the level, µg, mL, µg/mL and delivered µg that come of it
+CHOSEN = [
+    ("2", None, "75", "2", "150", "0.3", 500, "150"),
+    ("8.6", None, "58.1", "8.6", "499.66", "1", 500, "500"),
+    ("0.5", None, "45.9", "0.5", "22.95", "0.18", 125, "22.5"),
+    ("0.5", None, "46", "0.5", "23", "0.05", 500, "25"),
+    ("0.001", None, "75", "0.001", "0.075", "0", 125, "0"),
+    (None, "150", "75", "2", "150", "0.3", 500, "150"),
+    (None, "200", "75", "2.67", "200", "0.4", 500, "200"),
+    (None, "22.9", "75", "0.31", "22.9", "0.18", 125, "22.5"),
+    (None, "23", "75", "0.31", "23", "0.05", 500, "25"),
+    (None, "0.6", "75", "0.01", "0.6", "0", 125, "0"),
+    (None, "0.625", "75", "0.01", "0.625", "0.01", 125, "1.25"),
+]
+
+# protocol, level or µg chosen for 100 kg, whether within and whether above the maximum; each limit below, at, above
+LIMITS = [
+    ("us-itp-adult", "0.99", None, False, False),
+    ("us-itp-adult", "1", None, True, False),
+    ("us-itp-adult", "1.01", None, True, False),
+    ("us-itp-adult", "9.99", None, True, False),
+    ("us-itp-adult", "10", None, True, False),
+    ("us-itp-adult", "10.01", None, False, True),
+    ("us-itp-adult", None, "99.4", False, False),
+    ("us-itp-adult", None, "99.5", True, False),
+    ("us-itp-adult", None, "1000.4", True, False),
+    ("us-itp-adult", None, "1000.5", False, True),
+    ("cart-2021-case", "4.99", None, True, False),
+    ("cart-2021-case", "5", None, True, False),
+    ("cart-2021-case", "5.01", None, False, True),
+    ("cart-2021-case", None, "499.9", True, False),
+    ("cart-2021-case", None, "500", True, False),
+    ("cart-2021-case", None, "500.1", False, True),
+    ("us-hs-ars", "9.99", None, False, False),
+    ("us-hs-ars", "10", None, True, False),
+    ("us-hs-ars", "10.01", None, False, True),
+]
+
+# µg, other µg of the week, kg, whether over 20 µg/kg
+CEILINGS = [
+    ("1499.9", "0", "75", False),
+    ("1500", "0", "75", False),
+    ("1500.1", "0", "75", True),
+    ("749.9", "750", "75", False),
+    ("750", "750", "75", False),
+    ("750.1", "750", "75", True),
+    ("1246", "0", "62.3", False),
+    ("1246.0000000000000000000000000001", "0", "62.3", True),
+]
+
+# µg given, µg decided, whether that departs: by more than 2.5 µg, or 0.625 below 23
+DEPARTURES = [
+    ("147.6", "150", False),
+    ("147.5", "150", False),
+    ("147.4", "150", True),
+    ("152.4", "150", False),
+    ("152.5", "150", False),
+    ("152.6", "150", True),
+    ("25.5", "23", False),
+    ("25.6", "23", True),
+    ("20.5", "23", False),
+    ("21.875", "22.5", False),
+    ("21.8", "22.5", True),
+    ("23.125", "22.5", False),
+    ("23.2", "22.5", True),
+    ("23.6", "22.99", False),
+]
+
+
+def amount(text: str | None) -> Decimal | None:
+    return None if text is None else D(text)
+
+
+@pytest.mark.parametrize(
+    ("level", "micrograms", "kg", "to_level", "to_micrograms", "volume", "strength", "delivered"), CHOSEN
+)
+def test_a_chosen_dose_is_prepared(
+    level: str | None,
+    micrograms: str | None,
+    kg: str,
+    to_level: str,
+    to_micrograms: str,
+    volume: str,
+    strength: int,
+    delivered: str,
+) -> None:
+    dose = chosen_dose(Choice(amount(level), amount(micrograms)), D(kg), ALL)
+    assert (dose.level, dose.micrograms) == (D(to_level), D(to_micrograms))
+    assert (dose.volume, dose.concentration, dose.delivered) == (D(volume), strength, D(delivered))
+    assert dose.capped is False, "nothing cuts what a person chose"
+
+
+def test_the_vials_are_those_of_the_protocol() -> None:
+    dose = chosen_dose(Choice(micrograms=D(500)), D(75), CATALOGUE.get("jp-itp-adult").vials)
+    assert dose.vials == ((250, 2),)
+
+
+@pytest.mark.parametrize(("protocol", "level", "micrograms", "inside", "above"), LIMITS)
+def test_the_protocols_limits(
+    protocol: str, level: str | None, micrograms: str | None, inside: bool, above: bool
+) -> None:
+    rules = CATALOGUE.get(protocol)
+    dose = chosen_dose(Choice(amount(level), amount(micrograms)), D(100), rules.vials)
+    assert (within(rules, dose), above_maximum(rules, dose)) == (inside, above)
+
+
+def test_the_published_case_ends_at_its_level_where_that_is_less() -> None:
+    """8.6 micrograms/kg: for 50 kg that is 430 micrograms, and the maximum of 500 is not reached."""
+    rules = CATALOGUE.get("cart-2021-case")
+    found = [above_maximum(rules, chosen_dose(Choice(level=D(one)), D(50), ALL)) for one in ("8.59", "8.6", "8.61")]
+    assert found == [False, False, True]
+
+
+@pytest.mark.parametrize(("micrograms", "others", "kg", "over"), CEILINGS)
+def test_the_ceiling(micrograms: str, others: str, kg: str, over: bool) -> None:
+    assert CEILING == 20
+    assert above_ceiling(D(micrograms), D(others), D(kg)) is over
+
+
+@pytest.mark.parametrize(("given", "decided", "so"), DEPARTURES)
+def test_half_a_graduation_is_the_same_dose(given: str, decided: str, so: bool) -> None:
+    assert departs(D(given), D(decided)) is so
