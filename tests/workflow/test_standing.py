@@ -16,11 +16,12 @@ from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
 from titrator.store.base import Where
-from titrator.store.records import Patient, Standing
+from titrator.store.records import Patient, Standing, Waiting
 from titrator.workflow import courses, record
 from titrator.workflow.errors import Conflict, Unready
 from titrator.workflow.facts import DOSES, PLATELET_COUNTS, WEIGHTS
 from titrator.workflow.housekeeping import SETTLED_EVERY, settle_now
+from titrator.workflow.sign_off import explain_mismatch
 from titrator.workflow.standing import next_dose, settle, settle_all
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
@@ -219,6 +220,29 @@ def test_what_is_recorded_while_answers_are_computed_is_not_passed_over(
         assert session.find(Patient, Where("settled", "=", 0)) != []
     assert ward.settles() == 1
     assert ward.kept is not None
+
+
+def test_a_reason_given_while_answers_are_computed_is_not_passed_over(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why a dose departed is told in between the computing and the keeping: the line that asks for it is not kept."""
+    store = ward.services.store
+    writing = store.writing
+    ward.now += timedelta(days=1)
+    ward.records(DOSES, {"given_on": "2026-03-11", "micrograms": Decimal(75)})
+
+    def late(**kwargs: bool) -> Any:
+        monkeypatch.setattr(store, "writing", writing)
+        with ward.visit(ward.eva) as visit:
+            explain_mismatch(visit, ward.patient, "2026-03-11", "not decided here")
+        return writing(**kwargs)
+
+    monkeypatch.setattr(store, "writing", late)
+    ward.settles()
+    ward.settles()
+    with store.reading() as session:
+        line = session.get(Waiting, ward.patient)
+    assert line is None or "dose-mismatch" not in line.tasks
 
 
 def test_one_of_many_processes_settles_and_not_too_often(ward: Ward) -> None:

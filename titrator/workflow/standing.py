@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import Final, NamedTuple, cast
 
 from titrator.security.secrets import sha256
-from titrator.store.base import Session, Stale, Where
-from titrator.store.records import Clinic, CourseVersion, Patient, Standing, Waiting
+from titrator.store.base import Stale, Where
+from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Standing, Waiting
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
 from titrator.titration.due import count_due, dose_due
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.quantities import iso
+from titrator.workflow.delivery import open_mismatches
 from titrator.workflow.errors import Refusal
 from titrator.workflow.propose import Proposal, open_course, propose_dose, refuse_if_broken
 from titrator.workflow.tasks import waiting
@@ -109,8 +110,9 @@ def settle(services: Services, patients: Iterable[str], now: datetime) -> int:
         done += len(found)
         if found:
             with services.store.writing(durable=False) as session:
+                visit = Visit(services=services, session=session, actor=None, now=now)
                 for one in found:
-                    _keep(session, one)
+                    _keep(visit, one)
     return done
 
 
@@ -131,6 +133,7 @@ class _Settled(NamedTuple):
     patient: Patient
     standing: Standing | None
     line: Waiting | None
+    departed: list[DoseMismatch]
 
 
 def _to_settle(services: Services, now: datetime) -> Iterator[list[str]]:
@@ -193,7 +196,8 @@ def _settled(visit: Visit, patient: Patient) -> _Settled:
     standing, refused = kept(visit, patient, today), None
     if standing is None:
         standing, refused = _stand(visit, patient, today)
-    return _Settled(patient, standing, waiting(visit, patient, standing, refused, today))
+    line = waiting(visit, patient, standing, refused, today)
+    return _Settled(patient, standing, line, open_mismatches(visit, patient))
 
 
 def _stand(visit: Visit, patient: Patient, day: str) -> tuple[Standing | None, str | None]:
@@ -258,9 +262,11 @@ def _holds(services: Services, standing: Standing, patient: Patient) -> bool:
         return False
 
 
-def _keep(session: Session, found: _Settled) -> None:
+def _keep(visit: Visit, found: _Settled) -> None:
     """Keep where a patient stands, unless something has happened since it was computed."""
-    patient = found.patient
+    patient, session = found.patient, visit.session
+    if open_mismatches(visit, patient) != found.departed:
+        return
     try:
         same = [Where(name, "=", getattr(patient, name)) for name in ("revision", "version", "decided")]
         session.change(replace(patient, settled=True), *same)
