@@ -37,12 +37,13 @@ LAPSES_AFTER: Final = 3
 
 
 class Essence(NamedTuple):
-    """What an answer comes to, apart from its wording and its day."""
+    """What an answer comes to, apart from its wording and the day asked about."""
 
     action: str
     reasons: tuple[str, ...]
     alerts: tuple[str, ...]
     dose: object
+    due_on: object
 
 
 def essence(answer: str) -> Essence:
@@ -51,7 +52,7 @@ def essence(answer: str) -> Essence:
     reasons, alerts = (
         tuple(one["code"] for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
     )
-    return Essence(cast(str, said["action"]), reasons, alerts, said["dose"])
+    return Essence(cast(str, said["action"]), reasons, alerts, said["dose"], said["due_on"])
 
 
 def lapsed(decision: Decision, day: str) -> bool:
@@ -117,12 +118,14 @@ def after_fact(visit: Visit, patient: Patient, old: Fact | None, new: Fact) -> b
     if new.kind not in ENTRIES or not (patient.decided or new.kind == "dose"):
         return False
     facts = _with(visit.session.course_facts(patient.id), new)
-    days = {one.day for one in (old, new) if one is not None}
+    # The day that a dose was moved from comes first: what it carried out there, it carries out on its new day.
+    days = list(dict.fromkeys(one.day for one in (old, new) if one is not None))
     wrong = False
     if new.kind == "dose":
-        for day in sorted(days):
-            patient, departs_now = _settle_day(visit, patient, day, _given(facts, day))
-            wrong = departs_now if day == new.day else wrong
+        for day in days:
+            patient, wrong = _settle_day(visit, patient, day, _given(facts, day))
+        if old is not None:
+            patient = _carry_out_by_others(visit, patient, facts)
     reopen(visit, patient, facts, min(days))
     return wrong
 
@@ -211,24 +214,56 @@ def _settle_day(visit: Visit, patient: Patient, day: str, micrograms: Decimal | 
     if decision is None:
         wrong = ("no-decision",) if _needs_decision(visit, patient, day) else ()
         return patient, _keep_mismatch(visit, patient, day, live, wrong)
-    return patient, _keep_mismatch(visit, patient, day, decision, _departs(decision, day, micrograms))
+    reopened = _was_reopened(visit, patient, day) if delivered else _is_reopened(decision)
+    return patient, _keep_mismatch(visit, patient, day, decision, _departs(decision, day, micrograms, reopened))
 
 
-def _departs(decision: Decision, day: str, micrograms: Decimal) -> tuple[str, ...]:
+def _carry_out_by_others(visit: Visit, patient: Patient, facts: Sequence[CourseFact]) -> Patient:
+    """A decision that waits again is carried out by a dose that was recorded after it, if there is another one."""
+    live = undelivered(visit, patient)
+    if live is None or live.status != "in-force" or not live.dose:
+        return patient
+    later = {fact.day for fact in facts if _is_dose_of(fact, fact.day) and _came_of(live, fact)}
+    for day in sorted(later):
+        patient, _ = _settle_day(visit, patient, day, _given(facts, day))
+    return patient
+
+
+def _departs(decision: Decision, day: str, micrograms: Decimal, reopened: bool) -> tuple[str, ...]:
+    """In what the doses of a day depart from a decision, that was `reopened` or not when they carried it out."""
     due = DAYS[cast(str, decision.due_on)]
     wrong = {
         "amount": departs(micrograms, cast(Decimal, decision.micrograms)),
         "early": DAYS[day] < due,
         "late": DAYS[day] > due + LAPSES_AFTER,
-        "re-opened": decision.reopened_answer is not None and not decision.reviewed,
+        "re-opened": reopened,
     }
     return tuple(name for name, so in wrong.items() if so)
 
 
+def _is_reopened(decision: Decision) -> bool:
+    return decision.reopened_answer is not None and not decision.reviewed
+
+
+def _was_reopened(visit: Visit, patient: Patient, day: str) -> bool:
+    """Whether what the doses of a day carried out was re-opened then; a later correction is no fault of theirs."""
+    before = visit.session.get(DoseMismatch, patient.id, day)
+    return before is not None and "re-opened" in before.departs
+
+
 def _take_back(visit: Visit, patient: Patient, decision: Decision) -> Patient:
-    """The dose that carried a decision out never was: the decision waits again, unless another one does."""
-    status = "in-force" if patient.decision_id is None else "superseded"
+    """The dose that carried a decision out never was: the decision waits again.
+
+    Unless another one does, or the course has been changed since, which ends what was decided for it.
+    """
+    status = "superseded" if patient.decision_id is not None else "in-force" if _is_of(visit, decision) else "void"
     return change_decision(visit, patient, decision, "dose-taken-back", status=status, given_on=None)[0]
+
+
+def _is_of(visit: Visit, decision: Decision) -> bool:
+    """Whether the course that a decision was made for is still as it was then."""
+    course = visit.session.get(CourseVersion, decision.patient_id, decision.course_id, decision.course_version)
+    return course is not None and course.current and course.status == "active"
 
 
 def _needs_decision(visit: Visit, patient: Patient, day: str) -> bool:

@@ -117,7 +117,7 @@ def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> D
         raise Conflict(Code.DECISION_CLOSED, "It does not wait for a second person.")
     if decision.signed_by == visit.who.account_id:
         raise Conflict(Code.SECOND_PERSON_NEEDED, "The second person must be another than the one who decided.")
-    if decision.revision != patient.revision:
+    if decision.revision != patient.revision or decision.reopened_answer is not None:
         _refuse_changed(patient, proposed(visit, patient))
     second = {
         "second_by": visit.who.account_id,
@@ -158,7 +158,8 @@ def explain_mismatch(visit: Visit, patient_id: str, day: str, reason: str) -> Do
     about = {"reason": reason, "reason_by": visit.who.account_id, "reason_at": instant(visit.now)}
     new = replace(found, version=found.version + 1, **about)  # type: ignore[arg-type]
     visit.session.change(new, Where("version", "=", found.version))
-    visit.change(patient, replace(patient, settled=False))
+    if patient.settled:
+        visit.change(patient, replace(patient, settled=False))
     visit.note("explain-mismatch", f"patient/{patient.id}/doses/{day}", patient=patient, why=reason)
     return new
 
@@ -282,7 +283,7 @@ def _refuse_for_batch(visit: Visit, patient_id: str) -> None:
         said["action"] != "maintain"
         or said["alerts"]
         or dose is None
-        or dose["micrograms"] != _last_given(visit, patient)
+        or _last_given(visit, patient) not in (dose["micrograms"], dose["delivered_micrograms"])
     ):
         raise Conflict(
             Code.NOT_FOR_BATCH,
@@ -304,7 +305,8 @@ def _accepted(visit: Visit, patient: Patient, said: Body) -> Chosen:
     if dose is None:
         return Chosen()
     due = cast(str, said["due_on"])
-    _refuse_above_ceiling(visit, patient, due, dose["micrograms"], _dosing_weight(said))
+    drawn_up = max(dose["micrograms"], dose["delivered_micrograms"])
+    _refuse_above_ceiling(visit, patient, due, drawn_up, _dosing_weight(said))
     return Chosen(due, dose["micrograms_per_kg"], dose["delivered_micrograms"], encode(dose))
 
 
@@ -325,7 +327,7 @@ def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chose
         raise Invalid(Fault(key, "comes to a volume of 0.00 mL, which is no dose"))
     due = cast(str, body.get("due_on") or said["due_on"] or visit.today(patient))
     _refuse_due(visit, patient, due)
-    _refuse_above_ceiling(visit, patient, due, dose.micrograms, weight.kg)
+    _refuse_above_ceiling(visit, patient, due, max(dose.micrograms, dose.delivered), weight.kg)
     return _entitled(visit, proposal.answer.protocol, dose, due, cast("str | None", said["due_on"]))
 
 
@@ -352,7 +354,7 @@ def _refuse_due(visit: Visit, patient: Patient, due: str) -> None:
 def _refuse_above_ceiling(visit: Visit, patient: Patient, due: str, micrograms: Decimal, kg: Decimal) -> None:
     """Nobody may decide upon more than the ceiling, with all that was given in the seven days that end when it is due.
 
-    It rests on the dosing weight or the newest, whichever is less.
+    It rests on the dosing weight or the newest, whichever is less. What the syringe holds counts, too.
     """
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
     first = (date.fromisoformat(due) - _WEEK).isoformat()
