@@ -28,6 +28,7 @@ from schemas import (
     problem,
     protocol,
     recommendation,
+    result,
     sign_off,
     timeline,
     worklist,
@@ -49,7 +50,7 @@ PLAUSIBILITY = ROOT / "titrator" / "workflow" / "plausibility.py"
 REST, ACCESS, PROBLEMS = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("rest", "access", "problems"))
 MODULES = (
     *(account, audit, clinic, course, dose, event, fact, observation, patient, problem, protocol, recommendation),
-    *(sign_off, timeline, worklist),
+    *(result, sign_off, timeline, worklist),
 )
 SCHEMAS = {
     name: found
@@ -325,7 +326,7 @@ NOT_SENT = {
     "CourseName",
     "Timeline",
     "TimelineEntry",
-    *("DecisionEvidence", "Reopened", "BatchAnswer"),
+    *("DecisionEvidence", "Reopened", "BatchAnswer", "UnmatchedOuts"),
     *("Worklist", "WorklistLine", "AmountsOfDose", "AnswerInShort", "DecisionInShort", "SideBySide", "FactToVerify"),
 } | {
     *("Protocols", "ProtocolRefused", "Me", "Invited", "TokenIssued", "AuditEntry", "AuditPage"),
