@@ -65,7 +65,7 @@ class DecisionIn(Schema):
         if kind in ("override", "refer"):
             wrong |= {key: ["required"] for key in ("reason_code", "comment") if key not in there}
         foreign: tuple[str, ...] = (*_CHOICES, "due_on") if kind in ("accept", "refer") else ()
-        foreign += ("reason_code",) if kind == "accept" else ()
+        foreign += ("reason_code",) if kind == "accept" else ("acknowledge",) if kind == "refer" else ()
         wrong |= {key: [f"does not go with {kind}"] for key in foreign if key in there}
         if kind == "override":
             wrong |= _one_choice(there)

@@ -42,6 +42,7 @@ from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Proposa
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
+from titrator.workflow.tasks import covered
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -118,7 +119,9 @@ def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> D
     if decision.signed_by == visit.who.account_id:
         raise Conflict(Code.SECOND_PERSON_NEEDED, "The second person must be another than the one who decided.")
     if decision.revision != patient.revision or decision.reopened_answer is not None:
-        _refuse_changed(patient, proposed(visit, patient))
+        now = proposed(visit, patient)
+        if now.proposal_sha256 != decision.proposal_sha256:
+            _refuse_changed(patient, now)
     second = {
         "second_by": visit.who.account_id,
         "second_role": str(visit.who.role),
@@ -247,7 +250,8 @@ def _refuse_unsettled(visit: Visit, patient: Patient, standing: Standing, live: 
             faults=[Fault(f"dose-mismatches/{one.day}", ", ".join(one.departs)) for one in open_ones],
         )
     if live is not None and not lapsed(live, visit.today(patient)):
-        _refuse_prescribers(visit, live)
+        if live.kind == "refer" or covered(live, _answer(standing)):
+            _refuse_prescribers(visit, live)
 
 
 def _refuse_changed(patient: Patient, standing: Standing) -> None:
@@ -258,7 +262,7 @@ def _refuse_changed(patient: Patient, standing: Standing) -> None:
 
 
 def _refuse_prescribers(visit: Visit, decision: Decision) -> None:
-    """What was referred to a prescriber, or decided by one, is a prescriber's to answer or to take back."""
+    """What was referred to a prescriber, or decided by one upon the same facts, is a prescriber's to decide otherwise."""
     mine = decision.kind == "refer" and decision.signed_by == visit.who.account_id
     prescribers = decision.kind == "refer" or decision.signed_role == "prescriber"
     if prescribers and not mine and Permission.OVERRIDE_BEYOND not in visit.who.permissions:
@@ -313,6 +317,8 @@ def _accepted(visit: Visit, patient: Patient, said: Body) -> Chosen:
 def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chosen:
     """The dose that was chosen; raises Forbidden where it is a prescriber's, Conflict where nobody may."""
     if body.get("no_dose"):
+        if said["action"] == "refer" and Permission.OVERRIDE_BEYOND not in visit.who.permissions:
+            raise Forbidden("What was referred is a prescriber's to answer, if only that no dose is to be given.")
         return Chosen()
     proposal = propose_dose(visit, patient, visit.today(patient), visit.today(patient))
     weight = proposal.answer.facts.dosing_weight
