@@ -249,9 +249,9 @@ def _refuse_unsettled(visit: Visit, patient: Patient, standing: Standing, live: 
             "Doses depart from what was decided. Say why, for each day, before anything else is decided.",
             faults=[Fault(f"dose-mismatches/{one.day}", ", ".join(one.departs)) for one in open_ones],
         )
-    if live is not None and not lapsed(live, visit.today(patient)):
-        if live.kind == "refer" or covered(live, _answer(standing)):
-            _refuse_prescribers(visit, live)
+    stands = live is not None and not lapsed(live, visit.today(patient))
+    if live is not None and stands and (live.kind == "refer" or covered(live, _answer(standing))):
+        _refuse_prescribers(visit, live)
 
 
 def _refuse_changed(patient: Patient, standing: Standing) -> None:
@@ -262,7 +262,7 @@ def _refuse_changed(patient: Patient, standing: Standing) -> None:
 
 
 def _refuse_prescribers(visit: Visit, decision: Decision) -> None:
-    """What was referred to a prescriber, or decided by one upon the same facts, is a prescriber's to decide otherwise."""
+    """What was referred to a prescriber, or decided by one upon the same facts, is a prescriber's to change."""
     mine = decision.kind == "refer" and decision.signed_by == visit.who.account_id
     prescribers = decision.kind == "refer" or decision.signed_role == "prescriber"
     if prescribers and not mine and Permission.OVERRIDE_BEYOND not in visit.who.permissions:
