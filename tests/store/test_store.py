@@ -278,6 +278,25 @@ def test_is_refused_and_is_no_duplicate(filled: Store, record: Record) -> None:
     assert not isinstance(caught.value, Duplicate)
 
 
+@pytest.mark.parametrize("many", [1, 24, 25, 26, 60])
+def test_many_records_are_added_and_put_in_the_place_of_those_of_their_keys(store: Store, many: int) -> None:
+    jobs = [sample(Job, name=f"{number:03}", version=number) for number in range(many)]
+    add(store, *jobs[: many // 2])
+    again = [replace(job, version=job.version + 1000) for job in jobs]
+    with store.writing() as session:
+        session.put(*again)
+    with store.reading() as session:
+        assert session.find(Job, order=("name",)) == again
+
+
+def test_of_many_records_none_is_added_if_one_is_there(store: Store) -> None:
+    jobs = [sample(Job, name=f"{number:03}") for number in range(30)]
+    add(store, jobs[20])
+    with pytest.raises(Duplicate):
+        add(store, *jobs)
+    assert found(store, Job) == 1
+
+
 def test_what_others_refer_to_is_not_removed(filled: Store) -> None:
     with pytest.raises(StoreError), filled.writing() as session:
         session.remove(Clinic)

@@ -17,6 +17,7 @@ from typing import Final
 SYSTEM: Final = "system"
 #: What the first entry of a chain follows.
 START: Final = "0" * 64
+_text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def entry_mac(key: bytes, before: str, said: Sequence[str | int | None]) -> str:
@@ -40,5 +41,4 @@ def same_mac(found: str, right: str) -> bool:
 
 
 def _mac(key: bytes, purpose: str, before: str, said: Sequence[str | int | None]) -> str:
-    text = json.dumps([purpose, before, *said], ensure_ascii=False, separators=(",", ":"))
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, _text([purpose, before, *said]).encode(), "sha256").hex()

@@ -91,6 +91,10 @@ class Session(Protocol):
         """
         ...
 
+    def put(self, *records: Record) -> None:
+        """Add records of one class, each in the place of that of the same key, if there is one."""
+        ...
+
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
         ...

@@ -23,6 +23,7 @@ class Draft:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._seen: dict[str, Patient] = {}
+        self._changed: set[str] = set()
         self._steps: list[Callable[[Session], object]] = []
 
     def get(self, record: type[R], *key: object) -> R | None:
@@ -54,7 +55,13 @@ class Draft:
 
     def change(self, record: R, *where: Where, old: R | None = None) -> None:
         """Replace the record of the same key, later."""
+        if isinstance(old, Patient) and self._seen.get(old.id) is old:
+            self._changed.add(old.id)
         self._steps.append(lambda session: session.change(record, *where, old=old))
+
+    def put(self, *records: Record) -> None:
+        """Add records or replace those of the same keys, later."""
+        self._steps.append(lambda session: session.put(*records))
 
     def remove(self, record: type[Record], *_: Where) -> int:
         """Not in a draft, which could not say how many they were."""
@@ -63,6 +70,8 @@ class Draft:
     def carry_out(self, session: Session) -> None:
         """Write all of it; raises Stale where a patient has changed since it was drafted, and Duplicate."""
         for seen in self._seen.values():
+            if seen.id in self._changed:  # only if it is still as it was, says the condition of the change
+                continue
             now = session.get(Patient, seen.id)
             if now is None or _state(now) != _state(seen):
                 raise Stale(Patient.TABLE)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
-from typing import Any, Generic, TypeVar, cast
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar, cast
 
 from titrator.store.records import Record
 
@@ -14,8 +15,12 @@ R = TypeVar("R", bound=Record)
 Value = str | int | None
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+@lru_cache(maxsize=4096)
+def _texts(column: Value) -> tuple[str, ...]:
+    return tuple(json.loads(cast(str, column)))
 
 
 def _plain(value: object) -> Value:
@@ -33,10 +38,10 @@ _CODERS: dict[str, tuple[Callable[[object], Value], Callable[[Value], object]]] 
         lambda value: None if value is None else format(cast(Decimal, value), "f"),
         lambda column: None if column is None else Decimal(cast(str, column)),
     ),
-    "tuple[str, ...]": (_json, lambda column: tuple(json.loads(cast(str, column)))),
+    "tuple[str, ...]": (_json, _texts),
     "tuple[str, ...] | None": (
         lambda value: None if value is None else _json(value),
-        lambda column: None if column is None else tuple(json.loads(cast(str, column))),
+        lambda column: None if column is None else _texts(column),
     ),
     "dict[str, object]": (_json, lambda column: json.loads(cast(str, column))),
 }

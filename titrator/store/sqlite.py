@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -39,6 +39,8 @@ R = TypeVar("R", bound=Record)
 APPLICATION_ID: Final = 0x74697472
 _BUSY_MS: Final = 30_000
 _MAPPED: Final = 2**31  # bytes of the file read without copying
+#: Rows that are inserted together.
+_ROWS: Final = 25
 #: How many of a kind of fault are named.
 _SHOWN: Final = 20
 
@@ -125,10 +127,13 @@ class SqliteSession:
 
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate."""
-        self._refuse_unless_writing()
-        for record in records:
-            kind = type(record)
-            self._write(_STATEMENTS[kind].insert, mapping(kind).to_row(record))
+        for kind, some in _batches(records):
+            self._insert(kind, some, "")
+
+    def put(self, *records: Record) -> None:
+        """Add records of one class, each in the place of that of the same key, if there is one."""
+        for kind, some in _batches(records):
+            self._insert(kind, some, _STATEMENTS[kind].instead)
 
     def change(self, record: R, *where: Where, old: R | None = None) -> None:
         """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
@@ -141,7 +146,7 @@ class SqliteSession:
             name: value
             for name, value, was in zip(columns, row, before, strict=True)
             if name not in kind.KEY and (old is None or value != was)
-        }
+        } or {kind.KEY[0]: getattr(record, kind.KEY[0])}
         key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
         conditions, values = _conditions((*key, *where))
         sql = f"update {kind.TABLE} set {', '.join([f'{name} = ?' for name in new])}{conditions}"  # noqa: S608
@@ -173,6 +178,13 @@ class SqliteSession:
         rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
+
+    def _insert(self, kind: type[Record], records: Sequence[Record], otherwise: str) -> None:
+        """Insert records in one statement: Python lets another thread run at each."""
+        self._refuse_unless_writing()
+        statements, to_row = _STATEMENTS[kind], mapping(kind).to_row
+        sql = f"{statements.insert}{f', {statements.marks}' * (len(records) - 1)}{otherwise}"
+        self._write(sql, list(chain.from_iterable(map(to_row, records))))
 
     def _rows(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
         try:
@@ -524,14 +536,29 @@ class _Statements:
 
     def __init__(self, record: type[Record]) -> None:
         columns = mapping(record).columns
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        names, key_names = ", ".join(columns), ", ".join(record.KEY)
+        self.marks = f"({', '.join('?' * len(columns))})"
         key = " and ".join(f"{name} = ?" for name in record.KEY)
         self.select = f"select {names} from {record.TABLE}"  # noqa: S608 (names of ours)
         self.by_key = f"{self.select} where {key}"
-        self.insert = f"insert into {record.TABLE} ({names}) values ({marks})"  # noqa: S608 (names of ours)
+        self.insert = f"insert into {record.TABLE} ({names}) values {self.marks}"  # noqa: S608 (names of ours)
+        rest = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in record.KEY)
+        self.instead = f" on conflict ({key_names}) do update set {rest}"
 
 
 _STATEMENTS: Final[dict[type[Record], _Statements]] = {record: _Statements(record) for record in RECORDS}
+
+
+def _batches(records: Sequence[Record]) -> Iterator[tuple[type[Record], Sequence[Record]]]:
+    """Records of one class after another, as many together as a statement takes; few sizes, as each is prepared."""
+    for kind, group in groupby(records, type):
+        some = list(group)
+        for start in range(0, len(some), _ROWS):
+            batch = some[start : start + _ROWS]
+            if len(batch) == _ROWS:
+                yield kind, batch
+            else:
+                yield from ((kind, [one]) for one in batch)
 
 
 def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:

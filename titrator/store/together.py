@@ -2,7 +2,7 @@
 
 1. each thread puts its step into a queue and waits for its turn
 2. who has the turn opens a transaction, and only then takes all that is in the queue: meanwhile others have come
-3. each step is a part of the transaction: one that fails is undone alone
+3. each step is a part of the transaction, unless it has it for itself: one that fails is undone alone
 4. after the commit all of them are told; who then gets the turn and finds its step done, goes on
 """
 
@@ -65,8 +65,11 @@ class Together:
             with writing() as session:
                 while self._queue:
                     taken.append(self._queue.popleft())
-                for one in taken:
-                    _carry_out_one(session, one)
+                if taken == [mine]:  # undone, if need be, with the whole transaction
+                    mine.step(session)
+                else:
+                    for one in taken:
+                        _carry_out_one(session, one)
         except BaseException as error:
             if not taken:  # no transaction could be opened: the others may be luckier
                 self._queue.remove(mine)

@@ -204,8 +204,7 @@ def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:
 def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
     """Write entries at the end of their chains; heads are read and signed once for all of them."""
     entries = list(entries)
-    heads = _heads(session, {entry.chain for entry in entries})
-    ends = {chain: (head.seq, head.mac) for chain, head in heads.items()}
+    ends = _ends(session, {entry.chain for entry in entries})
     rows = []
     for entry in entries:
         seq, before = ends.get(entry.chain, (0, START))
@@ -225,20 +224,22 @@ def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
         ends[entry.chain] = (row.seq, row.mac)
         rows.append(row)
     session.add(*rows)
-    for chain in {row.chain: None for row in rows}:
-        seq, mac = ends[chain]
-        head = AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
-        if chain in heads:
-            session.change(head, old=heads[chain])
-        else:
-            session.add(head)
+    session.put(
+        *(
+            AuditHead(chain=chain, seq=seq, mac=mac, signature=head_mac(key, chain, seq, mac))
+            for chain, (seq, mac) in ends.items()
+        )
+    )
 
 
-def _heads(session: Session, chains: set[str]) -> dict[str, AuditHead]:
+def _ends(session: Session, chains: set[str]) -> dict[str, tuple[int, str]]:
+    """How far chains go, by their heads: the number and the MAC of the last entry."""
     if len(chains) == 1:
         found = session.get(AuditHead, *chains)
-        return {} if found is None else {found.chain: found}
-    return {head.chain: head for head in session.find(AuditHead, Where("chain", "in", tuple(chains)))} if chains else {}
+        heads = [] if found is None else [found]
+    else:
+        heads = session.find(AuditHead, Where("chain", "in", tuple(chains))) if chains else []
+    return {head.chain: (head.seq, head.mac) for head in heads}
 
 
 def said(row: AuditRow) -> tuple[str | int | None, ...]:
