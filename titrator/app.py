@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -58,13 +59,21 @@ _POLICY: Final = (
 )
 
 
+class _App(Flask):
+    """Flask, without a look at each function that it calls, whether it is a coroutine: none is."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself."""
+        return func
+
+
 def create_app(settings: Settings, services: Services | None = None, *, gathers: bool | None = None) -> Flask:
     """The app of an installation, with services made from its settings unless others are given.
 
     Whether it `gathers` what waits in the spool, in a thread; by default, with services of its own.
     """
     configure_logs(settings.log_level)
-    app = Flask("titrator", instance_path=str(settings.instance))
+    app = _App("titrator", instance_path=str(settings.instance))
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_BODY, MAX_FORM_MEMORY_SIZE=LARGEST_BODY)
     app.json = ExactJSON(app)
     if settings.trusted_proxies:
@@ -105,14 +114,13 @@ def configure_logs(level: str) -> None:
     """One line of JSON for each thing worth telling, on standard error; no patient data and no secrets among it."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(_where),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
     )
 
 
@@ -149,21 +157,21 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "none"
+        rule, method, headers = request.url_rule, request.method, response.headers
+        route = rule.rule if rule else "none"
         took = time.perf_counter() - g.began
-        method = request.method if request.method in _METHODS else "OTHER"
-        metrics.requests.labels(method, route, response.status_code).inc()
-        metrics.seconds.labels(method, route).observe(took)
-        headers = response.headers
+        if method not in _METHODS:
+            method = "OTHER"
+        metrics.count(method, route, response.status_code, took)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         headers.add("X-Request-Id", g.request_id)
         headers.add("X-Content-Type-Options", "nosniff")
         headers.add("Referrer-Policy", "no-referrer")
         if response.mimetype == "text/html":
-            response.headers.setdefault("Content-Security-Policy", _POLICY)
+            headers.setdefault("Content-Security-Policy", _POLICY)
         if request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+            headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         actor = g.get("actor")
         log.info(
             "request",

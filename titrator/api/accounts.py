@@ -43,7 +43,7 @@ Answer = tuple[Fields, dict[str, str]]
 def login(body: dict[str, str]) -> Fields | Response:
     """Log in: a name and a password for a bearer token."""
     proof = accounts.prove(door().services, body["username"], body["password"])
-    with visiting(None, writes=True) as visit:
+    with visiting(None) as visit:
         account, issued = accounts.login(visit, body["username"], proof)
     if issued is None:
         return refusal_response(

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ View = Callable[..., Any]
 #: No permission: for those who have no account yet, and for what says nothing of patients.
 PUBLIC: Final = None
 _LONGEST_KEY: Final = 255
+_PATIENT_PATH: Final = re.compile(r"/api/v1/patients/([^/]+)")
 #: Keys of an answer that is kept without their values: they are shown once.
 _SECRET_KEYS: Final = ("secret", "token", "activation_secret")
 
@@ -103,7 +105,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             made = answered
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
-            made = _without_query(made) if query is None else self.arguments(query(), location="query")(made)
+            made = _without_query(made) if query is None else _queried(self.arguments, query(), made)
             guarded = _guarded(made if before is None else _after(before, made), permission, login=public_limit)
             guarded.permission = permission  # type: ignore[attr-defined]
             refusals = _refusals(
@@ -145,21 +147,13 @@ def count_login() -> None:
 
 
 @contextmanager
-def visiting(actor: Actor | None, *, writes: bool) -> Iterator[Visit]:
-    """A visit in its transaction; what it notes is written with it, or after it where it only reads."""
+def visiting(actor: Actor | None) -> Iterator[Visit]:
+    """A visit in a transaction that writes; what it notes is written with it."""
     services = door().services
-    now = services.clock()
-    if writes:
-        with services.store.writing() as session:
-            visit = _visit(services, session, actor, now)
-            yield visit
-            leave(visit, session, visit.entries)
-    else:
-        with services.store.reading() as session:
-            visit = _visit(services, session, actor, now)
-            yield visit
-        if visit.entries:
-            set_aside(services, visit.entries)
+    with services.store.writing() as session:
+        visit = _visit(services, session, actor, services.clock())
+        yield visit
+        leave(visit, session, visit.entries)
 
 
 def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
@@ -244,9 +238,23 @@ def _without_query(view: View) -> View:
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if request.args:
+        if request.query_string and request.args:
             raise Invalid(*(Fault(join("", key), "unknown key") for key in request.args))
         return view(*args, **kwargs)
+
+    return wrapper
+
+
+def _queried(arguments: Callable[..., Callable[[View], View]], schema: ma.Schema, view: View) -> View:
+    """A view with the arguments of its query; what comes of a request without any is known beforehand."""
+    reading = arguments(schema, location="query")(view)
+    if schema.validate({}):
+        return reading
+    nothing = schema.load({})
+
+    @wraps(reading)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return reading(*args, **kwargs) if request.query_string else view(*args, dict(nothing), **kwargs)
 
     return wrapper
 
@@ -281,6 +289,8 @@ def _keeping(view: View, *, drafts: bool) -> View:
         def answer(visit: Visit) -> Any:
             digest = _request_digest(key)
             if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
+                if patient := kwargs.get("patient_id") or _patient_of(kept):
+                    visit.patient(patient)  # who may have gone to another clinic since, or the account
                 visit.note("answer-again", request.path[:300], method=request.method)
                 return _again(kept, digest)
             response = cast(Response, view(visit, *args, **kwargs))
@@ -299,8 +309,21 @@ def _done(step: Callable[[Visit], Any], *, writes: bool, drafts: bool) -> Any:
             return _drafted(step)
         except (Stale, Duplicate):
             pass  # somebody was faster: once more, while nobody else writes
-    with visiting(g.actor, writes=writes) as visit:
-        return step(visit)
+    if writes:
+        with visiting(g.actor) as visit:
+            return step(visit)
+    return _read(step)
+
+
+def _read(step: Callable[[Visit], Any]) -> Any:
+    """What a step gives that only reads; it is in the trail before it is given."""
+    services = door().services
+    with services.store.reading() as session:
+        visit = _visit(services, session, g.actor, services.clock())
+        given = step(visit)
+    if visit.entries:
+        set_aside(services, visit.entries)
+    return given
 
 
 def _drafted(step: Callable[[Visit], Any]) -> Any:
@@ -335,6 +358,12 @@ def _again(kept: KeptAnswer, digest: str) -> Response:
         response.headers[name] = str(value)
     response.headers["Idempotency-Replayed"] = "true"
     return response
+
+
+def _patient_of(kept: KeptAnswer) -> str | None:
+    """The id of the patient who was made, or of whom something was, by the request that was answered; None of others."""
+    found = _PATIENT_PATH.match(str(kept.headers.get("Location", "")))
+    return None if found is None else found[1]
 
 
 def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer:

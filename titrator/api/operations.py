@@ -34,6 +34,16 @@ class Metrics:
             registry=self.registry,
             multiprocess_mode="livemax",
         )
+        self._of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request, and how long it took."""
+        found = self._of.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(method, route)
+            self._of[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 @blueprint.get("/livez")

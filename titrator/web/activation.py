@@ -34,7 +34,7 @@ def activate(secret: str) -> Page:
     if password != request.form.get("again", ""):
         return _again("The two are not the same.", HTTPStatus.UNPROCESSABLE_ENTITY)
     try:
-        with visiting(None, writes=True) as visit:
+        with visiting(None) as visit:
             account = accounts.activate(visit, secret, password)
     except Refusal as refusal:
         said = "; ".join(fault.message for fault in refusal.faults) or refusal.message

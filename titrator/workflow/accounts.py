@@ -34,22 +34,32 @@ class Issued(NamedTuple):
 def authenticate(services: Services, secret: str) -> Actor:
     """The actor whom a bearer token lets in; raises Unauthorised, without saying what is wrong with it."""
     digest, now = sha256(secret), services.clock()
-    token, account = services.still(("token", digest), lambda: _bearer(services, digest))
-    if token is None or account is None or token.kind == "activation" or not _valid(token, account, now):
+    bearer = services.still(("token", digest), lambda: _bearer(services, digest))
+    if bearer is None or bearer.token.kind == "activation" or not _valid(bearer.token, bearer.account, now):
         raise Unauthorised("The token is unknown, has ended or has been revoked.")
+    token = bearer.token
     if token.idle_seconds is not None and _seconds_since(token.used_at, now) > min(
         _NOTED_EVERY, token.idle_seconds / 2
     ):
         with services.store.writing(durable=False) as session:
             if fresh := session.get(Token, digest):
                 session.change(replace(fresh, used_at=instant(now)))
-    return _actor(account, token)
+    return bearer.actor
 
 
-def _bearer(services: Services, digest: str) -> tuple[Token | None, Account | None]:
+class _Bearer(NamedTuple):
+    """A token with its account, and what it lets that account act as while it is valid."""
+
+    token: Token
+    account: Account
+    actor: Actor
+
+
+def _bearer(services: Services, digest: str) -> _Bearer | None:
     with services.store.reading() as session:
         token = session.get(Token, digest)
-        return token, None if token is None else session.get(Account, token.account_id)
+        account = None if token is None else session.get(Account, token.account_id)
+    return None if token is None or account is None else _Bearer(token, account, _actor(account, token))
 
 
 class Proof(NamedTuple):
