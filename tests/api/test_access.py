@@ -31,6 +31,8 @@ HOLDERS: Final = {
     "doses:propose": CARE,
     "patients:manage": DECIDE,
     "facts:verify": DECIDE,
+    "decisions:sign": DECIDE,
+    "decisions:override-beyond": {"prescriber"},
     "courses:manage": DECIDE,
     "glass:break": DECIDE,
     "courses:new-baseline": {"prescriber"},
@@ -41,6 +43,8 @@ HOLDERS: Final = {
     "clinics:manage": {"admin"},
     "accounts:manage": {"admin"},
 }
+#: The day on which a dose was given without a decision.
+DEPARTED: Final = day(-1)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> House:
 def path_of(rule: str, patient: str, fact: int = 1, account: str = "0" * 20) -> str:
     """A rule as a path."""
     known = {"patient_id": patient, "fact_id": str(fact), "account_id": account, "protocol_id": "us-itp-adult"}
+    known |= {"decision_id": "1", "day": DEPARTED}
     return re.sub(r"<(?:[^:>]*:)?(\w+)>", lambda found: known.get(found[1], "0" * 20), rule)
 
 
@@ -66,10 +71,10 @@ def test_every_route_names_its_permission_or_is_public(shared: House) -> None:
     assert {type(permission) for permission in named.values() if permission is not None} == {Permission}
 
 
-def test_every_permission_but_two_opens_a_route(shared: House) -> None:
-    """Two are asked for within: to move a patient, and to resolve a safety event."""
+def test_every_permission_but_three_opens_a_route(shared: House) -> None:
+    """Three are asked for within: to move a patient, to resolve a safety event, to decide beyond the protocol."""
     unused = set(Permission) - {permission for _, _, permission in shared.routes}
-    assert unused == {Permission.MANAGE_PATIENTS, Permission.RESOLVE_SAFETY}
+    assert unused == {Permission.MANAGE_PATIENTS, Permission.RESOLVE_SAFETY, Permission.OVERRIDE_BEYOND}
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -178,7 +183,8 @@ BODIES: Final[dict[str, dict[str, object]]] = {
     "/course/eligibility": {"eligibility": [], **WHY},
     "/course/protocol": {"protocol": "eu-itp-adult", **WHY},
     "/course/baseline": {"baseline_on": TODAY, **WHY},
-    "/course/discontinuation": {"ended_on": TODAY, **WHY},
+    "/course/discontinuation": {"ended_on": DEPARTED, **WHY},
+    "/decisions": {"decision": "refer", "proposal_sha256": "0" * 64, "reason_code": "other", "comment": "in doubt"},
 }
 
 
@@ -209,11 +215,21 @@ def filled(house: House) -> tuple[str, dict[str, int]]:
     return patient, {name: house.record(patient, name, ENTRY[name](1)).json["id"] for name in COLLECTIONS}
 
 
+def decided(house: House, patient: str) -> None:
+    """A decision, and on the day after TODAY, which is now, a dose that nobody decided upon."""
+    digest = house.get(f"/patients/{patient}/next-dose")["proposal_sha256"]
+    house.post(f"/patients/{patient}/decisions", BODIES["/decisions"] | {"proposal_sha256": digest})
+    house.clock.on(days=1)
+    given = dose(-1, confirm=["DOSES-TOO-CLOSE"])
+    assert house.record(patient, "doses", given).json["flags"] == ["DOSE-MISMATCH-DECISION"]
+
+
 def test_another_clinics_patient_is_found_by_no_route(house: House) -> None:
     patient, facts = filled(house)
+    decided(house, patient)
     _, foreign = house.account("foreign", Role.PRESCRIBER, house.other_clinic)
     requests = list(sound_requests(house, patient, facts))
-    assert len(requests) > 45
+    assert len(requests) > 53
     before = house.everything()
     for method, path, body in requests:
         answer = house.call(foreign, method, path, body, version="*")
@@ -221,7 +237,7 @@ def test_another_clinics_patient_is_found_by_no_route(house: House) -> None:
         nowhere = house.call(foreign, method, path.replace(patient, "f" * 20), body, version="*")
         assert {**nowhere.json, "request_id": ""} == {**answer.json, "request_id": ""}, "tells that there is one"
     assert house.everything() == before
-    for method, path, body in requests:
+    for method, path, body in sorted(requests, key=lambda one: "/course" in one[1]):  # of doses without one is asked
         answer = house.call("prescriber", method, path, body, version="*")
         assert answer.status not in (401, 403, 404, 422, 428), (method, path, answer.text)
 
@@ -234,9 +250,11 @@ def test_another_clinics_patients_are_not_listed(house: House) -> None:
     for search in searches:
         assert patient not in house.call("stranger", "GET", f"/patients{search}").text, search
     assert [one["id"] for one in house.get("/patients", "stranger")["items"]] == [mine]
-    assert house.get("/worklist", "pharmacist")["to_verify"]
-    for query in ("", f"?clinic={house.clinic}"):
-        assert house.get(f"/worklist{query}", "stranger") == {"to_verify": []}
+    (line,) = house.get("/worklist", "pharmacist")["items"]
+    assert (line["patient"], len(line["to_verify"])) == (patient, 1)
+    for query in ("", f"?clinic={house.clinic}", f"?on={day(-1)}"):
+        shown = house.get(f"/worklist{query}", "stranger")
+        assert (shown["items"], shown["next"], {*shown["tallies"].values()}) == ([], None, {0}), query
     assert [one["id"] for one in house.get("/clinics", "stranger")["items"]] == [house.other_clinic]
     assert house.call("stranger", "GET", f"/clinics/{house.clinic}").status == 404
     assert house.call("auditor", "GET", f"/audit?patient={mine}").status == 404
