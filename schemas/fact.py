@@ -31,6 +31,12 @@ class Reasoned(Schema):
     reason = Text(required=True, longest=1000, lines=True)
 
 
+class VerificationIn(Reasoned):
+    """Why a system's value is right; `confirm` answers what is asked now and was not when it was reported."""
+
+    confirm = Many(Text(longest=100))
+
+
 class FactOut(Schema):
     """How a fact came to be. `status`: `unverified` is a system's value that looks wrong and doses nothing."""
 

@@ -33,6 +33,8 @@ PASSWORD: Final = "four quiet herons at dusk"
 #: An account in each role in clinic A, and a pharmacist who is in clinic B only.
 PEOPLE: Final = {**{str(role): role for role in Role}, "stranger": Role.PHARMACIST}
 WHY: Final = {"reason": "because of a test"}
+#: Answers what is asked of a dose that is recorded before there is a course.
+BEFORE_COURSE: Final = {"confirm": ["DOSE-WITHOUT-COURSE"]}
 COLLECTIONS: Final = ("weights", "platelet-counts", "observations", "doses", "events")
 
 
@@ -152,10 +154,15 @@ class House:
         body |= particulars
         return str(self.post("/patients", {k: v for k, v in body.items() if v is not None}, who)["id"])
 
-    def on_course(self, started_ago: int = 35, kg: object = 75, protocol: str = "us-itp-adult") -> str:
-        """A new patient on a course, weighed on its first day: the id."""
+    def begun(self, started_ago: int = 35, protocol: str = "us-itp-adult") -> str:
+        """A new patient on a course, of whom nothing else is recorded: the id."""
         ident = self.patient()
         self.post(f"/patients/{ident}/course", {"protocol": protocol, "started_on": day(started_ago)})
+        return ident
+
+    def on_course(self, started_ago: int = 35, kg: object = 75, protocol: str = "us-itp-adult") -> str:
+        """A new patient on a course, weighed on its first day: the id."""
+        ident = self.begun(started_ago, protocol)
         self.post(f"/patients/{ident}/weights", weight(started_ago, kg))
         return ident
 

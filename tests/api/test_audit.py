@@ -66,7 +66,7 @@ def test_searches_and_worklists_say_what_was_sought_and_found(house: House) -> N
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_every_change_of_a_fact_says_old_new_and_why(house: House, collection: str) -> None:
-    patient = house.patient()
+    patient = house.begun()
     made = house.record(patient, collection, ENTRY[collection](3)).json
     row, detail = last(house, patient)
     assert (row.action, detail) == ("record", {"new": made})

@@ -37,7 +37,7 @@ def fact_path(patient: str, collection: str, answer: Answer | dict[str, Any], ac
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_the_life_of_a_fact(house: House, collection: str) -> None:
-    patient = house.patient()
+    patient = house.begun()
     body = ENTRY[collection](3, note="said by telephone")
     made = house.record(patient, collection, body, "technician")
     assert (made.status, made.etag) == (201, '"1"')
@@ -112,7 +112,7 @@ def test_ids_that_name_nothing(house: House, ident: str) -> None:
 
 
 def test_a_dose_not_given_does_not_become_one_that_was(house: House) -> None:
-    patient = house.patient()
+    patient = house.begun()
     body = {"not_given_on": day(3), "reason_not_given": "absent"}
     made = house.record(patient, "doses", body)
     assert made.json["reason_not_given"] == "absent"
@@ -205,7 +205,7 @@ def test_what_is_refused_is_refused_with_every_fault(
 
 @pytest.mark.parametrize(("collection", "body", "faults"), REFUSED, ids=lambda value: str(value)[:60])
 def test_a_correction_is_refused_the_same(house: House, collection: str, body: object, faults: list[str]) -> None:
-    patient = house.patient()
+    patient = house.begun()
     made = house.record(patient, collection, ENTRY[collection](1))
     before = house.everything()
     sent = {**body, **WHY} if isinstance(body, dict) else body
@@ -218,7 +218,7 @@ def test_a_correction_is_refused_the_same(house: House, collection: str, body: o
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_a_correction_needs_a_reason_and_takes_no_external_id(house: House, collection: str) -> None:
-    patient = house.patient()
+    patient = house.begun()
     path = fact_path(patient, collection, house.record(patient, collection, ENTRY[collection](1)))
     answer = house.call("pharmacist", "PUT", path, ENTRY[collection](1) | named("7"), version=1)
     assert answer.faults == {"reason": "required", "external_id": "unknown key"}

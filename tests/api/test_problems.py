@@ -12,6 +12,7 @@ import pytest
 
 from tests.api.support import (
     API,
+    BEFORE_COURSE,
     COLLECTIONS,
     ENTRY,
     PASSWORD,
@@ -96,6 +97,7 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     yield 409, Code.EXTERNAL_ID_TAKEN, house.record(patient, "platelet-counts", count(0, 61) | named)
     at = f"{of}/weights/{facts['weights']}"
     yield 403, Code.FEED_MAY_NOT_CORRECT, call("ehr", "PUT", at, weight(8, **WHY), version=1)
+    yield 422, Code.DOSING_WEIGHT_WOULD_CHANGE, call("pharmacist", "PUT", at, weight(8, 76, **WHY), version=1)
     yield 409, Code.NOT_UNVERIFIED, call("pharmacist", "POST", f"{at}/verification", WHY, version=1)
     call("pharmacist", "POST", f"{at}/entered-in-error", WHY, version=1)
     yield 409, Code.ENTERED_IN_ERROR, call("pharmacist", "PUT", at, weight(8, **WHY), version=2)
@@ -107,7 +109,8 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     fresh = f"/patients/{house.patient()}"
     yield 422, Code.WEIGHT_UNUSUAL, call("pharmacist", "POST", f"{fresh}/weights", weight(0, 7))
     yield 409, Code.COURSE_NOT_ACTIVE, call("pharmacist", "GET", f"{fresh}/next-dose")
-    call("pharmacist", "POST", f"{fresh}/doses", dose(14))
+    yield 422, Code.DOSE_WITHOUT_COURSE, call("pharmacist", "POST", f"{fresh}/doses", dose(14))
+    call("pharmacist", "POST", f"{fresh}/doses", dose(14, **BEFORE_COURSE))
     begin = {"protocol": "us-itp-adult"}
     yield 409, Code.DOSES_BEFORE_COURSE, call("pharmacist", "POST", f"{fresh}/course", begin)
     call("pharmacist", "PATCH", fresh, {"active": False, **WHY}, version=1)

@@ -48,7 +48,7 @@ def grades(house: House, patient: str) -> list[int | None]:
     ],
 )
 def test_grades(house: House, collection: str, body: dict[str, object], grade: int | None) -> None:
-    patient = house.patient()
+    patient = house.begun()
     assert house.record(patient, collection, body).status == 201
     assert grades(house, patient) == [grade]
 

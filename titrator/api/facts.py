@@ -7,6 +7,7 @@ from typing import NamedTuple
 from schemas.course import ReasonIn
 from schemas.dose import DoseCorrection, DoseIn, DoseOut
 from schemas.event import EventCorrection, EventIn, EventOut, ResolutionIn
+from schemas.fact import VerificationIn
 from schemas.fields import Many, Object, Schema
 from schemas.observation import (
     CountCorrection,
@@ -78,8 +79,8 @@ def _routes(wire: Wire) -> None:
     def enter_in_error(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
         return _sent(record.enter_in_error(visit, Which(patient_id, collection, fact_id, if_match()), body["reason"]))
 
-    def verify(visit: Visit, body: dict[str, str], patient_id: str, fact_id: int) -> Answer:
-        return _sent(record.verify(visit, Which(patient_id, collection, fact_id, if_match()), body["reason"]))
+    def verify(visit: Visit, body: Fields, patient_id: str, fact_id: int) -> Answer:
+        return _sent(record.verify(visit, Which(patient_id, collection, fact_id, if_match()), body))
 
     noun, one = collection.noun, f"{path}/{_ID}"
     list_them.__doc__ = f"Every {noun} of a patient, by day."
@@ -99,14 +100,12 @@ def _routes(wire: Wire) -> None:
     operation("GET", one, reads, gives=wire.gives, name=f"get_{word}")(get)
     operation("GET", f"{one}/versions", reads, gives=several, name=f"versions_of_{word}")(versions)
     operation("PUT", one, writes, body=wire.corrects, gives=wire.gives, versioned=True, name=f"correct_{word}")(correct)
-    for action, view, permission in (
-        ("entered-in-error", enter_in_error, writes),
-        ("verification", verify, Permission.VERIFY_FACTS),
+    for action, view, permission, takes in (
+        ("entered-in-error", enter_in_error, writes, ReasonIn),
+        ("verification", verify, Permission.VERIFY_FACTS, VerificationIn),
     ):
         name = f"{word}_{action.replace('-', '_')}"
-        operation("POST", f"{one}/{action}", permission, body=ReasonIn, gives=wire.gives, versioned=True, name=name)(
-            view
-        )
+        operation("POST", f"{one}/{action}", permission, body=takes, gives=wire.gives, versioned=True, name=name)(view)
 
 
 def _sent(fact: Fact) -> Answer:

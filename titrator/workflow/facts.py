@@ -189,20 +189,26 @@ def course_fact(fact: Fact) -> CourseFact:
     )
 
 
-def _course_faults(draft: Draft) -> list[Fault]:
-    """What the parser of course documents has against an entry."""
-    fact = CourseFact(
+def draft_fact(draft: Draft, ident: int) -> CourseFact:
+    """What the rules would look at in an entry, once it is a final fact of that id."""
+    value, level = (None if one is None else format(one, "f") for one in (draft.value, draft.level))
+    return CourseFact(
         draft.kind,
         draft.day,
         draft.code,
-        None if draft.value is None else format(draft.value, "f"),
+        value,
         draft.unit,
-        None if draft.level is None else format(draft.level, "f"),
+        level,
         draft.until,
         draft.unreliable,
         "final",
-        0,
+        ident,
     )
+
+
+def _course_faults(draft: Draft) -> list[Fault]:
+    """What the parser of course documents has against an entry."""
+    fact = draft_fact(draft, 0)
     place = ENTRIES.get(draft.kind)
     return [] if place is None else entry_faults(place[0], place[1](fact))
 

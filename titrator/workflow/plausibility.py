@@ -12,7 +12,7 @@ from typing import Final
 
 from titrator.store.records import Fact
 from titrator.titration.course import read_document
-from titrator.titration.protocol import WeeklyProtocol
+from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.titration.quantities import (
     DAYS,
     GIGA_PER_LITRE_PER,
@@ -20,14 +20,16 @@ from titrator.titration.quantities import (
     KILOGRAMS_PER,
     apart,
     completed_years,
+    iso,
     plain,
     times,
 )
-from titrator.titration.terms import Terms
+from titrator.titration.terms import Facts, Terms
 from titrator.workflow.errors import Code
 from titrator.workflow.facts import Draft
 
 Question = tuple[Code, str]
+Document = dict[str, object]
 
 TENFOLD: Final = Decimal(10)
 WEIGHT_WITHIN: Final = Decimal("0.2")
@@ -40,18 +42,15 @@ STEPS: Final = 2
 _FOLLOWED: Final = {"haemoglobin": GRAMS_PER_LITRE_PER, "neutrophils": GIGA_PER_LITRE_PER}
 
 
-def questions(
-    draft: Draft,
-    others: Sequence[Fact],
-    *,
-    born_on: str | None,
-    protocol: WeeklyProtocol | None,
-    document: dict[str, object],
-) -> list[Question]:
-    """The questions that an entry raises beside the other final facts of its patient.
+#: What is asked of a dose that no protocol judges: the patient is on no course, or not yet.
+WITHOUT_COURSE: Final[Question] = (
+    Code.DOSE_WITHOUT_COURSE,
+    "The patient is on no course, so no protocol tells whether this dose is plausible.",
+)
 
-    `document` is the course document without the entry, as known on the entry's day, on which levels of doses rest.
-    """
+
+def questions(draft: Draft, others: Sequence[Fact], *, born_on: str | None) -> list[Question]:
+    """The questions that an entry raises beside the other final facts of its patient."""
     same = [fact for fact in others if fact.kind == draft.kind and fact.code == draft.code and fact.status == "final"]
     match draft.kind:
         case "weight":
@@ -61,9 +60,48 @@ def questions(
         case "observation":
             return _tenfold(draft, _before(same, draft.day), Code.VALUE_FAR_FROM_LAST)
         case "dose":
-            return [*_close(draft, same), *_far(draft, protocol, document)]
+            return _close(draft, same)
         case _:
             return []
+
+
+def far_dose(draft: Draft, protocol: WeeklyProtocol, document: Document) -> list[Question]:
+    """The question of a dose whose level is far from the one before it, or from the start.
+
+    `document` is the course document without the entry, as known on the entry's day.
+    """
+    if draft.value is None:
+        return []
+    request = read_document(document, lambda _: None)
+    before = Terms(protocol, request.course.until(DAYS[draft.day] - 1), DAYS[draft.day])
+    last = before.last_level if before.doses else protocol.start
+    given = {"given_on": draft.day, "micrograms": draft.value}
+    with_it = read_document({**document, "doses": [given]}, lambda _: None)
+    weighed = Terms(protocol, with_it.course.until(DAYS[draft.day]), DAYS[draft.day]).last_level
+    for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
+        if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
+            continue
+        than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
+        return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
+    return []
+
+
+def moved_baseline(protocol: Protocol, before: Document, after: Document) -> list[Question]:
+    """The question of an entry with which a course that has doses would be dosed by another baseline weight.
+
+    `before` and `after` are the course document as known now, without and with the entry.
+    """
+    was, becomes = (_facts(protocol, document) for document in (before, after))
+    old, new = was.dosing_weight, becomes.dosing_weight
+    if protocol.weight_basis is not WeightBasis.BASELINE or not was.doses or old is None or new is None:
+        return []
+    if old.kg == new.kg:
+        return []
+    text = (
+        f"The doses of this course follow the baseline weight, {plain(old.kg)} kg on {iso(old.day)}; with this entry "
+        f"they would follow {plain(new.kg)} kg on {iso(new.day)}."
+    )
+    return [(Code.DOSING_WEIGHT_WOULD_CHANGE, text)]
 
 
 def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Question]:
@@ -111,21 +149,9 @@ def _close(draft: Draft, same: Iterable[Fact]) -> list[Question]:
     return [(Code.DOSES_TOO_CLOSE, f"{found} is recorded, less than {CLOSEST_DOSES} days from {draft.day}.")]
 
 
-def _far(draft: Draft, protocol: WeeklyProtocol | None, document: dict[str, object]) -> list[Question]:
-    if protocol is None or draft.value is None:
-        return []
+def _facts(protocol: Protocol, document: Document) -> Facts:
     request = read_document(document, lambda _: None)
-    before = Terms(protocol, request.course.until(DAYS[draft.day] - 1), DAYS[draft.day])
-    last = before.last_level if before.doses else protocol.start
-    given = {"given_on": draft.day, "micrograms": draft.value}
-    with_it = read_document({**document, "doses": [given]}, lambda _: None)
-    weighed = Terms(protocol, with_it.course.until(DAYS[draft.day]), DAYS[draft.day]).last_level
-    for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
-        if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
-            continue
-        than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
-        return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
-    return []
+    return Facts(protocol, request.course.until(request.on), request.on)
 
 
 def _before(same: Sequence[Fact], day: str) -> Fact | None:

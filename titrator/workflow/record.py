@@ -14,14 +14,30 @@ from typing import Final, NamedTuple, cast
 
 from titrator.security.permissions import Permission
 from titrator.security.secrets import new_id
-from titrator.store.base import Duplicate, Where
+from titrator.store.base import CourseFact, Duplicate, Where
 from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault, InvalidProtocol
-from titrator.titration.protocol import WeeklyProtocol
+from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.workflow.delivery import after_fact, reopen, void
 from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Unknown
-from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS, Collection, Draft, read_draft, show
-from titrator.workflow.plausibility import CLOSEST_DOSES, Question, questions
+from titrator.workflow.facts import (
+    BY_KIND,
+    SAFETY_EVENTS,
+    Collection,
+    Draft,
+    course_fact,
+    draft_fact,
+    read_draft,
+    show,
+)
+from titrator.workflow.plausibility import (
+    CLOSEST_DOSES,
+    WITHOUT_COURSE,
+    Question,
+    far_dose,
+    moved_baseline,
+    questions,
+)
 from titrator.workflow.propose import course_document, open_course
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
@@ -259,6 +275,7 @@ def correct(visit: Visit, which: Which, body: Body) -> Fact:
             Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")
         )
     _refuse_safety(visit, fact, draft)
+    _refuse_other_course(visit, patient, fact, draft)
     judged = _plausible(visit, patient, draft, body, but=fact.id)
     return _new_version(
         visit, patient, "correct", fact, _judged(_drafted(fact, draft), judged, cast(str, body["reason"]))
@@ -272,13 +289,18 @@ def enter_in_error(visit: Visit, which: Which, reason: str) -> Fact:
     return _new_version(visit, patient, "enter-in-error", fact, replace(fact, status="entered-in-error", reason=reason))
 
 
-def verify(visit: Visit, which: Which, reason: str) -> Fact:
-    """A new version of a feed's fact, that somebody has looked at and found right."""
+def verify(visit: Visit, which: Which, body: Body) -> Fact:
+    """A new version of a feed's fact, that somebody has looked at and found right.
+
+    Raises Asked where it would now move a baseline weight, and did not when it was reported.
+    """
     patient, fact = _changeable(visit, which)
     if fact.status != "unverified":
         raise Conflict(Code.NOT_UNVERIFIED, "It does not wait to be verified.")
-    new = replace(fact, status="final", confirmed_by=visit.who.account_id, reason=reason)
-    return _new_version(visit, patient, "verify", fact, new)
+    verified = replace(fact, status="final", confirmed_by=visit.who.account_id, reason=cast(str, body["reason"]))
+    asked = _weight_questions(visit, patient, course_fact(verified)) if fact.kind == "weight" else []
+    codes = _confirmed([question for question in asked if question[0] not in fact.asked], body)
+    return _new_version(visit, patient, "verify", fact, replace(verified, asked=(*fact.asked, *codes)))
 
 
 def resolve(visit: Visit, which: Which, body: Body) -> Fact:
@@ -424,17 +446,20 @@ def _plausible(visit: Visit, patient: Patient, draft: Draft, body: Body, *, but:
     all codes with each entry would never be asked.
     """
     asked = _questions(visit, patient, draft, but)
+    if asked and visit.who.is_feed:
+        return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
+    codes = _confirmed(asked, body)
+    return Judgement(codes, visit.who.account_id if codes else None, "final")
+
+
+def _confirmed(asked: list[Question], body: Body) -> tuple[str, ...]:
+    """The codes of questions that a body answers, all of them and no others; raises Asked, Invalid."""
     codes = tuple(str(code) for code, _ in asked)
-    if not asked:
-        _refuse_unasked(cast("list[str]", body.get("confirm", [])), codes)
-        return Judgement((), None, "final")
-    if visit.who.is_feed:
-        return Judgement(codes, None, "unverified")
     confirmed = cast("list[str]", body.get("confirm", []))
     _refuse_unasked(confirmed, codes)
     if open_ones := [question for question in asked if question[0] not in confirmed]:
         raise Asked(open_ones)
-    return Judgement(codes, visit.who.account_id, "final")
+    return codes
 
 
 def _refuse_unasked(confirmed: list[str], asked: tuple[str, ...]) -> None:
@@ -448,18 +473,46 @@ def _refuse_unasked(confirmed: list[str], asked: tuple[str, ...]) -> None:
 
 
 def _questions(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Question]:
-    course = open_course(visit, patient) if draft.kind == "dose" else None
-    protocol = _weekly_protocol(visit, course)
-    document: dict[str, object] = {}
-    if course is not None and protocol is not None:
-        rows = [
-            fact
-            for fact in visit.session.course_facts(patient.id)
-            if fact.kind in ("weight", "dose") and fact.status == "final" and fact.id != but
-        ]
-        document = course_document(patient, course, rows, max([draft.day, *(row.day for row in rows)]))
-    same = _compared(visit, patient, draft, but)
-    return questions(draft, same, born_on=patient.born_on, protocol=protocol, document=document)
+    asked = questions(draft, _compared(visit, patient, draft, but), born_on=patient.born_on)
+    match draft.kind:
+        case "dose":
+            return [*asked, *_dose_questions(visit, patient, draft, but)]
+        case "weight":
+            return [*asked, *_weight_questions(visit, patient, draft_fact(draft, but or patient.revision + 1))]
+        case _:
+            return asked
+
+
+def _dose_questions(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Question]:
+    """What the protocol of the open course asks of a dose; where there is none, that it does not."""
+    course = open_course(visit, patient)
+    if course is None:
+        return [WITHOUT_COURSE]
+    protocol = _protocol(visit, course)
+    if not isinstance(protocol, WeeklyProtocol):
+        return []
+    rows = [fact for fact in _dosed_by(visit, patient) if fact.id != but]
+    on = max([draft.day, *(row.day for row in rows)])
+    return far_dose(draft, protocol, course_document(patient, course, rows, on))
+
+
+def _weight_questions(visit: Visit, patient: Patient, weight: CourseFact) -> list[Question]:
+    """What is asked of a weight, new or in place of what the fact of its id says, that doses would follow."""
+    course = open_course(visit, patient)
+    protocol = None if course is None else _protocol(visit, course)
+    if course is None or protocol is None or protocol.weight_basis is not WeightBasis.BASELINE:
+        return []
+    rows = _dosed_by(visit, patient)
+    with_it = sorted([*(fact for fact in rows if fact.id != weight.id), weight], key=lambda fact: fact.id)
+    on = max([visit.today(patient), weight.day, *(row.day for row in rows)])
+    before, after = (course_document(patient, course, facts, on) for facts in (rows, with_it))
+    return moved_baseline(protocol, before, after)
+
+
+def _dosed_by(visit: Visit, patient: Patient) -> list[CourseFact]:
+    """The final weights and doses of a patient, in order of recording."""
+    facts = visit.session.course_facts(patient.id)
+    return [fact for fact in facts if fact.kind in ("weight", "dose") and fact.status == "final"]
 
 
 def _compared(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Fact]:
@@ -484,14 +537,12 @@ def _compared(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> 
     return before or visit.session.find(Fact, *same, order=("day", "id"), limit=1)
 
 
-def _weekly_protocol(visit: Visit, course: CourseVersion | None) -> WeeklyProtocol | None:
-    if course is None:
-        return None
+def _protocol(visit: Visit, course: CourseVersion) -> Protocol | None:
+    """The protocol of a course, if it can be used."""
     try:
-        protocol = visit.services.catalogue.get(course.protocol)
+        return visit.services.catalogue.get(course.protocol)
     except (KeyError, InvalidProtocol):
         return None
-    return protocol if isinstance(protocol, WeeklyProtocol) else None
 
 
 def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str], draft: Draft) -> Fact | None:
@@ -549,6 +600,23 @@ def _refuse_safety(visit: Visit, fact: Fact, draft: Draft | None) -> None:
     if draft is not None and draft.code == fact.code and draft.until == fact.until:
         return
     raise Forbidden(f"A {fact.code} holds doses back; only a prescriber may resolve it or take it back.")
+
+
+def _refuse_other_course(visit: Visit, patient: Patient, fact: Fact, draft: Draft) -> None:
+    """A correction of its day takes no dose out of the course in which it was given: the next dose rests on it."""
+    if draft.kind != "dose" or draft.day == fact.day:
+        return
+    courses = visit.session.find(CourseVersion, *_current(patient), Where("status", "!=", "entered-in-error"))
+    of_old, of_new = ([one for one in courses if _is_within(one, day)] for day in (fact.day, draft.day))
+    if of_old and of_old != of_new:
+        first, last = of_old[0].started_on, of_old[0].ended_on
+        within = f"from {first} to {last}" if last else f"not before {first}"
+        says = f"must be {within}, in the course of that dose: else enter it in error and record it anew"
+        raise Invalid(Fault("given_on", says))
+
+
+def _is_within(course: CourseVersion, day: str) -> bool:
+    return course.started_on <= day and (course.ended_on is None or day <= course.ended_on)
 
 
 def _refuse_future(today: str, path: str, day: str | None) -> None:
