@@ -29,6 +29,7 @@ class CourseStart(Schema):
 
     protocol = Text(required=True)
     started_on = Day()
+    eligibility = Many(Text(longest=100))
     reason = Text(longest=1000, lines=True)
 
 

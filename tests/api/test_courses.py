@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.api.support import TODAY, WHY, House, count, day, dose, event, weight
+from tests.api.support import BEFORE_COURSE, TODAY, WHY, House, count, day, dose, event, weight
 
 START: Final = {"protocol": "us-itp-adult"}
 
@@ -64,8 +64,8 @@ def test_a_patient_is_on_one_course(house: House) -> None:
 
 def test_doses_before_a_course_are_not_left_out(house: House) -> None:
     patient = house.patient()
-    house.record(patient, "doses", dose(14))
-    house.record(patient, "doses", dose(7))
+    house.record(patient, "doses", dose(14, **BEFORE_COURSE))
+    house.record(patient, "doses", dose(7, **BEFORE_COURSE))
     answer = begin(house, patient, started_on=day(7))
     assert (answer.status, answer.code) == (409, "DOSES-BEFORE-COURSE")
     assert day(14) in answer.faults["started_on"]
@@ -405,3 +405,50 @@ def test_eligibility_is_confirmed_by_a_prescriber_and_counts(house: House) -> No
     assert house.call("pharmacist", "POST", at, body, version=1).status == 403
     assert house.call("prescriber", "POST", at, body, version=1).status == 200
     assert next_dose(house, patient).json["action"] == "start"
+
+
+NEEDED: Final = ["marrow-infiltration-excluded", "mds-excluded"]
+
+
+def test_a_course_with_doses_begins_with_its_eligibility_confirmed(house: House) -> None:
+    """The rules ask for it before the first dose, and that has been given."""
+    patient = house.patient()
+    house.record(patient, "doses", dose(7, **BEFORE_COURSE))
+    case: dict[str, object] = {"protocol": "cart-2021-case", "started_on": day(7)}
+    for who, named in (("pharmacist", []), ("prescriber", []), ("prescriber", NEEDED[:1])):
+        answer = begin(house, patient, who, **case, eligibility=named)
+        assert (answer.status, list(answer.faults)) == (422, ["eligibility"]), who
+        assert NEEDED[1] in answer.faults["eligibility"]
+    answer = begin(house, patient, **case, eligibility=NEEDED)
+    assert (answer.status, answer.code) == (403, "FORBIDDEN"), "a pharmacist may not confirm it"
+    answer = begin(house, patient, "prescriber", **case, eligibility=[*NEEDED, "no-such"])
+    assert (answer.status, list(answer.faults)) == (422, ["eligibility[2]"])
+    assert house.get(f"/patients/{patient}/courses")["items"] == []
+    answer = begin(house, patient, "prescriber", **case, eligibility=[*reversed(NEEDED), NEEDED[0]])
+    assert (answer.status, answer.json["eligibility"]) == (201, NEEDED)
+
+
+def test_an_unverified_dose_is_a_dose_of_the_course(house: House) -> None:
+    patient = house.patient()
+    assert house.record(patient, "doses", dose(7), "ehr").json["status"] == "unverified"
+    answer = begin(house, patient, protocol="cart-2021-case", started_on=day(7))
+    assert (answer.status, list(answer.faults)) == (422, ["eligibility"])
+
+
+def test_without_doses_eligibility_may_come_later_or_with_the_start(house: House) -> None:
+    for who, named, status in (
+        ("pharmacist", None, 201),
+        ("pharmacist", [], 201),
+        ("pharmacist", NEEDED, 403),
+        ("prescriber", NEEDED, 201),
+    ):
+        body = {} if named is None else {"eligibility": named}
+        answer = begin(house, house.patient(), who, protocol="cart-2021-case", **body)
+        assert answer.status == status, answer.text
+        assert status == 403 or answer.json["eligibility"] == (named or [])
+
+
+def test_a_protocol_that_asks_for_nothing_begins_with_doses(house: House) -> None:
+    patient = house.patient()
+    house.record(patient, "doses", dose(7, **BEFORE_COURSE))
+    assert begin(house, patient, started_on=day(7)).status == 201

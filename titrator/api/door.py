@@ -361,7 +361,7 @@ def _again(kept: KeptAnswer, digest: str) -> Response:
 
 
 def _patient_of(kept: KeptAnswer) -> str | None:
-    """The id of the patient who was made, or of whom something was, by the request that was answered; None of others."""
+    """The id of the patient whom an answer has made, or of whom it has made something; None of others."""
     found = _PATIENT_PATH.match(str(kept.headers.get("Location", "")))
     return None if found is None else found[1]
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import date
 from typing import Final, cast
 
+from titrator.security.permissions import Permission
 from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow.delivery import void
-from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unknown
 from titrator.workflow.propose import doses_between_courses, open_course, usable_protocol
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
@@ -24,8 +25,12 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
     """A new course of a patient who is on none.
 
     Raises Conflict BIRTH-DATE-MISSING, COURSE-OPEN, PATIENT-INACTIVE; DOSES-BEFORE-COURSE where doses were recorded
-    before it that belong to no other course.
+    before it that belong to no other course. Eligibility is confirmed with the start by who may confirm it, and must be
+    where doses of the course are recorded already: the rules ask for it before the first dose only.
     """
+    confirmed = _eligibility(visit, body)
+    if confirmed and Permission.CONFIRM_ELIGIBILITY not in visit.who.permissions:
+        raise Forbidden("This account may not confirm eligibility; start the course without, or ask a prescriber.")
     patient = visit.patient(patient_id)
     if not patient.active:
         raise Conflict(Code.PATIENT_INACTIVE, "The patient is not active; make the record active first.")
@@ -45,6 +50,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
             faults=[Fault("started_on", f"must not be after {days[0]}, the day of the first dose of no other course")],
         )
     _refuse_close_dose(facts, started_on)
+    _refuse_unconfirmed(visit, protocol, confirmed, facts, started_on)
     ended = [
         course.ended_on or course.started_on for course in history(visit, patient) if course.status == "discontinued"
     ]
@@ -61,7 +67,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
         started_on=started_on,
         ended_on=None,
         baseline_on=None,
-        eligibility=(),
+        eligibility=confirmed,
         change="start",
         reason=cast("str | None", body.get("reason")),
         changed_by=visit.who.account_id,
@@ -74,15 +80,7 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
 
 def confirm_eligibility(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
     """The course with what was confirmed before the first dose, in place of what was confirmed so far."""
-    confirmed = cast("list[str]", body["eligibility"])
-    catalogue = visit.services.catalogue
-    asked = sorted(
-        {code for one in catalogue.ids() if not catalogue.fault(one) for code in catalogue.get(one).eligibility}
-    )
-    says = f"no protocol asks for it, but for {', '.join(asked)}"
-    if faults := [Fault(f"eligibility[{i}]", says) for i, code in enumerate(confirmed) if code not in asked]:
-        raise Invalid(*faults)
-    return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=tuple(sorted(set(confirmed))))
+    return _change(visit, patient_id, "confirm-eligibility", body, version, eligibility=_eligibility(visit, body))
 
 
 def switch_protocol(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
@@ -177,6 +175,31 @@ def fields(course: CourseVersion) -> dict[str, object]:
         "changed_by": course.changed_by,
         "changed_at": course.changed_at,
     }
+
+
+def _eligibility(visit: Visit, body: Body) -> tuple[str, ...]:
+    """What a body says is confirmed; raises Invalid for what no protocol asks for."""
+    confirmed = cast("list[str]", body.get("eligibility", []))
+    if not confirmed:
+        return ()
+    catalogue = visit.services.catalogue
+    asked = sorted(
+        {code for one in catalogue.ids() if not catalogue.fault(one) for code in catalogue.get(one).eligibility}
+    )
+    says = f"no protocol asks for it, but for {', '.join(asked)}"
+    if faults := [Fault(f"eligibility[{i}]", says) for i, code in enumerate(confirmed) if code not in asked]:
+        raise Invalid(*faults)
+    return tuple(sorted(set(confirmed)))
+
+
+def _refuse_unconfirmed(
+    visit: Visit, protocol: str, confirmed: Sequence[str], facts: Sequence[CourseFact], started_on: str
+) -> None:
+    """A course with doses must not begin past the step at which its protocol asks for eligibility."""
+    missing = sorted(set(usable_protocol(visit.services.catalogue, protocol).eligibility) - set(confirmed))
+    if missing and any(fact.kind == "dose" and fact.day >= started_on for fact in facts):
+        says = f"doses of this course are recorded, so it must name what its protocol asks for: {', '.join(missing)}"
+        raise Invalid(Fault("eligibility", says))
 
 
 def _refuse_close_dose(facts: Sequence[CourseFact], started_on: str) -> None:
