@@ -24,9 +24,11 @@ READS: Final = {
 
 
 def last(house: House, chain: str = "system") -> tuple[AuditRow, Any]:
-    """The last entry of a chain, and its detail."""
+    """The last entry of a chain, and its detail, but for the token that is named in each."""
     row = house.trail(chain)[-1]
-    return row, json.loads(row.detail)
+    detail = json.loads(row.detail)
+    assert detail.pop("with_token")
+    return row, detail
 
 
 def whole(house: House, seals: Path) -> list[str]:

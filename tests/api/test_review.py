@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Final
 
 import pytest
 
-from tests.api.support import BEFORE_COURSE, WHY, Answer, House, day, dose, named, weight
+from tests.api.support import BEFORE_COURSE, PASSWORD, WHY, Answer, House, day, dose, named, weight
 
 
 def fact_path(patient: str, collection: str, answer: Answer, action: str = "") -> str:
@@ -209,3 +211,107 @@ def test_a_kept_answer_is_not_sent_to_who_lost_the_patient(house: House) -> None
     house.call("admin", "PATCH", account, {"clinics": [house.clinic, house.other_clinic]}, version="*")
     again = house.call("technician", "POST", path, weight(0), Idempotency_Key="k")
     assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+
+
+# Which token it was
+
+
+def test_each_entry_names_the_token_that_was_issued_for_a_program(house: House) -> None:
+    """An administrator can issue one of any account: whoever reads the trail can tell who did it, and with which."""
+    body = {"label": "not the pharmacist's", "days": 1}
+    issued = house.post(f"/accounts/{house.ids['pharmacist']}/tokens", body, "admin")
+    row = house.trail()[-1]
+    assert (row.action, row.account_id) == ("issue-token", house.ids["admin"])
+    assert row.subject == f"account/{house.ids['pharmacist']}"
+    assert json.loads(row.detail)["new"]["id"] == issued["token"]["id"]
+
+    patient = house.patient()
+    house.call(issued["secret"], "POST", f"/patients/{patient}/weights", weight(0))
+    house.call(issued["secret"], "GET", f"/patients/{patient}/weights")
+    house.call(issued["secret"], "GET", "/patients?name=blum")
+    house.call(issued["secret"], "GET", "/accounts")
+    left = [*house.trail(patient)[-2:], *house.trail()[-2:]]
+    assert [row.action for row in left] == ["record", "read", "search", "denied"]
+    assert {row.account_id for row in left} == {house.ids["pharmacist"]}
+    assert {json.loads(row.detail)["with_token"] for row in left} == {issued["token"]["id"]}
+
+
+def test_what_is_done_in_a_session_names_no_token(house: House) -> None:
+    """Only the password begins one."""
+    session = activated(house, "fresh")
+    patient = house.patient()
+    assert house.call(session, "GET", f"/patients/{patient}").status == 200
+    assert "with_token" not in json.loads(house.trail(patient)[-1].detail)
+    revoked = f"/accounts/{house.ids['ehr']}/tokens"
+    token = house.get(revoked, "admin")["items"][0]["id"]
+    house.post(f"{revoked}/{token}/revocation", {}, "admin")
+    detail = json.loads(house.trail()[-1].detail)
+    assert detail["token"] == token != detail["with_token"], "which was revoked, and with which"
+
+
+# Used links, and tokens that are none
+
+
+def invited(house: House, name: str) -> tuple[str, str]:
+    """A new pharmacist who has a link and no password: the id of the account, the secret."""
+    body = {"username": name, "display_name": name, "role": "pharmacist", "clinics": [house.clinic]}
+    made = house.post("/accounts", body, "admin")
+    return made["account"]["id"], made["activation_secret"]
+
+
+def activated(house: House, name: str) -> str:
+    """A session of a new pharmacist."""
+    _, secret = invited(house, name)
+    assert house.call(None, "POST", "/activations", {"secret": secret, "password": PASSWORD}).status == 201
+    return str(house.call(None, "POST", "/sessions", {"username": name, "password": PASSWORD}).json["token"])
+
+
+def by_api(house: House, secret: str) -> int:
+    return house.call(None, "POST", "/activations", {"secret": secret, "password": PASSWORD}).status
+
+
+def by_page(house: House, secret: str) -> int:
+    form = {"password": PASSWORD, "again": PASSWORD}
+    return house.app.test_client().post(f"/activate/{secret}", data=form).status_code
+
+
+@pytest.mark.parametrize(("way", "used"), [(by_api, 401), (by_page, 422)])
+def test_a_link_that_is_no_good_is_written_down(house: House, way: Callable[[House, str], int], used: int) -> None:
+    account, secret = invited(house, "fresh")
+    assert way(house, secret) in (200, 201)
+    before = len(house.trail())
+    for sent, subject in (
+        (secret, f"account/{account}"),
+        ("titr_nobody", "account"),
+        (house.tokens["pharmacist"], "account"),
+    ):
+        assert way(house, sent) == used
+        row = house.trail()[-1]
+        assert (row.action, row.subject, row.account_id) == ("activation-failed", subject, None)
+        assert sent not in str(row)
+    assert len(house.trail()) == before + 3
+
+
+def test_an_ended_link_is_written_down_and_a_weak_password_uses_nothing_up(house: House) -> None:
+    account, secret = invited(house, "fresh")
+    before = len(house.trail())
+    assert house.call(None, "POST", "/activations", {"secret": secret, "password": "short"}).status == 422
+    assert len(house.trail()) == before
+    house.clock.on(days=8)
+    assert by_api(house, secret) == 401
+    assert (house.trail()[-1].action, house.trail()[-1].subject) == ("activation-failed", f"account/{account}")
+
+
+def test_a_token_that_is_none_leaves_a_line_in_the_log_and_no_entry(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Or anyone could make the trail grow."""
+    before = len(house.trail())
+    assert house.call("titr_nobody", "GET", "/me").status == 401
+    assert house.call(None, "GET", "/me").status == 401
+    assert len(house.trail()) == before
+    said = capfd.readouterr().err
+    lines = [json.loads(line) for line in said.splitlines() if '"token-refused"' in line]
+    assert [(line["level"], "address" in line) for line in lines] == [("info", True)]
+    assert "titr_" not in said
+    assert 'status="401"' in house.call(None, "GET", "/metrics").text

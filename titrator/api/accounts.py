@@ -66,10 +66,14 @@ def logout(visit: Visit) -> str:
     return ""
 
 
-@blueprint.operation("POST", "/activations", PUBLIC, body=Activation, gives=AccountOut, status=201, public_limit=True)
-def activate(visit: Visit, body: dict[str, str]) -> Fields:
+@blueprint.operation(
+    "POST", "/activations", PUBLIC, body=Activation, gives=AccountOut, status=201, public_limit=True, alone=True
+)
+def activate(body: dict[str, str]) -> Fields | Response:
     """Set a password with the secret of a one-time link."""
-    return accounts.account_fields(accounts.activate(visit, body["secret"], body["password"]))
+    with visiting(None) as visit:
+        account = accounts.activate(visit, body["secret"], body["password"])
+    return refusal_response(accounts.link_used()) if account is None else accounts.account_fields(account)
 
 
 @blueprint.operation("GET", "/me", Permission.OWN_ACCOUNT, gives=Me)

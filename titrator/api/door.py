@@ -217,6 +217,7 @@ def _authenticated(here: Door) -> Actor:
         return authenticate(here.services, secret.strip())
     except Unauthorised:
         _count(here, here.requests, f"nobody {request.remote_addr}")
+        structlog.get_logger().info("token-refused", request=g.request_id, address=request.remote_addr)
         raise
 
 

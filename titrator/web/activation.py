@@ -39,6 +39,8 @@ def activate(secret: str) -> Page:
     except Refusal as refusal:
         said = "; ".join(fault.message for fault in refusal.faults) or refusal.message
         return _again(f"The password {said}." if refusal.faults else said, HTTPStatus.UNPROCESSABLE_ENTITY)
+    if account is None:
+        return _again(accounts.link_used().message, HTTPStatus.UNPROCESSABLE_ENTITY)
     return render_template("activate.html", fault=None, username=account.username), HTTPStatus.OK
 
 

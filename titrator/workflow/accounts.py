@@ -185,15 +185,17 @@ def first_administrator(visit: Visit) -> Issued | None:
     return invite(visit, found[0])
 
 
-def activate(visit: Visit, secret: str, password: str) -> Account:
-    """Set the password of an account with the secret that was issued for it; raises Unauthorised, Invalid."""
+def activate(visit: Visit, secret: str, password: str) -> Account | None:
+    """The account whose password is set with the secret that was issued for it; None where that is no good.
+
+    A secret that was used, has ended or never was leaves its mark, so it does not raise: what it wrote must be kept.
+    Raises Invalid for a password that will not do, which uses nothing up.
+    """
     token = visit.session.get(Token, sha256(secret))
-    account = None if token is None else visit.session.get(Account, token.account_id)
-    if token is None or account is None or token.kind != "activation" or not _valid(token, account, visit.now):
-        raise Unauthorised(
-            "That link has been used, has ended, or never was. Ask an administrator for a new one.",
-            code=Code.ACTIVATION_USED,
-        )
+    account = None if token is None or token.kind != "activation" else visit.session.get(Account, token.account_id)
+    if token is None or account is None or not _valid(token, account, visit.now):
+        visit.note("activation-failed", "account" if account is None else f"account/{account.id}")
+        return None
     if wrong := unfit(password, account.username):
         raise Invalid(Fault("password", wrong))
     changed = replace(
@@ -208,6 +210,14 @@ def activate(visit: Visit, secret: str, password: str) -> Account:
     _end_tokens(visit, account, ("session",))
     visit.note("activate", f"account/{account.id}")
     return changed
+
+
+def link_used() -> Unauthorised:
+    """Why an activation failed, in words that do not tell which of the reasons it is."""
+    return Unauthorised(
+        "That link has been used, has ended, or never was. Ask an administrator for a new one.",
+        code=Code.ACTIVATION_USED,
+    )
 
 
 def change_account(visit: Visit, account_id: str, body: Body, version: int | None) -> Account:
@@ -332,7 +342,8 @@ def _actor(account: Account, token: Token) -> Actor:
     allowed = PERMISSIONS[role]
     if token.permissions is not None:
         allowed &= frozenset(named for named in Permission if named in token.permissions)
-    return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256)
+    issued = token.id if token.kind == "api" else None
+    return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256, issued)
 
 
 def _valid(token: Token, account: Account, now: datetime) -> bool:

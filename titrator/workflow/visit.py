@@ -76,7 +76,11 @@ class Services:
 
 
 class Actor(NamedTuple):
-    """Who asks: an account as its token lets it act. Clinics by id."""
+    """Who asks: an account as its token lets it act. Clinics by id.
+
+    `token_id` names a token that was issued for a program, which an administrator may do for any account; of a session,
+    which only a password begins, it is None.
+    """
 
     account_id: str
     username: str
@@ -84,6 +88,7 @@ class Actor(NamedTuple):
     clinics: frozenset[str]
     permissions: frozenset[Permission]
     token_sha256: str | None = None
+    token_id: str | None = None
 
     @property
     def is_feed(self) -> bool:
@@ -127,6 +132,8 @@ class Visit:
         """Leave an entry: in the chain of a patient, else in that of the system."""
         chain, clinic = (SYSTEM, None) if patient is None else (patient.id, patient.clinic_id)
         actor = self.actor
+        if actor is not None and actor.token_id is not None:
+            detail["with_token"] = actor.token_id
         self.entries.append(
             Entry(
                 chain,
