@@ -155,16 +155,20 @@ class SqliteSession:
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """A part of a writing transaction, undone if an exception leaves it."""
+        """A part of a writing transaction, undone if an exception leaves it; raises StoreError if that has ended."""
         self._refuse_unless_writing()
+        if not self._connection.in_transaction:  # SQLite itself undoes all of one when the disk is full
+            raise StoreError("the transaction has been undone")
         self._write("savepoint part", ())
         try:
             yield
         except BaseException:
-            self._write("rollback to part", ())
+            if self._connection.in_transaction:
+                self._write("rollback to part", ())
             raise
         finally:
-            self._write("release part", ())
+            if self._connection.in_transaction:
+                self._write("release part", ())
 
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""

@@ -20,10 +20,10 @@ from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
-from titrator.titration.override import departs
+from titrator.titration.override import CEILING, above_ceiling, departs
 from titrator.titration.protocol import Protocol
-from titrator.titration.quantities import DAYS, EXACT
-from titrator.titration.recommend import Recommendation, recommend
+from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, times
+from titrator.titration.recommend import WEEK, Recommendation, recommend
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.propose import course_document
 from titrator.workflow.visit import Visit, day_at, instant
@@ -123,10 +123,11 @@ def after_fact(visit: Visit, patient: Patient, old: Fact | None, new: Fact) -> b
     wrong = False
     if new.kind == "dose":
         for day in days:
-            patient, wrong = _settle_day(visit, patient, day, _given(facts, day))
+            patient, wrong = _settle_day(visit, patient, day, facts)
         if old is not None:
             patient = _carry_out_by_others(visit, patient, facts)
-    reopen(visit, patient, facts, min(days))
+    patient = reopen(visit, patient, facts, min(days))
+    _end_above_ceiling(visit, patient, facts)
     return wrong
 
 
@@ -142,6 +143,9 @@ def reopen(visit: Visit, patient: Patient, facts: Sequence[CourseFact], since: s
         Where("status", "in", _COUNTS),
         order=("day", "id"),
     )
+    if patient.decision_id not in {None, *(decision.id for decision in found)}:
+        live = undelivered(visit, patient)  # made before that day, and still to be carried out
+        found += [live] if live is not None and live.status in _COUNTS else []
     for decision in found:
         patient = _reopen(visit, patient, decision, facts)
     return patient
@@ -176,6 +180,34 @@ def edition(visit: Visit, decision: Decision) -> Protocol:
     return read_edition(decision.protocol, kept.text)
 
 
+def over_ceiling(
+    facts: Iterable[CourseFact], day: str, dosing_kg: Decimal | None, planned: Decimal = ZERO
+) -> Decimal | None:
+    """The most that may be given in the seven days that end on a day, in micrograms, if it is exceeded; else None.
+
+    What is planned counts with what was given. The weight is the dosing weight or the newest, whichever is less;
+    without any there is nothing to tell by.
+    """
+    known = [fact for fact in facts if fact.status == "final"]
+    doses = [
+        Decimal(fact.value or 0) for fact in known if fact.kind == "dose" and 0 <= DAYS[day] - DAYS[fact.day] < WEEK
+    ]
+    weights = [(fact.day, fact.id, fact) for fact in known if fact.kind == "weight"]
+    kilograms = [] if dosing_kg is None else [dosing_kg]
+    if weights:
+        newest = max(weights)[2]
+        kilograms.append(times(Decimal(newest.value or 0), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
+    if not kilograms or not above_ceiling(planned, reduce(EXACT.add, doses, ZERO), min(kilograms)):
+        return None
+    return times(CEILING, min(kilograms))
+
+
+def dosing_weight(decision: Decision) -> Decimal | None:
+    """The dosing weight of the answer that was decided upon, in kg."""
+    evidence = cast("dict[str, dict[str, Decimal | None]]", reread(decision.answer))["evidence"]
+    return evidence["dosing_weight_kg"]
+
+
 def open_mismatches(visit: Visit, patient: Patient) -> list[DoseMismatch]:
     """The days whose doses depart from what was decided, and for which nobody has given a reason."""
     mine = Where("patient_id", "=", patient.id), Where("reason", "is null"), Where("departs", "!=", "[]")
@@ -199,8 +231,9 @@ def _is_dose_of(fact: CourseFact, day: str) -> bool:
     return fact.kind == "dose" and fact.day == day and fact.status == "final"
 
 
-def _settle_day(visit: Visit, patient: Patient, day: str, micrograms: Decimal | None) -> tuple[Patient, bool]:
+def _settle_day(visit: Visit, patient: Patient, day: str, facts: Sequence[CourseFact]) -> tuple[Patient, bool]:
     """Tell by the doses of a day whether they carry out a decision, and whether they depart from it."""
+    micrograms = _given(facts, day)
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
     delivered = visit.session.find(Decision, *mine, Where("given_on", "=", day)) if patient.decided else []
     decision = delivered[0] if delivered else None
@@ -212,10 +245,13 @@ def _settle_day(visit: Visit, patient: Patient, day: str, micrograms: Decimal | 
     if decision is None and live is not None and live.status == "in-force" and live.dose and live.day <= day:
         patient, decision = change_decision(visit, patient, live, "deliver", status="delivered", given_on=day)
     if decision is None:
-        wrong = ("no-decision",) if _needs_decision(visit, patient, day) else ()
+        wrong: tuple[str, ...] = ("no-decision",) if _needs_decision(visit, patient, day) else ()
+        wrong += ("ceiling",) if wrong and over_ceiling(facts, day, None) is not None else ()
         return patient, _keep_mismatch(visit, patient, day, live, wrong)
     reopened = _was_reopened(visit, patient, day) if delivered else _is_reopened(decision)
-    return patient, _keep_mismatch(visit, patient, day, decision, _departs(decision, day, micrograms, reopened))
+    wrong = _departs(decision, day, micrograms, reopened)
+    wrong += ("ceiling",) if over_ceiling(facts, day, dosing_weight(decision)) is not None else ()
+    return patient, _keep_mismatch(visit, patient, day, decision, wrong)
 
 
 def _carry_out_by_others(visit: Visit, patient: Patient, facts: Sequence[CourseFact]) -> Patient:
@@ -225,7 +261,7 @@ def _carry_out_by_others(visit: Visit, patient: Patient, facts: Sequence[CourseF
         return patient
     later = {fact.day for fact in facts if _is_dose_of(fact, fact.day) and _came_of(live, fact)}
     for day in sorted(later):
-        patient, _ = _settle_day(visit, patient, day, _given(facts, day))
+        patient, _ = _settle_day(visit, patient, day, facts)
     return patient
 
 
@@ -254,9 +290,10 @@ def _was_reopened(visit: Visit, patient: Patient, day: str) -> bool:
 def _take_back(visit: Visit, patient: Patient, decision: Decision) -> Patient:
     """The dose that carried a decision out never was: the decision waits again.
 
-    Unless another one does, or the course has been changed since, which ends what was decided for it.
+    Unless another one does; or the course or the answer has been changed since, which ends what was decided.
     """
-    status = "superseded" if patient.decision_id is not None else "in-force" if _is_of(visit, decision) else "void"
+    stands = decision.reopened_answer is None and _is_of(visit, decision)
+    status = "superseded" if patient.decision_id is not None else "in-force" if stands else "void"
     return change_decision(visit, patient, decision, "dose-taken-back", status=status, given_on=None)[0]
 
 
@@ -268,18 +305,13 @@ def _is_of(visit: Visit, decision: Decision) -> bool:
 
 def _needs_decision(visit: Visit, patient: Patient, day: str) -> bool:
     """Whether a dose of a day should have been decided upon: the course was kept here already."""
-    courses = visit.session.find(
-        CourseVersion,
-        Where("patient_id", "=", patient.id),
-        Where("version", "=", 1),
-        Where("started_on", "<=", day),
-        order=("-id",),
-        limit=1,
-    )
+    first_versions = Where("patient_id", "=", patient.id), Where("version", "=", 1), Where("started_on", "<=", day)
+    courses = visit.session.find(CourseVersion, *first_versions, order=("-id",), limit=2)
     if not courses:
         return False
     kept_since = day_at(visit.clinic(patient.clinic_id), datetime.fromisoformat(courses[0].changed_at))
-    return day > kept_since or (day == kept_since and courses[0].started_on == kept_since)
+    of_that_day = courses[0].started_on == kept_since or len(courses) > 1
+    return day > kept_since or (day == kept_since and of_that_day)
 
 
 def _keep_mismatch(visit: Visit, patient: Patient, day: str, decision: Decision | None, wrong: tuple[str, ...]) -> bool:
@@ -317,8 +349,7 @@ def _not_given(visit: Visit, patient: Patient, fact: Fact) -> None:
 
 
 def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> Patient:
-    known = [fact for fact in facts if not _came_of(decision, fact)]
-    now = to_text(derive(visit, patient, decision, known)[0])
+    now = _answer_now(visit, patient, decision, [fact for fact in facts if not _came_of(decision, fact)])
     if essence(now) == essence(decision.answer):
         if decision.reopened_answer is None:
             return patient
@@ -333,6 +364,31 @@ def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[
         "reviewed": False,
     }
     return change_decision(visit, patient, decision, "reopen", **marks)[0]
+
+
+def _answer_now(visit: Visit, patient: Patient, decision: Decision, known: Sequence[CourseFact]) -> str:
+    """The answer that a decision is held against: that of its day, by the facts of now.
+
+    While a dose has not been given, what happened after the day of its decision counts, too: where that changes the
+    action or the dose, the answer is that of the later day.
+    """
+    later = [fact.day for fact in known if fact.day > decision.day]
+    if later and decision.status in UNDELIVERED and decision.dose:
+        then = replace(decision, day=max(later))
+        earlier = [fact for fact in known if fact.day <= decision.day]
+        now, before = (derive(visit, patient, then, some)[0] for some in (known, earlier))
+        if (now.action, now.dose) != (before.action, before.dose):
+            return to_text(now)
+    return to_text(derive(visit, patient, decision, known)[0])
+
+
+def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFact]) -> None:
+    """End what was decided and not carried out, if by what is known now it would be more than anybody may decide."""
+    live = undelivered(visit, patient)
+    if live is None or live.micrograms is None or live.due_on is None:
+        return
+    if over_ceiling(facts, live.due_on, dosing_weight(live), live.micrograms) is not None:
+        change_decision(visit, patient, live, "void", "over the ceiling, by what is known now", status="void")
 
 
 def _came_of(decision: Decision, fact: CourseFact) -> bool:

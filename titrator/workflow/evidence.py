@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, NamedTuple
+from decimal import Decimal
+from typing import Final, NamedTuple, cast
 
 from titrator.store.base import CourseFact, Session, Where
-from titrator.store.records import Decision, Fact, Patient
+from titrator.store.records import AuditRow, Decision, Fact, Patient
 from titrator.titration.answer import to_text
+from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidInput
 from titrator.titration.recommend import ENGINE_VERSION
-from titrator.workflow.delivery import derive
+from titrator.workflow.delivery import derive, subject
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.standing import proposal_digest
 from titrator.workflow.visit import Services, Visit
@@ -82,7 +84,35 @@ def _differs(visit: Visit, decision: Decision) -> tuple[str, ...]:
         wrong.append("the answer is another one")
     if proposal_digest(patient, course, decision.answer) != decision.proposal_sha256:
         wrong.append("the answer that was kept is not the one that was signed")
-    return tuple(wrong)
+    return (*wrong, *_unlike_the_answer(decision), *_unlike_the_trail(visit.session, decision))
+
+
+def _unlike_the_answer(decision: Decision) -> Iterator[str]:
+    """In what an accepted dose is not that of the answer."""
+    said = cast("dict[str, object]", reread(decision.answer))
+    dose = cast("dict[str, Decimal] | None", said["dose"])
+    amounts = (None, None) if dose is None else (dose["micrograms_per_kg"], dose["delivered_micrograms"])
+    kept = None if decision.dose is None else reread(decision.dose)
+    if decision.kind == "accept" and (kept, decision.due_on, decision.level, decision.micrograms) != (
+        dose,
+        said["due_on"],
+        *amounts,
+    ):
+        yield "the dose that was accepted is not that of the answer"
+
+
+def _unlike_the_trail(session: Session, decision: Decision) -> Iterator[str]:
+    """In what a decision is not what the trail says of its signing; `audit verify` tells whether that is whole."""
+    mine = Where("chain", "=", decision.patient_id), Where("subject", "=", subject(decision))
+    entries = session.find(AuditRow, *mine, order=("seq",))
+    signed = [row for row in entries if row.action == decision.kind]
+    said = cast("dict[str, object]", reread(signed[0].detail)) if signed else {}
+    who = (signed[0].account_id, said.get("micrograms"), said.get("proposal_sha256")) if signed else None
+    if who != (decision.signed_by, decision.micrograms, decision.proposal_sha256):
+        yield "the trail does not say that it was signed so"
+    seconds = {row.account_id for row in entries if row.action == "decision-co-sign"}
+    if (decision.second_by is None) != (not seconds) or (decision.second_by and decision.second_by not in seconds):
+        yield "the trail does not say that it was signed by that second person"
 
 
 def known_at(session: Session, decision: Decision) -> list[CourseFact]:

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, cast
 from titrator.security.permissions import Permission
 from titrator.security.secrets import new_id
 from titrator.store.base import CourseFact, Duplicate, Where
-from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient
+from titrator.store.records import Clinic, CourseVersion, ExternalId, Fact, Identifier, Patient, Standing, Waiting
+from titrator.titration.course import MOST_ENTRIES
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.workflow.delivery import after_fact, reopen, void
@@ -191,9 +192,12 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
     fields = patient_fields(visit, new)
     visit.note("change", f"patient/{patient.id}", patient=new, old=old, new=fields, why=body.get("reason"))
     if new.born_on != patient.born_on:
-        reopen(visit, new, visit.session.course_facts(new.id), "")
+        new = reopen(visit, new, visit.session.course_facts(new.id), "")
     if patient.active and not new.active:
-        void(visit, new, "the patient is not active any more")
+        new = void(visit, new, "the patient is not active any more")
+    if new.clinic_id != patient.clinic_id:
+        for kept in (Standing, Waiting):
+            visit.session.remove(kept, Where("patient_id", "=", patient.id))
     return new
 
 
@@ -257,6 +261,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
     judged = _plausible(visit, patient, draft, body)
+    _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)
     fact = _judged(_first_version(visit, patient, draft), judged, None)
     visit.session.add(fact)
@@ -389,6 +394,18 @@ def _drafted(fact: Fact, draft: Draft) -> Fact:
 def _judged(fact: Fact, judged: Judgement, reason: str | None) -> Fact:
     """A fact with what its plausibility came to."""
     return replace(fact, asked=judged.asked, confirmed_by=judged.confirmed_by, status=judged.status, reason=reason)
+
+
+def _refuse_too_many(visit: Visit, patient: Patient, draft: Draft) -> None:
+    """A course document has at most so many entries of a kind: one more, and there would be no answer at all."""
+    if patient.revision < MOST_ENTRIES:
+        return
+    standing = Where("kind", "=", draft.kind), Where("status", "!=", "entered-in-error")
+    if visit.session.count(Fact, *_current(patient), *standing) >= MOST_ENTRIES:
+        raise Conflict(
+            Code.TOO_MANY_ENTRIES,
+            f"{MOST_ENTRIES} entries of this kind are recorded of the patient: enter in error what was sent twice.",
+        )
 
 
 def _subject(fact: Fact) -> str:

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple, cast
 from titrator.security.secrets import new_id
 from titrator.store.base import Where
 from titrator.store.records import Fact, Identifier, Patient, UnmatchedResult
-from titrator.titration.documents import encode, reread
+from titrator.titration.documents import encode, join, reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
-from titrator.workflow.facts import OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection
+from titrator.workflow.facts import OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection, read_draft
 from titrator.workflow.record import Recorded, record
-from titrator.workflow.visit import Visit, instant
+from titrator.workflow.visit import Visit, day_at, instant
 
 Body = Mapping[str, object]
 
@@ -54,6 +54,8 @@ def receive(visit: Visit, body: Body) -> Received:
     if patient is not None and patient.active:
         recorded = record(visit, patient.id, collection, entry)
         return Received(collection, recorded.fact, None, recorded.new)
+    entry = {key: value for key, value in entry.items() if key != "confirm"}
+    _refuse_faults(visit, clinic, key, collection, entry)
     if (known := _kept_before(visit, clinic, entry)) is not None:
         return Received(collection, None, known, new=False)
     return Received(collection, None, _keep(visit, clinic, identifier, collection, entry), new=True)
@@ -110,6 +112,16 @@ def _clinic(visit: Visit, named: str | None) -> str:
     if named not in mine:
         raise Invalid(Fault("clinic", "not a clinic of this account"))
     return named
+
+
+def _refuse_faults(visit: Visit, clinic: str, key: str, collection: Collection, entry: Body) -> None:
+    """Raise Invalid for what could not be recorded of any patient, so that whoever sends it learns of it."""
+    draft, faults = read_draft(collection, entry)
+    today = day_at(visit.clinic(clinic), visit.now)
+    if draft.day > today:
+        faults.append(Fault("", f"must not be of {draft.day}, after {today}, today at the clinic"))
+    if faults:
+        raise Invalid(*(Fault(join(key, fault.path) if fault.path else key, fault.message) for fault in faults))
 
 
 def _kept_before(visit: Visit, clinic: str, entry: Body) -> UnmatchedResult | None:

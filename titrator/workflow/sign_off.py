@@ -18,23 +18,25 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
-from titrator.security.permissions import Permission
+from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.store.base import Where
-from titrator.store.records import Decision, DoseMismatch, Fact, Patient, ProtocolEdition, Standing
+from titrator.store.records import Account, Decision, DoseMismatch, Fact, Patient, ProtocolEdition, Standing
 from titrator.titration.answer import dose_text
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidProtocol
-from titrator.titration.override import CEILING, Choice, above_ceiling, above_maximum, chosen_dose, within
+from titrator.titration.override import CEILING, Choice, above_maximum, chosen_dose, within
 from titrator.titration.preparation import DoseToGive
 from titrator.titration.protocol import Protocol
-from titrator.titration.quantities import EXACT, KILOGRAMS_PER, ZERO, plain, times
+from titrator.titration.quantities import EXACT, ZERO, plain
 from titrator.titration.recommend import ENGINE_VERSION
 from titrator.workflow.delivery import (
     UNDELIVERED,
     change_decision,
     decision_of,
+    dosing_weight,
     lapsed,
     open_mismatches,
+    over_ceiling,
     subject,
     undelivered,
 )
@@ -107,6 +109,8 @@ def accept_several(visit: Visit, items: Sequence[Mapping[str, str]]) -> list[Ans
             answered.append(Answered(item["patient"], decide(visit, item["patient"], body), None))
         except Refusal as refusal:
             del visit.entries[noted:]
+            did = "denied" if isinstance(refusal, Unknown | Forbidden) else "refused"
+            visit.note(did, f"patient/{item['patient']}/decisions", code=str(refusal.code))
             answered.append(Answered(item["patient"], None, refusal))
     return answered
 
@@ -118,16 +122,27 @@ def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> D
         raise Conflict(Code.DECISION_CLOSED, "It does not wait for a second person.")
     if decision.signed_by == visit.who.account_id:
         raise Conflict(Code.SECOND_PERSON_NEEDED, "The second person must be another than the one who decided.")
-    if decision.revision != patient.revision or decision.reopened_answer is not None:
-        now = proposed(visit, patient)
-        if now.proposal_sha256 != decision.proposal_sha256:
-            _refuse_changed(patient, now)
+    _refuse_unless_entitled(visit, decision)
+    now = proposed(visit, patient)
+    same = decision.proposal_sha256 == now.proposal_sha256
+    if not same and not (covered(decision, _answer(now)) and decision.protocol_sha256 == now.protocol_sha256):
+        _refuse_changed(patient, now)
+    if decision.micrograms is not None and decision.due_on is not None:
+        weight = dosing_weight(decision)
+        _refuse_above_ceiling(visit, patient, decision.due_on, decision.micrograms, weight)
     second = {
         "second_by": visit.who.account_id,
         "second_role": str(visit.who.role),
         "second_at": instant(visit.now),
     }
     return change_decision(visit, patient, decision, "co-sign", status="in-force", **second)[1]
+
+
+def _refuse_unless_entitled(visit: Visit, decision: Decision) -> None:
+    """Raise Forbidden unless who decided first may still decide such a thing."""
+    first = visit.session.get(Account, decision.signed_by)
+    if first is None or not first.active or Permission.OVERRIDE_BEYOND not in PERMISSIONS[Role(first.role)]:
+        raise Forbidden("The account that decided first may not decide this any more: a prescriber must decide anew.")
 
 
 def withdraw(visit: Visit, patient_id: str, ident: int, reason: str, version: int | None) -> Decision:
@@ -357,24 +372,18 @@ def _refuse_due(visit: Visit, patient: Patient, due: str) -> None:
         raise Invalid(Fault("due_on", f"must be from {today} to {last}"))
 
 
-def _refuse_above_ceiling(visit: Visit, patient: Patient, due: str, micrograms: Decimal, kg: Decimal) -> None:
+def _refuse_above_ceiling(visit: Visit, patient: Patient, due: str, micrograms: Decimal, kg: Decimal | None) -> None:
     """Nobody may decide upon more than the ceiling, with all that was given in the seven days that end when it is due.
 
     It rests on the dosing weight or the newest, whichever is less. What the syringe holds counts, too.
     """
-    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
-    first = (date.fromisoformat(due) - _WEEK).isoformat()
-    others = ZERO
-    for dose in visit.session.find(Fact, *mine, Where("kind", "=", "dose"), Where("day", ">", first)):
-        others = EXACT.add(others, cast(Decimal, dose.value))
-    for newest in visit.session.find(Fact, *mine, Where("kind", "=", "weight"), order=("-day", "-id"), limit=1):
-        kg = min(kg, times(cast(Decimal, newest.value), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
-    if above_ceiling(micrograms, others, kg):
+    facts = visit.session.course_facts(patient.id)
+    if (most := over_ceiling(facts, due, kg, micrograms)) is not None:
         raise Conflict(
             Code.CEILING_EXCEEDED,
-            f"{plain(micrograms)} micrograms, with {plain(others)} of the same seven days, are more than {CEILING} "
-            f"micrograms/kg for {plain(kg)} kg. No one may decide upon more.",
-            faults=[Fault("micrograms", f"more than {plain(times(CEILING, kg))} micrograms in seven days")],
+            f"{plain(micrograms)} micrograms, with what was given in the seven days up to {due}, are more than "
+            f"{CEILING} micrograms/kg, which are {plain(most)} micrograms. No one may decide upon more.",
+            faults=[Fault("micrograms", f"more than {plain(most)} micrograms in seven days")],
         )
 
 

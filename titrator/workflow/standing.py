@@ -18,10 +18,10 @@ from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient,
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
 from titrator.titration.due import count_due, dose_due
-from titrator.titration.errors import InvalidProtocol
+from titrator.titration.errors import InvalidInput, InvalidProtocol
 from titrator.titration.quantities import iso
 from titrator.workflow.delivery import open_mismatches
-from titrator.workflow.errors import Refusal
+from titrator.workflow.errors import Code, Refusal
 from titrator.workflow.propose import Proposal, open_course, propose_dose, refuse_if_broken
 from titrator.workflow.tasks import waiting
 from titrator.workflow.visit import Services, Visit, day_at
@@ -206,8 +206,11 @@ def _stand(visit: Visit, patient: Patient, day: str) -> tuple[Standing | None, s
     try:
         return _standing(visit.services, propose_dose(visit, patient, day, today)), None
     except Refusal as refusal:
-        on_course = patient.active and open_course(visit, patient) is not None
-        return None, str(refusal.code) if on_course else None
+        code = str(refusal.code)
+    except InvalidInput:
+        code = str(Code.INVALID)
+    on_course = patient.active and open_course(visit, patient) is not None
+    return None, code if on_course else None
 
 
 def _standing(services: Services, proposal: Proposal) -> Standing:

@@ -6,6 +6,7 @@ treated. Whoever something was recorded of since is settled first: nobody reads 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Final, cast
@@ -25,6 +26,7 @@ PAGE: Final = 50
 #: A worklist of a day to come is computed while one waits: for so many patients at the most.
 _MOST_COMPUTED: Final = 2000
 _FURTHEST: Final = timedelta(days=31)
+_SETTLING: Final = threading.Lock()
 
 
 def settle_first(services: Services) -> None:
@@ -33,7 +35,8 @@ def settle_first(services: Services) -> None:
     with services.store.reading() as session:
         clinics = services.still("clinics", lambda: session.find(Clinic))
     days = tuple(day_at(clinic, now) for clinic in clinics)
-    services.still(("settled", days), lambda: settle_all(services, now))
+    with _SETTLING:  # one of many who wait at once does it, and the others find it done
+        services.still(("settled", days), lambda: settle_all(services, now))
 
 
 def worklist(visit: Visit, query: Mapping[str, object]) -> str:
