@@ -94,7 +94,7 @@ platelets = st.sampled_from((8, 20, 30, 45, 90, 90, 150, 250, 450))
 signers = st.sampled_from(("eva", "ben", "mona", "otto"))
 ago = st.sampled_from((0, 0, 0, 0, 1, 2, 6))
 picks = st.integers(0, 40)
-levels = st.sampled_from(("0.5", "1", "2", "3", "9", "10", "10.5", "16", "18", "20", "20.01"))
+levels = st.sampled_from(("0.5", "1", "2", "3", "9", "10", "10.5", "16", "19.9", "20", "20.01"))
 amounts = st.sampled_from(("62.5", "125", "750", "1245", "1245", "1248", "1250"))
 dues = st.sampled_from((None, None, 0, 3, 8))
 
@@ -396,6 +396,13 @@ class SignOff(RuleBasedStateMachine):
             self.be_born(born)
             self.co_sign(other, 0)
 
+    @rule(due=st.sampled_from((0, 3, 6, 7)))
+    def override_soon_after_a_dose(self, due: int) -> None:
+        """Just below the ceiling, but for what was given already."""
+        self.give_by_heart(0, "60", "tom")
+        self.explain_all()
+        self.override("mona", 0, "19.9", due)
+
     @rule(who=signers)
     def override_with_no_dose(self, who: str) -> None:
         about = {"reason_code": "bleeding", "comment": "wait"}
@@ -450,6 +457,16 @@ class SignOff(RuleBasedStateMachine):
         decided = next(one.micrograms for one in self.current("in-force") if one.micrograms)
         given = self.records(who, DOSES, {"given_on": self.day(days_ago), "micrograms": decided + more})
         self.reached["departs"] += given is not None and given.departs
+
+    @precondition(lambda self: any(one.micrograms for one in self.current("in-force")))
+    @rule()
+    def give_twice_by_mistake(self) -> None:
+        """The dose is recorded of today, then of tomorrow, which was right; then the first is taken back."""
+        self.give(0, 0, "tom")
+        self.now += timedelta(days=1)
+        self.give_by_heart(0, "125", "tom")
+        self.check_all()
+        self.take_back_a_dose(2)
 
     @rule(days_ago=ago, micrograms=st.sampled_from(("60", "125", "1000")), who=st.sampled_from(("tom", "feed")))
     def give_by_heart(self, days_ago: int, micrograms: str, who: str) -> None:
