@@ -441,14 +441,47 @@ def test_nothing_to_sign_a_second_time(house: House) -> None:
     assert act(house, patient, 1, "second-signature", "prescriber").code == "DECISION-CLOSED"
 
 
-def test_facts_that_moved_before_the_second_signature(house: House) -> None:
+@pytest.mark.parametrize(
+    ("move", "same"),
+    [
+        (lambda house, patient: house.post(f"/patients/{patient}/platelet-counts", count(0, 120)), True),
+        (lambda house, patient: house.post(f"/patients/{patient}/platelet-counts", count(0, 30)), False),
+        (lambda house, patient: house.post(f"/patients/{patient}/platelet-counts", count(1, 300)), False),
+        (lambda house, patient: house.post(f"/patients/{patient}/events", event(0, "thrombosis")), False),
+        (lambda house, patient: house.post(f"/patients/{patient}/events", event(0, "rescue_therapy")), False),
+    ],
+    ids=["in range as before", "too low", "of before: an alert", "refer", "confounded: an alert"],
+)
+def test_facts_that_moved_before_the_second_signature(
+    house: House, move: Callable[[House, str], object], same: bool
+) -> None:
     patient = awaiting(house)
-    corrected(house, patient)
+    move(house, patient)
     version = decision(house, patient)["version"]
     answer = act(house, patient, 1, "second-signature", version=version)
+    if same:
+        assert (answer.status, answer.json["status"]) == (200, "in-force")
+        return
     assert (answer.status, answer.code) == (409, "PROPOSAL-CHANGED")
     assert answer.json["proposal"] == next_dose(house, patient)
     assert decision(house, patient)["status"] == SECOND
+
+
+@pytest.mark.parametrize("change", [{"active": False}, {"role": "pharmacist"}])
+def test_who_decided_first_must_still_be_entitled(house: House, change: dict[str, Any]) -> None:
+    patient = awaiting(house)
+    assert house.call("admin", "PATCH", f"/accounts/{house.ids['prescriber']}", change, version="*").status == 200
+    assert act(house, patient, 1, "second-signature").code == "FORBIDDEN"
+
+
+def test_a_dose_given_before_the_second_signature_counts_for_the_ceiling(house: House) -> None:
+    """Given on the day on which 1500 are decided: together they are more than anybody may decide."""
+    patient = dosed(house)
+    decided(house, patient, "override", "prescriber", **SAYS, micrograms=1500, due_on=day(-3))
+    house.clock.on(days=1)
+    give(house, patient, 150, -1)
+    assert act(house, patient, 1, "second-signature").code == "DECISION-CLOSED"
+    assert decision(house, patient)["status"] == "void"
 
 
 def test_a_birth_date_that_moved_before_the_second_signature(house: House) -> None:
