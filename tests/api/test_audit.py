@@ -19,6 +19,8 @@ READS: Final = {
     "/course": "patient/{}/course",
     "/courses": "patient/{}/courses",
     "/next-dose": "patient/{}/next-dose",
+    "/decisions": "patient/{}/decisions",
+    "/dose-mismatches": "patient/{}/dose-mismatches",
     **{f"/{name}": f"patient/{{}}/{name}" for name in COLLECTIONS},
 }
 
@@ -59,9 +61,10 @@ def test_searches_and_worklists_say_what_was_sought_and_found(house: House) -> N
     house.get("/patients?name=blum")
     row, detail = last(house)
     assert (row.action, detail) == ("search", {"asked": {"name": "blum"}, "found": [patient]})
-    house.get("/worklist")
-    row, detail = last(house)
-    assert (row.action, detail) == ("worklist", {"found": [patient]})
+    for query, on in (("", None), (f"?on={day(-1)}", day(-1))):
+        house.get(f"/worklist{query}")
+        row, detail = last(house)
+        assert (row.action, detail) == ("worklist", {"on": on, "found": [patient]})
     house.call("pharmacist", "POST", "/recommend", {"protocol": "us-itp-adult", "on": TODAY})
     assert last(house)[0].action == "recommend"
 
@@ -70,6 +73,7 @@ def test_searches_and_worklists_say_what_was_sought_and_found(house: House) -> N
 def test_every_change_of_a_fact_says_old_new_and_why(house: House, collection: str) -> None:
     patient = house.begun()
     made = house.record(patient, collection, ENTRY[collection](3)).json
+    assert made.pop("flags", []) == [], "of the recording of a dose, not of the dose"
     row, detail = last(house, patient)
     assert (row.action, detail) == ("record", {"new": made})
     at = f"/patients/{patient}/{collection}/{made['id']}"
