@@ -1,8 +1,8 @@
 """A real server on a real database: gunicorn as an installation runs it, on the demonstration of a week ago.
 
 The server has the clock of the machine, so this is the one place that asks what time it is: the demonstration is
-made as of seven days before, and what is recorded of the week since is dated up to today. It does not matter if that
-day ends while a test runs.
+made as of seven days before, and what is recorded of the week since is dated up to today. If that day ends at a clinic
+while a test runs, what is recorded is still right, but a decision is refused: one decides upon the proposal of the day.
 """
 
 from __future__ import annotations

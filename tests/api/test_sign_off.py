@@ -798,6 +798,16 @@ def other_amount(house: House) -> str:
     return patient
 
 
+def rounded(house: House) -> str:
+    """122 micrograms a week ago, of which a syringe holds 120: so is recorded what was given."""
+    patient = house.on_course(kg=61)
+    for ago in (14, 7):
+        give(house, patient, 120, ago)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 90))
+    assert next_dose(house, patient)["dose"]["micrograms"] == 122
+    return patient
+
+
 def two_of_a_day(house: House) -> str:
     """150 micrograms a week ago, drawn up twice."""
     patient = house.on_course()
@@ -819,6 +829,7 @@ def mismatched(house: House) -> str:
 BATCH: Final[list[tuple[Make, str]]] = [
     (dosed, "in-force"),
     (two_of_a_day, "in-force"),
+    (rounded, "in-force"),
     (ANSWERS["due tomorrow"], "in-force"),
     (starting, "NOT-FOR-BATCH"),
     (ANSWERS["increase"], "NOT-FOR-BATCH"),

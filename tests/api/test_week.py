@@ -1,4 +1,7 @@
-"""A week for all twelve patients, over real HTTP; and the published case, entered week by week from nothing."""
+"""The weekly round for all twelve patients, over real HTTP, from count to dose given, each role doing its part.
+
+And the published case, entered week by week from nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from titrator.titration.documents import decode, exact
 from titrator.titration.quantities import iso, plain
 from titrator.workflow import trail
 from titrator.workflow.demonstration import case_document
+from titrator.workflow.evidence import replay_decisions
 from titrator.workflow.replay import replay
 
 __all__ = ["server"]
@@ -41,6 +45,9 @@ WEEK = {
 }
 #: Whose count of today a technician types; those of the others come from the feed.
 TYPED = {"Petrel, Rigel", "Plover, Lyra", "Knot, Electra", "Siskin, Nova", "Suzume, Vega"}
+MISMATCH = "DOSE-MISMATCH-DECISION"
+#: Whose course began on the day of last week's dose, here: that should have been decided upon. Before, it is history.
+BEGUN = {"Siskin, Nova"}
 #: Weights of today, in kg, of those who are weighed.
 WEIGHED = {"Avocet, Carina": "57.6", "Wren, Mira": "23.1"}
 
@@ -71,8 +78,8 @@ class Round(NamedTuple):
     def next_dose(self, on: str) -> httpx.Response:
         return self.ask("pharmacist", "GET", f"/next-dose?on={on}")
 
-    def give(self, on: str, answer: httpx.Response) -> None:
-        """Record the dose that was proposed: sent twice by a technician, and once more by the ward's own system."""
+    def give(self, on: str, answer: httpx.Response) -> list[str]:
+        """Record a dose proposed or decided: sent twice by a technician, once more by the ward's system; its flags."""
         dose = cast("dict[str, Any]", decode(answer.content))["dose"]
         given = {
             "given_on": on,
@@ -86,6 +93,19 @@ class Round(NamedTuple):
         assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
         linked = self.ask("ehr", "POST", "/doses", {**given, "external_id": {"system": "urn:ward", "value": key}})
         assert (linked.status_code, linked.json()["id"]) == (200, first.json()["id"])
+        return cast("list[str]", first.json()["flags"])
+
+    def decide(self, role: str, answer: httpx.Response, kind: str = "accept", **body: object) -> httpx.Response:
+        """Decide upon a proposal as it was read, its alerts acknowledged."""
+        told = answer.json()
+        known = {} if kind == "refer" else {"acknowledge": [one["code"] for one in told["alerts"]]}
+        named = {"decision": kind, "proposal_sha256": told["proposal_sha256"]}
+        return self.ask(role, "POST", "/decisions", named | known | body)
+
+    def tasks(self) -> list[str]:
+        """What waits of the patient."""
+        lines = self.server.ask("pharmacist", "GET", "/worklist").json()["items"]
+        return [task for line in lines if self.path.endswith(line["patient"]) for task in line["tasks"]]
 
     def last(self, collection: str) -> dict[str, Any]:
         return cast("dict[str, Any]", self.ask("technician", "GET", f"/{collection}").json()["items"][-1])
@@ -93,12 +113,13 @@ class Round(NamedTuple):
 
 def repeat_the_count(here: Round) -> None:
     """The pharmacist finds the feed's count on the worklist; the tube was clotted, so it never counted."""
-    waiting = here.server.ask("pharmacist", "GET", "/worklist").json()["to_verify"]
-    assert [f"/patients/{one['patient']}" for one in waiting] == [here.path]
-    place, reason = f"/platelet-counts/{waiting[0]['id']}/entered-in-error", {"reason": "The tube was clotted."}
+    (line,) = here.server.ask("pharmacist", "GET", "/worklist?task=to-verify").json()["items"]
+    assert f"/patients/{line['patient']}" == here.path
+    (waiting,) = line["to_verify"]
+    place, reason = f"/platelet-counts/{waiting['id']}/entered-in-error", {"reason": "The tube was clotted."}
     assert here.ask("technician", "POST", place, reason, If_Match='"1"').status_code == 403, "who may not verify"
     assert here.ask("pharmacist", "POST", place, reason, If_Match='"1"').status_code == 200
-    assert here.server.ask("pharmacist", "GET", "/worklist").json()["to_verify"] == []
+    assert here.server.ask("pharmacist", "GET", "/worklist?task=to-verify").json()["items"] == []
 
 
 def resolve_the_thrombosis(here: Round) -> None:
@@ -126,6 +147,86 @@ FIRST: dict[str, Callable[[Round], None]] = {
 }
 
 
+# How each is decided
+
+
+def accepted(here: Round, answer: httpx.Response) -> httpx.Response:
+    """By the pharmacist, who sees each alert."""
+    return here.decide("pharmacist", answer)
+
+
+def accepted_among_several(here: Round, answer: httpx.Response) -> httpx.Response:
+    """The same again, and nothing to look at."""
+    item = {"patient": here.path.rpartition("/")[2], "proposal_sha256": answer.json()["proposal_sha256"]}
+    for role in NEVER:
+        assert here.server.ask(role, "POST", "/decisions", {"items": [item]}).status_code == 403
+    (one,) = here.server.ask("pharmacist", "POST", "/decisions", {"items": [item]}).json()["items"]
+    return here.ask("pharmacist", "GET", f"/decisions/{one['decision']['id']}")
+
+
+def overridden(here: Round, answer: httpx.Response) -> httpx.Response:
+    """By the prescriber, with the dose that was proposed; then it is a prescriber's to change."""
+    level = answer.json()["dose"]["micrograms_per_kg"]
+    beyond = {"micrograms_per_kg": 11, "reason_code": "bleeding", "comment": "Nose bleeds."}
+    assert here.decide("pharmacist", answer, "override", **beyond).status_code == 403, "over the maximum"
+    within = beyond | {"micrograms_per_kg": level}
+    made = here.decide("prescriber", answer, "override", **within)
+    assert here.decide("pharmacist", answer).status_code == 403
+    return made
+
+
+def referred_and_answered(here: Round, answer: httpx.Response) -> httpx.Response:
+    """The pharmacist would rather that the prescriber looked at it, who accepts."""
+    says = {"reason_code": "adverse-event", "comment": "The first dose after the thrombosis."}
+    assert here.decide("pharmacist", answer, "refer", **says).json()["status"] == "referred"
+    assert "referred" in here.tasks()
+    return here.decide("prescriber", answer)
+
+
+def decided_by_two(here: Round, answer: httpx.Response) -> httpx.Response:
+    """The protocol has no dose left to give; after a second exposure prescriber and pharmacist decide together."""
+    says = {"micrograms_per_kg": 10, "reason_code": "other", "comment": "Exposed a second time."}
+    assert here.decide("pharmacist", answer).json()["code"] == "NOTHING-TO-ACCEPT"
+    assert here.decide("pharmacist", answer, "override", **says).status_code == 403
+    made = here.decide("prescriber", answer, "override", **says)
+    assert (made.json()["status"], here.tasks()) == ("awaiting-second", ["awaiting-second"])
+    place = f"/decisions/{made.json()['id']}/second-signature"
+    for role, status in (("prescriber", 409), *((role, 403) for role in NEVER), ("pharmacist", 200)):
+        signed = here.ask(role, "POST", place, If_Match='"1"')
+        assert signed.status_code == status, signed.text
+    return signed
+
+
+#: Who may record, and never decides.
+NEVER = ("technician", "ehr")
+#: How it is decided, if not accepted by the pharmacist.
+DECIDED: dict[str, Callable[[Round, httpx.Response], httpx.Response]] = {
+    "Toki, Subaru": accepted_among_several,
+    "Heron, Castor": overridden,
+    "Petrel, Rigel": decided_by_two,
+    "Plover, Lyra": referred_and_answered,
+    "Knot, Electra": accepted_among_several,
+}
+
+
+def signed(here: Round, name: str, answer: httpx.Response) -> httpx.Response:
+    """The decision upon what is proposed today, which must be in force: refused to the technician and the feed."""
+    for role in NEVER:
+        assert here.decide(role, answer).status_code == 403
+    made = DECIDED.get(name, accepted)(here, answer)
+    assert (made.status_code in (200, 201), made.json()["status"]) == (True, "in-force"), made.text
+    assert here.tasks() == ["dose-due"]
+    return made
+
+
+def explained(here: Round, answer: httpx.Response) -> None:
+    """A dose that nobody had decided upon wants a reason, and nothing is decided until it has one."""
+    assert here.decide("pharmacist", answer).json()["code"] == MISMATCH
+    place, why = f"/dose-mismatches/{here.before}/reason", {"reason": "The service was down; decided on paper."}
+    assert here.ask("technician", "POST", place, why).status_code == 403
+    assert here.ask("pharmacist", "POST", place, why).status_code == 200
+
+
 def round_of(server: Server, name: str) -> Round:
     patient = next(one.id for one in server.furnished.patients if one.name == name)
     clinic = server.ask("technician", "GET", f"/patients/{patient}").json()["clinic"]
@@ -139,8 +240,8 @@ def week_of(server: Server, name: str) -> tuple[str, int, str, str]:
     count = WEEK[name][1]
     here = round_of(server, name)
     before = here.next_dose(here.before)
-    if has_dose(before):
-        here.give(here.before, before)
+    flags = here.give(here.before, before) if has_dose(before) else []
+    assert flags == ([MISMATCH] if name in BEGUN else [])
     if name in FIRST:
         FIRST[name](here)
     if name in WEIGHED:
@@ -150,8 +251,9 @@ def week_of(server: Server, name: str) -> tuple[str, int, str, str]:
     recorded = here.ask("technician" if name in TYPED else "ehr", "POST", "/platelet-counts", counted)
     assert (recorded.status_code, recorded.json()["status"]) == (201, "final")
     now = here.next_dose(here.today)
-    if has_dose(now):
-        here.give(here.today, now)
+    if flags:
+        explained(here, now)
+    assert here.give(here.today, signed(here, name, now)) == []
     return told(before), count, told(now), told(here.next_dose(here.today))
 
 
@@ -171,6 +273,14 @@ def unsound(server: Server) -> list[str]:
 def test_a_week_for_all_twelve_patients(server: Server) -> None:
     assert [patient.name for patient in server.furnished.patients] == list(WEEK)
     assert {name: week_of(server, name) for name in WEEK} == WEEK
+    for name in WEEK:
+        here = round_of(server, name)
+        found = here.ask("pharmacist", "GET", "/decisions").json()["items"]
+        assert {one["status"] for one in found} <= {"delivered", "superseded"}, name
+        assert [one["given_on"] for one in found if one["status"] == "delivered"] == [here.today], name
+    tallies = server.ask("pharmacist", "GET", "/worklist").json()["tallies"]
+    assert [task for task, many in tallies.items() if many] == []
+    assert [one for one in replay_decisions(server.services) if one.differs] == []
     assert unsound(server) == []
 
 
@@ -191,6 +301,7 @@ def test_the_case_entered_week_by_week_is_answered_as_it_is_replayed(server: Ser
         assert (answer.pop("unverified"), answer.pop("later")) == ([], [])
         assert f"/patients/{answer.pop('patient')}" == path
         assert (answer.pop("course")["version"], answer.pop("revision") > 0) == (2, True)
+        assert (len(answer.pop("proposal_sha256")), answer.pop("decision")) == (64, None)
         assert answer == decode(to_text(expected.answer)), on
         given = [one for one in case["doses"] if one["given_on"] == on]
         assert [add(server, "technician", f"{path}/doses", one) for one in given] == [201] * len(given)
