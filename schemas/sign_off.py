@@ -174,6 +174,9 @@ class MismatchOut(Schema):
     day = Day(required=True)
     code = Text(required=True)
     decision = Whole(required=True, allow_none=True, least=1, most=2**53)
+    micrograms = Amount(
+        required=True, allow_none=True, most="999999999999", metadata={"description": "Given on the day, in all."}
+    )
     departs = Many(Text(), required=True)
     reason = Text(required=True, allow_none=True, longest=1000, lines=True)
     reason_by = Text(required=True, allow_none=True)

@@ -58,6 +58,7 @@ class DecisionInShort(Schema):
     status = Text(required=True)
     due_on = Day(required=True, allow_none=True)
     micrograms = Amount(required=True, allow_none=True, most=_MOST)
+    dose = Object(AmountsOfDose, required=True, allow_none=True)
 
 
 class SideBySide(Schema):

@@ -178,6 +178,7 @@ _SAMPLES: dict[type[Record], Record] = {
             day="2026-03-02",
             version=1,
             decision_id=1,
+            micrograms=Decimal(140),
             departs=("amount",),
             reason="two vials broke",
             reason_by="a",

@@ -171,6 +171,7 @@ def _mismatch(one: DoseMismatch) -> Fields:
         "day": one.day,
         "code": str(Code.DOSE_MISMATCH_DECISION),
         "decision": one.decision_id,
+        "micrograms": one.micrograms,
         "departs": list(one.departs),
         "reason": one.reason,
         "reason_by": one.reason_by,

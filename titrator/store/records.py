@@ -241,7 +241,10 @@ class Decision(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoseMismatch(Record):
-    """The doses of a day that depart from what was decided: in what, and the reason that somebody gave, if any."""
+    """The doses of a day that depart from what was decided: how much they were, in what they depart, and the reason.
+
+    `micrograms` is None where none are left; the reason is None until somebody has given it.
+    """
 
     TABLE = "dose_mismatches"
     KEY = ("patient_id", "day")
@@ -250,6 +253,7 @@ class DoseMismatch(Record):
     day: str
     version: int
     decision_id: int | None
+    micrograms: Decimal | None
     departs: tuple[str, ...]
     reason: str | None
     reason_by: str | None

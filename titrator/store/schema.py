@@ -110,7 +110,8 @@ MIGRATIONS: Final = (
                 where current = 1 and reviewed = 0 and reopened_answer is not null""",
             """create table dose_mismatches (
                 patient_id text not null references patients (id), day text not null, version integer not null,
-                decision_id integer, departs text not null, reason text, reason_by text, reason_at text,
+                decision_id integer, micrograms text, departs text not null, reason text, reason_by text,
+                reason_at text,
                 primary key (patient_id, day)
             ) strict, without rowid""",
             """create table protocol_editions (

@@ -9,13 +9,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from titrator.titration.codes import Action, Reason
 from titrator.titration.preparation import DILUTED_BELOW, DoseToGive, prepare
 from titrator.titration.protocol import Protocol, WeeklyProtocol
 from titrator.titration.quantities import EXACT, HUNDREDTH, apart, ratio_rounded, times
+from titrator.titration.recommend import Recommendation
 from titrator.titration.terms import HALF_GRADUATION, HALF_GRADUATION_DILUTED
 
 #: µg/kg in any seven days. Nobody may exceed it here, by whatever reason: twice the highest dose of any label.
 CEILING: Final = Decimal(20)
+_ABOVE_RANGE: Final = {Reason.ABOVE_RANGE_CONFOUNDED, Reason.ABOVE_RANGE_UNCONFIRMED}
 
 
 class Choice(NamedTuple):
@@ -37,6 +40,18 @@ def within(protocol: Protocol, dose: DoseToGive) -> bool:
     """Whether a dose is one that the protocol could give: from its minimum to its maximum."""
     least = protocol.minimum if isinstance(protocol, WeeklyProtocol) else protocol.start
     return dose.level >= least and not above_maximum(protocol, dose)
+
+
+def highest_by_step(answer: Recommendation) -> Decimal | None:
+    """The highest level that whoever signs may choose alone: that proposed; a step above it where it is kept in range.
+
+    None where no dose is proposed.
+    """
+    if answer.dose is None:
+        return None
+    kept = answer.action is Action.MAINTAIN and not {*answer.reasons} & _ABOVE_RANGE
+    step = answer.protocol.step if kept and isinstance(answer.protocol, WeeklyProtocol) else Decimal(0)
+    return answer.dose.level + step
 
 
 def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:

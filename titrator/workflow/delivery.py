@@ -46,13 +46,30 @@ class Essence(NamedTuple):
     due_on: object
 
 
+class _OfDay(NamedTuple):
+    """The doses of a day: upon which decision, how much in micrograms, and in what they depart from it."""
+
+    day: str
+    decision: Decision | None = None
+    micrograms: Decimal | None = None
+    departs: tuple[str, ...] = ()
+
+
 def essence(answer: str) -> Essence:
     """That of an answer document."""
     said = cast("dict[str, object]", reread(answer))
     reasons, alerts = (
         tuple(one["code"] for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
     )
-    return Essence(cast(str, said["action"]), reasons, alerts, said["dose"], said["due_on"])
+    return Essence(cast(str, said["action"]), reasons, alerts, drawn_up(said["dose"]), said["due_on"])
+
+
+def drawn_up(dose: object) -> object:
+    """What the syringe of a dose holds: a weight that moves the micrograms and not the volume makes no other dose."""
+    if dose is None:
+        return None
+    amounts = cast("Mapping[str, object]", dose)
+    return tuple(amounts[name] for name in ("micrograms_per_kg", "volume_ml", "concentration_micrograms_per_ml"))
 
 
 def lapsed(decision: Decision, day: str) -> bool:
@@ -143,9 +160,11 @@ def reopen(visit: Visit, patient: Patient, facts: Sequence[CourseFact], since: s
         Where("status", "in", _COUNTS),
         order=("day", "id"),
     )
-    if patient.decision_id not in {None, *(decision.id for decision in found)}:
-        live = undelivered(visit, patient)  # made before that day, and still to be carried out
-        found += [live] if live is not None and live.status in _COUNTS else []
+    if since:  # made before that day, and still to be carried out or carried out since
+        mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("day", "<", since)
+        found += visit.session.find(Decision, *mine, Where("given_on", ">=", since), order=("day", "id"))
+        live = undelivered(visit, patient)
+        found += [live] if live is not None and live.status in _COUNTS and live.day < since else []
     for decision in found:
         patient = _reopen(visit, patient, decision, facts)
     return patient
@@ -240,18 +259,18 @@ def _settle_day(visit: Visit, patient: Patient, day: str, facts: Sequence[Course
     if micrograms is None:
         if decision is not None:
             patient = _take_back(visit, patient, decision)
-        return patient, _keep_mismatch(visit, patient, day, None, ())
+        return patient, _keep_mismatch(visit, patient, _OfDay(day))
     live = undelivered(visit, patient)
     if decision is None and live is not None and live.status == "in-force" and live.dose and live.day <= day:
         patient, decision = change_decision(visit, patient, live, "deliver", status="delivered", given_on=day)
     if decision is None:
         wrong: tuple[str, ...] = ("no-decision",) if _needs_decision(visit, patient, day) else ()
         wrong += ("ceiling",) if wrong and over_ceiling(facts, day, None) is not None else ()
-        return patient, _keep_mismatch(visit, patient, day, live, wrong)
+        return patient, _keep_mismatch(visit, patient, _OfDay(day, live, micrograms, wrong))
     reopened = _was_reopened(visit, patient, day) if delivered else _is_reopened(decision)
     wrong = _departs(decision, day, micrograms, reopened)
     wrong += ("ceiling",) if over_ceiling(facts, day, dosing_weight(decision)) is not None else ()
-    return patient, _keep_mismatch(visit, patient, day, decision, wrong)
+    return patient, _keep_mismatch(visit, patient, _OfDay(day, decision, micrograms, wrong))
 
 
 def _carry_out_by_others(visit: Visit, patient: Patient, facts: Sequence[CourseFact]) -> Patient:
@@ -304,7 +323,10 @@ def _is_of(visit: Visit, decision: Decision) -> bool:
 
 
 def _needs_decision(visit: Visit, patient: Patient, day: str) -> bool:
-    """Whether a dose of a day should have been decided upon: the course was kept here already."""
+    """Whether a dose of a day should have been decided upon: something was already, or the course was kept here."""
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("day", "<=", day)
+    if patient.decided and visit.session.count(Decision, *mine):
+        return True
     first_versions = Where("patient_id", "=", patient.id), Where("version", "=", 1), Where("started_on", "<=", day)
     courses = visit.session.find(CourseVersion, *first_versions, order=("-id",), limit=2)
     if not courses:
@@ -314,20 +336,25 @@ def _needs_decision(visit: Visit, patient: Patient, day: str) -> bool:
     return day > kept_since or (day == kept_since and of_that_day)
 
 
-def _keep_mismatch(visit: Visit, patient: Patient, day: str, decision: Decision | None, wrong: tuple[str, ...]) -> bool:
-    """Keep in what the doses of a day depart, if in anything; a reason stays as long as they depart in the same."""
+def _keep_mismatch(visit: Visit, patient: Patient, found: _OfDay) -> bool:
+    """Keep in what the doses of a day depart, if in anything.
+
+    A reason that was given stays as long as they are as much, and depart in the same.
+    """
+    day, decision, micrograms, wrong = found
     before = visit.session.get(DoseMismatch, patient.id, day)
     if before is None and not wrong:
         return False
     ident = None if decision is None else decision.id
-    if before is not None and (before.departs, before.decision_id) == (wrong, ident):
+    if before is not None and (before.departs, before.decision_id, before.micrograms) == (wrong, ident, micrograms):
         return bool(wrong)
-    said = before is not None and before.departs == wrong
+    said = before is not None and (before.departs, before.micrograms) == (wrong, micrograms)
     new = DoseMismatch(
         patient_id=patient.id,
         day=day,
         version=1 if before is None else before.version + 1,
         decision_id=ident,
+        micrograms=micrograms,
         departs=wrong,
         reason=before.reason if before is not None and said else None,
         reason_by=before.reason_by if before is not None and said else None,
@@ -369,11 +396,12 @@ def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[
 def _answer_now(visit: Visit, patient: Patient, decision: Decision, known: Sequence[CourseFact]) -> str:
     """The answer that a decision is held against: that of its day, by the facts of now.
 
-    While a dose has not been given, what happened after the day of its decision counts, too: where that changes the
-    action or the dose, the answer is that of the later day.
+    What happened between that day and the day of its dose counts, too, or, while no dose has been given, whatever
+    happened since: where that changes the action or the dose, the answer is that of the later day.
     """
-    later = [fact.day for fact in known if fact.day > decision.day]
-    if later and decision.status in UNDELIVERED and decision.dose:
+    until = decision.given_on or (max(fact.day for fact in known) if known and decision.status in UNDELIVERED else "")
+    later = [fact.day for fact in known if decision.day < fact.day <= until]
+    if later and decision.dose:
         then = replace(decision, day=max(later))
         earlier = [fact for fact in known if fact.day <= decision.day]
         now, before = (derive(visit, patient, then, some)[0] for some in (known, earlier))
@@ -387,7 +415,8 @@ def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFac
     live = undelivered(visit, patient)
     if live is None or live.micrograms is None or live.due_on is None:
         return
-    if over_ceiling(facts, live.due_on, dosing_weight(live), live.micrograms) is not None:
+    others = [fact for fact in facts if not _came_of(live, fact)]
+    if over_ceiling(others, live.due_on, dosing_weight(live), live.micrograms) is not None:
         change_decision(visit, patient, live, "void", "over the ceiling, by what is known now", status="void")
 
 

@@ -24,11 +24,10 @@ from titrator.store.records import Account, Decision, DoseMismatch, Fact, Patien
 from titrator.titration.answer import dose_text
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidProtocol
-from titrator.titration.override import CEILING, Choice, above_maximum, chosen_dose, within
+from titrator.titration.override import CEILING, Choice, above_maximum, chosen_dose, highest_by_step, within
 from titrator.titration.preparation import DoseToGive
-from titrator.titration.protocol import Protocol
-from titrator.titration.quantities import EXACT, ZERO, plain
-from titrator.titration.recommend import ENGINE_VERSION
+from titrator.titration.quantities import EXACT, ZERO, iso, plain
+from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.workflow.delivery import (
     UNDELIVERED,
     change_decision,
@@ -258,7 +257,8 @@ def _refuse_unsettled(visit: Visit, patient: Patient, standing: Standing, live: 
             f"That proposal has been accepted already, as decision {live.id}.",
             faults=[Fault("proposal_sha256", f"decision {live.id} was made upon it")],
         )
-    if open_ones := open_mismatches(visit, patient):
+    gives = kind != "refer" and not body.get("no_dose")  # to refer, or to give nothing, is never held up
+    if gives and (open_ones := open_mismatches(visit, patient)):
         raise Conflict(
             Code.DOSE_MISMATCH_DECISION,
             "Doses depart from what was decided. Say why, for each day, before anything else is decided.",
@@ -349,20 +349,25 @@ def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chose
     due = cast(str, body.get("due_on") or said["due_on"] or visit.today(patient))
     _refuse_due(visit, patient, due)
     _refuse_above_ceiling(visit, patient, due, max(dose.micrograms, dose.delivered), weight.kg)
-    return _entitled(visit, proposal.answer.protocol, dose, due, cast("str | None", said["due_on"]))
+    return _entitled(visit, proposal.answer, dose, due)
 
 
-def _entitled(visit: Visit, protocol: Protocol, dose: DoseToGive, due: str, offered: str | None) -> Chosen:
-    """What was chosen, if the account may choose it; `offered` is the day on which the protocol's own dose is due."""
+def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) -> Chosen:
+    """What was chosen, if the account may choose it: who signs a dose of the protocol, or a step of it, may alone."""
     chosen = Chosen(due, dose.level, dose.delivered, dose_text(dose))
-    if offered is not None and within(protocol, dose) and due >= offered:
+    offered = None if answer.due is None else iso(answer.due)
+    highest = highest_by_step(answer)
+    of_step = highest is not None and dose.level <= highest and within(answer.protocol, dose)
+    if offered is not None and of_step and due >= offered:
         return chosen
     if Permission.OVERRIDE_BEYOND not in visit.who.permissions:
         why = (
-            "where the protocol offers none" if offered is None else "outside the protocol's doses, or before its day,"
+            "where the protocol offers none"
+            if offered is None
+            else "outside the protocol's doses, more than a step up, or before its day,"
         )
         raise Forbidden(f"A dose {why} is a prescriber's decision: refer it.")
-    return chosen._replace(second=offered is None or above_maximum(protocol, dose))
+    return chosen._replace(second=offered is None or above_maximum(answer.protocol, dose))
 
 
 def _refuse_due(visit: Visit, patient: Patient, due: str) -> None:

@@ -57,7 +57,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
     tasks = {Task.REOPENED_GIVEN if one.given_on else Task.REOPENED for one in reopened}
     tasks |= {Task.DOSE_MISMATCH} if departed else set()
     tasks |= {Task.TO_VERIFY} if verify else set()
-    tasks |= _of_decision(decision, day)
+    tasks |= _of_decision(decision, answer, day)
     if standing is not None and answer is not None:
         tasks |= _of_answer(answer, standing, decision, day)
     if refused is not None or (answer is not None and _no_next_date(answer)):
@@ -103,14 +103,17 @@ def _gist(answer: Answer) -> tuple[object, ...]:
     return answer["action"], answer["dose"], counts, reasons
 
 
-def _of_decision(decision: Decision | None, day: str) -> set[Task]:
+def _of_decision(decision: Decision | None, answer: Answer | None, day: str) -> set[Task]:
+    """What a decision asks for; a dose only if nothing speaks against giving it today."""
     if decision is None:
         return set()
     if decision.status == "referred":
         return {Task.REFERRED}
     if decision.status == "awaiting-second":
         return {Task.AWAITING_SECOND}
-    if decision.due_on is None or decision.due_on > day:
+    if decision.due_on is None or decision.due_on > day or decision.reopened_answer is not None or answer is None:
+        return set()
+    if decision.kind == "accept" and answer["dose"] is None:
         return set()
     return {Task.DOSE_OVERDUE if decision.due_on < day else Task.DOSE_DUE}
 
@@ -189,6 +192,7 @@ def _summary(decision: Decision) -> dict[str, object]:
         "status": decision.status,
         "due_on": decision.due_on,
         "micrograms": decision.micrograms,
+        "dose": None if decision.dose is None else _amounts(reread(decision.dose)),
     }
 
 
