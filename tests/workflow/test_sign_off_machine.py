@@ -29,11 +29,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.store.samples import sample
 from tests.support import CATALOGUE
 from titrator.protocols import read_edition
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.store.base import CourseFact, Session, Where
 from titrator.store.records import (
+    Account,
     CourseVersion,
     Decision,
     DoseMismatch,
@@ -100,7 +102,7 @@ dues = st.sampled_from((None, None, 0, 3, 8))
 
 
 class Essence(NamedTuple):
-    """What an answer comes to, for whoever gives the dose."""
+    """What an answer comes to, for whoever draws up the dose and gives it."""
 
     action: str
     reasons: list[str]
@@ -112,7 +114,9 @@ class Essence(NamedTuple):
 def essence(answer: str) -> Essence:
     said: Any = reread(answer)
     reasons, alerts = ([one["code"] for one in said[name]] for name in ("reasons", "alerts"))
-    return Essence(said["action"], reasons, alerts, said["dose"], said["due_on"])
+    drawn_up = ("micrograms_per_kg", "volume_ml", "concentration_micrograms_per_ml")
+    dose = said["dose"] and {name: said["dose"][name] for name in drawn_up}
+    return Essence(said["action"], reasons, alerts, dose, said["due_on"])
 
 
 class SignOff(RuleBasedStateMachine):
@@ -135,6 +139,8 @@ class SignOff(RuleBasedStateMachine):
         clinic = self.visits(admin, record.add_clinic, {"name": "c", "time_zone": "UTC"}).id
         mine = frozenset({clinic})
         self.people = {name: Actor(name, name, role, mine, PERMISSIONS[role]) for name, role in PEOPLE.items()}
+        with self.services.store.writing(durable=False) as session:
+            session.add(*(sample(Account, id=name, username=name, role=str(role)) for name, role in PEOPLE.items()))
         body = {"clinic": clinic, "family_name": "A", "given_name": "B", "born_on": "1960-05-01"}
         self.patient = self.visits(self.people["eva"], record.add_patient, body).id
         self.start()
@@ -302,6 +308,13 @@ class SignOff(RuleBasedStateMachine):
     def let_days_pass(self, days: int) -> None:
         self.now += timedelta(days=days)
 
+    @rule()
+    def be_in_range(self) -> None:
+        """Two visits in a row with nothing to look at: the second is one of several that are accepted together."""
+        self.see_the_patient(90, give=True, who="eva", several=False)
+        self.check_all()
+        self.see_the_patient(90, give=True, who="eva", several=True)
+
     @rule(days=st.sampled_from((0, 0, 1)))
     def pause_and_go_on(self, days: int) -> None:
         self.does("eva", courses.pause, self.patient, WHY, None)
@@ -354,7 +367,8 @@ class SignOff(RuleBasedStateMachine):
         sent = {"proposal_sha256": named, "acknowledge": alerts, **body}
         made: Decision | None = self.does(who, sign_off.decide, self.patient, sent, as_=str(body["decision"]))
         assert made is None or named == fresh, "a stale proposal was decided upon"
-        assert made is None or not [one for one in departed if one.departs], "a mismatch was passed over"
+        passed_over = made is not None and made.dose is not None and any(one.departs for one in departed)
+        assert not passed_over, "a dose was decided though nobody has said why another departed"
         self.reached["stale"] += named != fresh
         return made
 
@@ -515,6 +529,22 @@ class SignOff(RuleBasedStateMachine):
             assert one.micrograms + sum(value or 0 for value in doses) <= 20 * kg, one
 
     @invariant()
+    def the_ceiling_holds_until_the_dose_is_given(self) -> None:
+        """What waits to be given is not over it by what is known now, either."""
+        known = [fact for fact in self.facts() if fact.status == "final"]
+        weights = [(fact.day, fact.id, in_kilograms(fact)) for fact in known if fact.kind == "weight"]
+        for one in self.current("in-force", "awaiting-second"):
+            if one.micrograms is None or one.due_on is None:
+                continue
+            first = (date.fromisoformat(one.due_on) - timedelta(days=7)).isoformat()
+            doses = [fact for fact in known if fact.kind == "dose" and fact.day > first]
+            week = sum(fact.value or 0 for fact in doses if not follows(one, course_fact(fact)))
+            said: Any = reread(one.answer)
+            newest = [max(weights)[2]] if weights else []
+            kg = min([said["evidence"]["dosing_weight_kg"], *newest])
+            assert one.micrograms + week <= 20 * kg, one
+
+    @invariant()
     def beyond_the_protocol_two_decide(self) -> None:
         """Where it offers no dose, or not so much: a prescriber and a second, different person."""
         for one in self.find(Decision):
@@ -544,11 +574,13 @@ class SignOff(RuleBasedStateMachine):
             patient, facts = session.get(Patient, self.patient), session.course_facts(self.patient)
         assert patient is not None
         for one in self.current(*COUNTS):
-            known = [fact for fact in facts if not follows(one, fact)]
-            now = essence(to_text(self.derived(one, known, patient.born_on)))
+            now = essence(self.answer_now(one, [fact for fact in facts if not follows(one, fact)], patient.born_on))
             other = now != essence(one.answer)
-            assert other == (one.reopened_answer is not None), one
-            assert one.reopened_answer is None or essence(one.reopened_answer) == now
+            if one.status == "not-given":  # what came after its day counted until then
+                assert not other or one.reopened_answer is not None, one
+            else:
+                assert other == (one.reopened_answer is not None), one
+                assert one.reopened_answer is None or essence(one.reopened_answer) == now
             if other and not one.reviewed:
                 assert one.id in [side["decision"] for side in told["reopened"]]
                 assert ("re-opened-given" if one.given_on else "re-opened") in told["tasks"]
@@ -590,12 +622,29 @@ class SignOff(RuleBasedStateMachine):
                 last[fact.id] = fact
         return [fact for _, fact in sorted(last.items()) if fact.status != "entered-in-error"]
 
-    def derived(self, decision: Decision, known: Iterable[CourseFact], born_on: str | None) -> Any:
+    def answer_now(self, decision: Decision, known: list[CourseFact], born_on: str | None) -> str:
+        """That of the decision's day; or that of a later day, if something between it and its dose changes the dose.
+
+        Up to the day of the dose; while none was given, up to now.
+        """
+        live = decision.status in UNDELIVERED
+        until = decision.given_on or (self.today if live else decision.day)
+        between = sorted(fact.day for fact in known if decision.day < fact.day <= until)
+        if between and decision.dose:
+            earlier = [fact for fact in known if fact.day <= decision.day]
+            answers = [self.derived(decision, some, born_on, between[-1]) for some in (known, earlier)]
+            if len({(str(one.action), one.dose) for one in answers}) == 2:
+                return to_text(answers[0])
+        return to_text(self.derived(decision, known, born_on))
+
+    def derived(
+        self, decision: Decision, known: Iterable[CourseFact], born_on: str | None, day: str | None = None
+    ) -> Any:
         with self.services.store.reading() as session:
             course, protocol = the_course_of(session, decision), the_protocol_of(session, decision)
             patient = session.get(Patient, self.patient)
         assert patient is not None
-        document = course_document(patient, course, known, decision.day)
+        document = course_document(patient, course, known, day or decision.day)
         request = read_document({**document, "born_on": born_on}, lambda _: None)
         return recommend(protocol, request.course, request.on)
 
@@ -642,6 +691,6 @@ def test_sign_off_under_any_order_of_events() -> None:
 @pytest.mark.long
 def test_sign_off_under_any_order_of_many_events() -> None:
     SignOff.reached.clear()
-    longer = settings(STEADY, max_examples=200, stateful_step_count=40, derandomize=False)
+    longer = settings(STEADY, max_examples=150, stateful_step_count=30, derandomize=False)
     run_state_machine_as_test(SignOff, settings=longer)
     assert REACHED - set(+SignOff.reached) == set()
