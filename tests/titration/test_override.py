@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from tests.support import CATALOGUE
+from tests.support import CATALOGUE, answer, count, dose, event, said, weight
 from titrator.titration.override import (
     CEILING,
     Choice,
@@ -14,6 +15,7 @@ from titrator.titration.override import (
     above_maximum,
     chosen_dose,
     departs,
+    highest_by_step,
     within,
 )
 
@@ -88,6 +90,42 @@ DEPARTURES = [
     ("23.6", "22.99", False),
 ]
 
+TWO = {"doses": [dose(14, 200, 2), dose(7, 200, 2)]}
+LEVEL = "2.0000000000000000000000000000000001"
+FINE: dict[str, Any] = {"doses": [dose(14, 200, 2), {**dose(7, 200), "micrograms_per_kg": D(LEVEL)}]}
+TEN = {"doses": [dose(14, 1000, 10), dose(7, 1000, 10)]}
+
+# protocol, what happened, the answer, and the highest level that whoever signs may choose alone
+STEPS: list[tuple[str, dict[str, Any], str, str | None]] = [
+    ("us-itp-adult", TWO | {"platelet_counts": [count(0, 90)]}, "maintain IN-RANGE 2", "3"),
+    (
+        "us-itp-adult",
+        FINE | {"platelet_counts": [count(0, 90)]},
+        f"maintain IN-RANGE {LEVEL} | OFF-PROTOCOL-DOSE",
+        f"3{LEVEL[1:]}",
+    ),
+    ("us-itp-adult", TEN | {"platelet_counts": [count(0, 30)]}, "maintain AT-MAXIMUM 10", "11"),
+    ("us-itp-adult", TWO | {"platelet_counts": [count(0, 250)]}, "maintain ABOVE-RANGE-UNCONFIRMED 2", "2"),
+    (
+        "us-itp-adult",
+        TWO | {"platelet_counts": [count(0, 250)], "events": [event(1, "platelet_transfusion")]},
+        "maintain ABOVE-RANGE-CONFOUNDED 2 | COUNT-CONFOUNDED",
+        "2",
+    ),
+    ("us-itp-adult", TWO | {"platelet_counts": [count(0, 30)]}, "increase BELOW-TARGET 3", "3"),
+    ("jp-itp-adult", TWO | {"platelet_counts": [count(0, 250)]}, "reduce ABOVE-RANGE 1", "1"),
+    ("us-itp-adult", TWO | {"platelet_counts": [count(0, 450)]}, "hold ABOVE-HOLD-LIMIT", None),
+    (
+        "us-itp-adult",
+        TWO | {"platelet_counts": [count(6, 450), count(0, 90)]},
+        "resume RESUME-AFTER-HOLD 1 | LARGE-FALL",
+        "1",
+    ),
+    ("us-itp-adult", {"weights": [weight(0, 100)], "platelet_counts": [count(0, 30)]}, "start START 1", "1"),
+    ("us-itp-adult", {}, "incomplete COUNT-MISSING WEIGHT-STALE", None),
+    ("us-hs-ars", {}, "start START 10", "10"),
+]
+
 
 def amount(text: str | None) -> Decimal | None:
     return None if text is None else D(text)
@@ -131,6 +169,14 @@ def test_the_published_case_ends_at_its_level_where_that_is_less() -> None:
     rules = CATALOGUE.get("cart-2021-case")
     found = [above_maximum(rules, chosen_dose(Choice(level=D(one)), D(50), ALL)) for one in ("8.59", "8.6", "8.61")]
     assert found == [False, False, True]
+
+
+@pytest.mark.parametrize(("protocol", "course", "told", "highest"), STEPS)
+def test_a_step_above_what_is_kept_and_no_more_than_what_is_changed(
+    protocol: str, course: dict[str, Any], told: str, highest: str | None
+) -> None:
+    found = answer(protocol, **course)
+    assert (said(found), highest_by_step(found)) == (told, amount(highest))
 
 
 @pytest.mark.parametrize(("micrograms", "others", "kg", "over"), CEILINGS)

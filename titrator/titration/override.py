@@ -51,7 +51,7 @@ def highest_by_step(answer: Recommendation) -> Decimal | None:
         return None
     kept = answer.action is Action.MAINTAIN and not {*answer.reasons} & _ABOVE_RANGE
     step = answer.protocol.step if kept and isinstance(answer.protocol, WeeklyProtocol) else Decimal(0)
-    return answer.dose.level + step
+    return EXACT.add(answer.dose.level, step)
 
 
 def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
