@@ -123,7 +123,10 @@ GIVEN: Final[list[tuple[Make, list[tuple[int, object]], list[str]]]] = [
     (signed, [(-3, 150)], []),
     (signed, [(-4, 150)], ["late"]),
     (signed, [(-4, 140)], ["amount", "late"]),
+    (signed, [(0, 1500)], ["amount"]),
+    (signed, [(0, 1505)], ["amount", "ceiling"]),
     (signed, [(0, 150), (-2, 150)], ["no-decision"]),
+    (signed, [(0, 150), (-2, 1355)], ["no-decision", "ceiling"]),
     (signed_for_tomorrow, [(0, 150)], ["early"]),
     (signed_for_tomorrow, [(0, 140)], ["amount", "early"]),
     (signed_for_tomorrow, [(-1, 150)], []),
@@ -131,7 +134,9 @@ GIVEN: Final[list[tuple[Make, list[tuple[int, object]], list[str]]]] = [
     (signed_for_tomorrow, [(-5, 150)], ["late"]),
     (reopened, [(0, 150)], ["re-opened"]),
     (reopened, [(0, 225)], ["amount", "re-opened"]),
+    (held, [(0, 150)], ["no-decision"]),
     (held, [(-1, 150)], ["no-decision"]),
+    (held, [(1, 150)], []),
     (awaiting, [(-1, 825)], ["no-decision"]),
     (referred, [(-1, 150)], ["no-decision"]),
     (withdrawn, [(-1, 150)], ["no-decision"]),
@@ -206,7 +211,7 @@ def test_doses_that_depart_want_a_reason_before_anything_else_is_decided(house: 
     give(house, patient, 145)
     house.clock.on(days=7)
     house.post(f"/patients/{patient}/platelet-counts", count(-7, 90))
-    for kind, chosen in (("accept", {}), ("override", SAYS | {"no_dose": True}), ("refer", SAYS)):
+    for kind, chosen in (("accept", {}), ("override", SAYS | {"micrograms": 150})):
         answer = decide(house, patient, kind, "prescriber", **chosen)
         assert (answer.status, answer.code) == (409, FLAG)
         assert answer.faults == {f"dose-mismatches/{TODAY}": "amount"}
@@ -223,18 +228,27 @@ def test_doses_that_depart_want_a_reason_before_anything_else_is_decided(house: 
     assert decided(house, patient)["status"] == "in-force"
 
 
+@pytest.mark.parametrize(("kind", "chosen"), [("refer", SAYS), ("override", SAYS | {"no_dose": True})])
+def test_to_refer_and_to_give_nothing_wait_for_no_reason(house: House, kind: str, chosen: dict[str, Any]) -> None:
+    patient = signed(house)
+    give(house, patient, 145)
+    assert decide(house, patient, kind, **chosen).status == 201
+
+
 def test_each_day_is_explained_by_itself(house: House) -> None:
     patient = signed(house)
     give(house, patient, 140)
     house.clock.on(days=1)
     give(house, patient, 10, -1)
     assert list(departures(house, patient)) == [day(-1), TODAY], "the newest first"
-    answer = decide(house, patient, "refer", **SAYS)
+    chosen = SAYS | {"micrograms": 150}
+    answer = decide(house, patient, "override", **chosen)
     assert answer.faults == {f"dose-mismatches/{TODAY}": "amount", f"dose-mismatches/{day(-1)}": "no-decision"}
     explain(house, patient)
-    assert list(decide(house, patient, "refer", **SAYS).faults) == [f"dose-mismatches/{day(-1)}"]
+    assert list(decide(house, patient, "override", **chosen).faults) == [f"dose-mismatches/{day(-1)}"]
     explain(house, patient, day(-1))
-    assert decided(house, patient, "refer", **SAYS)["status"] == "referred"
+    chosen["acknowledge"] = [one["code"] for one in next_dose(house, patient)["alerts"]]
+    assert decided(house, patient, "override", "prescriber", **chosen)["status"] == "awaiting-second"
 
 
 def test_what_is_explained_may_be_explained_better(house: House) -> None:
@@ -254,9 +268,12 @@ def test_a_dose_that_is_corrected_is_compared_again(house: House) -> None:
     correct(house, patient, "doses", dose(0, 140))
     assert departures(house, patient) == {TODAY: ["amount"]}
     explain(house, patient)
+    correct(house, patient, "doses", dose(0, 140, note="in two syringes"))
+    (found,) = house.get(f"/patients/{patient}/dose-mismatches")["items"]
+    assert (found["reason"], found["micrograms"]) == (WHY["reason"], 140), "as much as before, and departs in the same"
     correct(house, patient, "doses", dose(0, 145))
-    found = house.get(f"/patients/{patient}/dose-mismatches")["items"]
-    assert [one["reason"] for one in found] == [WHY["reason"]], "it departs in the same as before"
+    (found,) = house.get(f"/patients/{patient}/dose-mismatches")["items"]
+    assert (found["reason"], found["micrograms"]) == (None, 145), "that is another one to explain"
     correct(house, patient, "doses", dose(0, 150))
     assert departures(house, patient) == {}
     assert explain(house, patient).status == 404, "nothing to explain"

@@ -40,6 +40,7 @@ ANSWERS: Final[dict[str, Make]] = {
     "refer": referred_by_rule,
     "incomplete": lambda house: dosed(house, unreliable=True),
     "due tomorrow": lambda house: dosed(house, last=6),
+    "above range": lambda house: dosed(house, 250),
 }
 
 
@@ -286,11 +287,15 @@ CHOSEN: Final[list[tuple[str, dict[str, Any], str, str]]] = [
     ("maintain", {"no_dose": True}, "in-force", "in-force"),
     ("maintain", {"micrograms_per_kg": Decimal("0.99")}, NO, "in-force"),
     ("maintain", {"micrograms_per_kg": 1}, "in-force", "in-force"),
-    ("maintain", {"micrograms_per_kg": 10}, "in-force", "in-force"),
+    ("maintain", {"micrograms_per_kg": 3}, "in-force", "in-force"),
+    ("maintain", {"micrograms_per_kg": Decimal("3.01")}, NO, "in-force"),
+    ("maintain", {"micrograms_per_kg": 10}, NO, "in-force"),
     ("maintain", {"micrograms_per_kg": Decimal("10.01")}, NO, SECOND),
     ("maintain", {"micrograms": 74}, NO, "in-force"),
     ("maintain", {"micrograms": 75}, "in-force", "in-force"),
-    ("maintain", {"micrograms": 750}, "in-force", "in-force"),
+    ("maintain", {"micrograms": 225}, "in-force", "in-force"),
+    ("maintain", {"micrograms": 226}, NO, "in-force"),
+    ("maintain", {"micrograms": 750}, NO, "in-force"),
     ("maintain", {"micrograms": 751}, NO, SECOND),
     ("maintain", {"micrograms_per_kg": 2, "due_on": day(1)}, "INVALID", "INVALID"),
     ("maintain", {"micrograms_per_kg": 2, "due_on": TODAY}, "in-force", "in-force"),
@@ -299,7 +304,13 @@ CHOSEN: Final[list[tuple[str, dict[str, Any], str, str]]] = [
     ("maintain", {"micrograms_per_kg": 2, "due_on": day(-15)}, "INVALID", "INVALID"),
     ("maintain", {"micrograms_per_kg": Decimal("0.001")}, "INVALID", "INVALID"),
     ("maintain", {"micrograms": Decimal("0.6")}, "INVALID", "INVALID"),
-    ("start", {"micrograms_per_kg": 2}, "in-force", "in-force"),
+    ("above range", {"micrograms_per_kg": 1}, "in-force", "in-force"),
+    ("above range", {"micrograms_per_kg": 2}, "in-force", "in-force"),
+    ("above range", {"micrograms_per_kg": Decimal("2.01")}, NO, "in-force"),
+    ("increase", {"micrograms_per_kg": 3}, "in-force", "in-force"),
+    ("increase", {"micrograms_per_kg": Decimal("3.01")}, NO, "in-force"),
+    ("start", {"micrograms_per_kg": 1}, "in-force", "in-force"),
+    ("start", {"micrograms_per_kg": Decimal("1.01")}, NO, "in-force"),
     ("due tomorrow", {"micrograms_per_kg": 2, "due_on": TODAY}, NO, "in-force"),
     ("due tomorrow", {"micrograms_per_kg": 11, "due_on": TODAY}, NO, SECOND),
     ("due tomorrow", {"micrograms_per_kg": 2, "due_on": day(-1)}, "in-force", "in-force"),
@@ -480,8 +491,8 @@ def test_a_dose_given_before_the_second_signature_counts_for_the_ceiling(house: 
     decided(house, patient, "override", "prescriber", **SAYS, micrograms=1500, due_on=day(-3))
     house.clock.on(days=1)
     give(house, patient, 150, -1)
-    assert act(house, patient, 1, "second-signature").code == "DECISION-CLOSED"
-    assert decision(house, patient)["status"] == "void"
+    assert act(house, patient, 1, "second-signature").status == 409
+    assert decision(house, patient)["status"] != "in-force"
 
 
 def test_a_birth_date_that_moved_before_the_second_signature(house: House) -> None:

@@ -20,7 +20,7 @@ from tests.api.deciding import (
     starting,
     worklist,
 )
-from tests.api.support import TODAY, WHY, House, count, day, weight
+from tests.api.support import TODAY, WHY, House, count, day, event, weight
 from titrator.security.permissions import Role
 from titrator.workflow.tasks import Task
 
@@ -119,6 +119,13 @@ def reopened(house: House) -> str:
     return recounted(house, signed(house), 30)
 
 
+def stopped(house: House) -> str:
+    """What is decided for today is not to be given: there is a thrombosis."""
+    patient = signed(house)
+    house.post(f"/patients/{patient}/events", event(0, "thrombosis"))
+    return patient
+
+
 def reopened_given(house: House) -> str:
     return recounted(house, delivered(house), 30)
 
@@ -174,7 +181,8 @@ WAITS: Final[list[tuple[Make, int, list[str], int]]] = [
     (doubtful, 0, ["to-verify", "no-next-date"], 0),
     (departed, 0, ["dose-mismatch"], 0),
     (departed, 7, ["dose-mismatch", "count-due"], 0),
-    (reopened, 0, ["re-opened", "awaiting-sign-off", "dose-due"], 0),
+    (reopened, 0, ["re-opened", "awaiting-sign-off"], 0),
+    (stopped, 0, ["re-opened", "referred"], 0),
     (reopened_given, 0, ["re-opened-given"], 0),
     (House.patient, 0, [], 0),
 ]
@@ -216,7 +224,7 @@ def test_what_waits_on_a_day(house: House, make: Make, ahead: int, tasks: list[s
         (
             signed,
             lambda h, p: h.post(f"/patients/{p}/platelet-counts", count(0, 30)),
-            ["awaiting-sign-off", "dose-due"],
+            ["awaiting-sign-off"],
         ),
         (referred, lambda h, p: decided(h, p, "accept", "prescriber"), ["dose-due"]),
         (
@@ -271,6 +279,7 @@ def test_a_line_says_who_it_is_and_what_is_proposed(house: House) -> None:
         "status": "in-force",
         "due_on": TODAY,
         "micrograms": 150,
+        "dose": line["dose"],
     }
 
 
