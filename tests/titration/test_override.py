@@ -91,7 +91,7 @@ DEPARTURES = [
 ]
 
 TWO = {"doses": [dose(14, 200, 2), dose(7, 200, 2)]}
-LEVEL = "2.0000000000000000000000000000000001"
+LEVEL = "2.000000000000000000000001"
 FINE: dict[str, Any] = {"doses": [dose(14, 200, 2), {**dose(7, 200), "micrograms_per_kg": D(LEVEL)}]}
 TEN = {"doses": [dose(14, 1000, 10), dose(7, 1000, 10)]}
 
