@@ -115,6 +115,7 @@ def main() -> None:
                 lambda: ours.run(accept, b"201", SECONDS),
                 lambda: bare.run(bare_accept, b"201", SECONDS),
             )
+            little = Client(small_port)  # idle connections have been closed meanwhile
             ratios = []
             for _ in range(ROUNDS):
                 one, _ = little.run(lambda: get(small), b"200", SECONDS)
