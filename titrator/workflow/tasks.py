@@ -65,11 +65,11 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
     if not tasks:
         return None
     late = _overdue(standing, decision, day)
-    first = min(_ORDER[task] for task in tasks)
-    line: dict[str, object] = {
+    by_urgency = [str(task) for task in sorted(tasks, key=_ORDER.__getitem__)]
+    line = {
         **_particulars(visit, patient),
         "on": day,
-        "tasks": sorted(tasks, key=_ORDER.__getitem__),
+        "tasks": by_urgency,
         "overdue_days": late,
         **_told(answer, standing),
         "refused": refused,
@@ -83,9 +83,9 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
         clinic_id=patient.clinic_id,
         day=day,
         program=visit.services.program,
-        rank=first * (_MOST_OVERDUE + 1) + _MOST_OVERDUE - min(late, _MOST_OVERDUE),
-        tasks=tuple(map(str, cast("list[Task]", line["tasks"]))),
-        line=encode({key: list(map(str, value)) if key == "tasks" else value for key, value in line.items()}),  # type: ignore[call-overload]
+        rank=min(map(_ORDER.__getitem__, tasks)) * (_MOST_OVERDUE + 1) + _MOST_OVERDUE - min(late, _MOST_OVERDUE),
+        tasks=tuple(by_urgency),
+        line=encode(line),
     )
 
 
