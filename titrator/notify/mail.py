@@ -1,0 +1,129 @@
+"""Mail, by the server that an Apprise address describes.
+
+Apprise gives each mail a new Message-ID. A repeat must have the same one, so that a mailbox that has the first can
+tell; so the mail is written and sent here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import smtplib
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import Final
+
+from apprise.plugins.email import NotifyEmail
+
+from titrator.notify.base import Message, NotSent
+
+#: What a server says of a mailbox that it will never have (RFC 5321, 4.2.3).
+_NO_SUCH_MAILBOX: Final = frozenset({550, 551, 553})
+#: An enhanced status X.7 is a matter of policy, such as a login that is missing, not of the mailbox (RFC 3463, 3.8).
+_POLICY: Final = b"5.7."
+
+
+def send_mail(server: NotifyEmail, message: Message, timeout_seconds: float) -> None:
+    """Send a message to all recipients of an address, in one mail. Raises NotSent.
+
+    Where a server takes some of the recipients and refuses others, that is NotSent: a repeat reaches those who have it
+    already with the same Message-ID.
+    """
+    mail = _written(server, message)
+    recipients = list(dict.fromkeys([*(address for _, address in server.targets), *server.cc, *server.bcc]))
+    with _reasons():
+        smtp = _connected(server, timeout_seconds)
+        try:
+            refused = smtp.sendmail(str(server.from_addr[1]), recipients, mail)
+        except smtplib.SMTPRecipientsRefused as error:
+            refused = error.recipients
+        finally:
+            _leave(smtp)
+    if refused:
+        raise _refusal(refused, len(recipients))
+
+
+def _written(server: NotifyEmail, message: Message) -> bytes:
+    """The mail as it is sent. A header of more than one line is an error of the library's, never two headers."""
+    mail = EmailMessage(policy=SMTP)
+    try:
+        mail["Subject"] = " ".join(message.subject.split())
+        mail["From"] = _mailbox(server.from_addr[0], str(server.from_addr[1]))
+        mail["To"] = [_mailbox(name, address) for name, address in server.targets]
+        if server.cc:
+            mail["Cc"] = [_mailbox(server.names.get(address), address) for address in sorted(server.cc)]
+        if server.reply_to:
+            mail["Reply-To"] = [_mailbox(server.names.get(address), address) for address in sorted(server.reply_to)]
+        mail["Date"] = message.at.astimezone(UTC)
+        mail["Message-ID"] = f"<{message.id}@titrator>"
+        mail["X-Titrator-Message"] = message.id
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answers by machines
+        mail.set_content(message.body, cte="quoted-printable")
+        return mail.as_bytes()
+    except (ValueError, MessageError):
+        raise NotSent("the message or an address in it cannot be written as mail", lasting=True) from None
+
+
+def _mailbox(name: object, address: str) -> Address:
+    return Address(display_name=name if isinstance(name, str) else "", addr_spec=address)
+
+
+def _connected(server: NotifyEmail, timeout_seconds: float) -> smtplib.SMTP:
+    """A connection, encrypted and logged in as the address asks; certificates are checked."""
+    host, port, context = server.smtp_host, server.port or 0, ssl.create_default_context()
+    if server.secure_mode == "ssl":
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=timeout_seconds, context=context)
+    else:
+        smtp = smtplib.SMTP(host, port, timeout=timeout_seconds)
+    try:
+        if server.secure_mode == "starttls":
+            smtp.starttls(context=context)
+        if server.user and server.password:
+            smtp.login(server.user, server.password)
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+def _leave(smtp: smtplib.SMTP) -> None:
+    """Say goodbye. Whatever the server makes of it: what it took, it has."""
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        smtp.quit()
+    smtp.close()
+
+
+def _refusal(refused: Mapping[str, tuple[int, bytes]], of: int) -> NotSent:
+    codes = ", ".join(sorted({str(code) for code, _ in refused.values()}))
+    lasting = all(code in _NO_SUCH_MAILBOX and _POLICY not in text for code, text in refused.values())
+    return NotSent(f"the mail server refused {len(refused)} of {of} recipients ({codes})", lasting=lasting)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """NotSent for all that can go wrong with a mail server; its own words stay out, they may quote a mailbox."""
+    try:
+        yield
+    except smtplib.SMTPAuthenticationError as error:
+        raise NotSent(f"the mail server refused the login ({error.smtp_code})") from None
+    except smtplib.SMTPSenderRefused as error:
+        raise NotSent(f"the mail server refused the sender ({error.smtp_code})") from None
+    except smtplib.SMTPResponseException as error:
+        raise NotSent(f"the mail server refused the mail ({error.smtp_code})") from None
+    except smtplib.SMTPNotSupportedError:
+        raise NotSent("the mail server does not offer the encryption or the login that the address asks for") from None
+    except ssl.SSLCertVerificationError:
+        raise NotSent("the certificate of the mail server is not trusted") from None
+    except ssl.SSLError:
+        raise NotSent("no encrypted connection to the mail server could be made") from None
+    except (OSError, smtplib.SMTPException, UnicodeError) as error:
+        if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+            raise NotSent("the mail server did not answer in time") from None
+        if isinstance(error, smtplib.SMTPServerDisconnected):
+            raise NotSent("the mail server broke off") from None
+        raise NotSent("the mail server could not be reached") from None
