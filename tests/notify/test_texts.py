@@ -86,7 +86,7 @@ def test_a_value_fills_in_nothing_further_and_no_second_line_of_a_subject(texts:
 def test_what_cannot_be_told_is_a_fault_of_the_caller(
     texts: Texts, kind: str, audience: str, values: dict[str, str]
 ) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         texts.render(kind, audience, values)
 
 

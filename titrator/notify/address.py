@@ -16,8 +16,9 @@ import threading
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from apprise import Apprise, AppriseAsset
@@ -123,7 +124,8 @@ def opened(address: str) -> NotifyBase | None:
     """The plugin of Apprise for an address, with every part of it understood; None otherwise."""
     with listening() as heard:
         plugin = Apprise.instantiate(address, asset=_ASSET)
-    return None if heard else plugin
+        understood = not isinstance(plugin, NotifyEmail) or _with_exact_mailboxes(plugin, address)
+    return plugin if understood and not heard else None
 
 
 def faults(address: str, kind: Kind, schemes: Collection[str] = SCHEMES, *, to: str | None = None) -> list[str]:
@@ -187,6 +189,24 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _with_exact_mailboxes(plugin: NotifyEmail, address: str) -> bool:
+    """Give the plugin the mailboxes as they are written; whether all of them are mail addresses.
+
+    Apprise looks for an address within a text, and so reads o'brien@example.org as that of brien, a stranger.
+    """
+    parts = cast("Mapping[str, Any]", NotifyEmail.parse_url(address))  # type: ignore[no-untyped-call]
+    targets = [mail for part in parts["targets"] for mail in part.split(",")]
+    others = {key: parts[key].split(",") if parts.get(key) else [] for key in ("cc", "bcc", "reply_to")}
+    sender = parts["qsd"].get("from", "")
+    if not all(_MAIL_ADDRESS.fullmatch(mail) for mail in chain(targets, *others.values())):
+        return False
+    if "@" in sender and sender != plugin.from_addr[1]:
+        return False
+    plugin.targets = [(False, mail) for mail in targets] or plugin.targets
+    plugin.cc, plugin.bcc, plugin.reply_to = (set(mails) for mails in others.values())
+    return True
 
 
 def _hides_control(address: str) -> bool:
