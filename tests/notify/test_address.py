@@ -107,7 +107,7 @@ def test_accepted(kind: Kind, address: str) -> None:
                 ":x=x",
                 "mode=insecure",
                 "mode=nonsense",
-                "from=o'brien@example.org",
+                "from=no-address@",
                 "bcc=a@example.org,Ann%20%3Cb@example.org%3E",
                 "cc=no-address",
                 "name=a%0d%0aBcc:%20b@example.org",
@@ -261,6 +261,22 @@ def test_a_gateway_tells_the_one_person(address: str, to: str) -> None:
     plugin = opened(with_recipient(address, to))
     assert isinstance(plugin, NotifyEmail)
     assert plugin.targets == [(False, to)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name", "mail"),
+    [
+        ("", "titrator", "clinic@mail.example.org"),
+        ("?name=Clinic%20North", "Clinic North", "clinic@mail.example.org"),
+        ("?from=Clinic", "Clinic", "clinic@mail.example.org"),
+        ("?from=o'brien@example.org", "titrator", "o'brien@example.org"),
+        ("?from=desk@example.org&name=O'Brien%20%28N%C3%B6rd%29", "O'Brien (Nörd)", "desk@example.org"),
+    ],
+)
+def test_the_sender_of_a_mail(parameters: str, name: str, mail: str) -> None:
+    plugin = opened(MAIL + parameters)
+    assert isinstance(plugin, NotifyEmail)
+    assert list(plugin.from_addr) == [name, mail]
 
 
 def test_a_gateway_and_a_person_are_judged_together() -> None:

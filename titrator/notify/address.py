@@ -199,12 +199,13 @@ def _with_exact_mailboxes(plugin: NotifyEmail, address: str) -> bool:
     parts = cast("Mapping[str, Any]", NotifyEmail.parse_url(address))  # type: ignore[no-untyped-call]
     targets = [mail for part in parts["targets"] for mail in part.split(",")]
     others = {key: parts[key].split(",") if parts.get(key) else [] for key in ("cc", "bcc", "reply_to")}
-    sender = parts["qsd"].get("from", "")
-    if not all(_MAIL_ADDRESS.fullmatch(mail) for mail in chain(targets, *others.values())):
+    sender, name = parts["qsd"].get("from", ""), parts["qsd"].get("name", "")
+    if "@" not in sender:
+        sender, name = str(plugin.from_addr[1]), name or sender
+    if not all(_MAIL_ADDRESS.fullmatch(mail) for mail in chain([sender], targets, *others.values())):
         return False
-    if "@" in sender and sender != plugin.from_addr[1]:
-        return False
-    plugin.targets = [(False, mail) for mail in targets] or plugin.targets
+    plugin.from_addr = [name or _ASSET.app_id, sender]
+    plugin.targets = [(False, mail) for mail in targets or [sender]]
     plugin.cc, plugin.bcc, plugin.reply_to = (set(mails) for mails in others.values())
     return True
 
@@ -270,7 +271,8 @@ def _gateway_faults(address: str, scheme: str, to: str) -> list[str]:
 
 def _mail_faults(scheme: str, plugin: NotifyBase | None) -> list[str]:
     if plugin is None:
-        return ["is not understood: a part of it is missing, or not of the form that its scheme asks for"]
+        more = "; mail needs plain mail addresses, and from= where login and host make none" if scheme in _MAIL else ""
+        return [f"is not understood: a part of it is missing, or not of the form that its scheme asks for{more}"]
     if isinstance(plugin, NotifyEmail) and scheme == "mailtos" and plugin.secure_mode == "insecure":
         return ["must not switch off the encryption that mailtos promises"]
     return []

@@ -7,6 +7,7 @@ tell; so the mail is written and sent here.
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from titrator.notify.base import Message, NotSent
 _NO_SUCH_MAILBOX: Final = frozenset({550, 551, 553})
 #: An enhanced status X.7 is a matter of policy, such as a login that is missing, not of the mailbox (RFC 3463, 3.8).
 _POLICY: Final = b"5.7."
+_SPECIAL: Final = re.compile(r'[()<>\[\]:;@\\,"]+')
 
 
 def send_mail(server: NotifyEmail, message: Message, timeout_seconds: float) -> None:
@@ -70,7 +72,9 @@ def _written(server: NotifyEmail, message: Message) -> bytes:
 
 
 def _mailbox(name: object, address: str) -> Address:
-    return Address(display_name=name if isinstance(name, str) else "", addr_spec=address)
+    """A mailbox; its name without the signs that, once encoded, some mail programs read as a part of the address."""
+    shown = " ".join(_SPECIAL.sub(" ", name).split()) if isinstance(name, str) else ""
+    return Address(display_name=shown, addr_spec=address)
 
 
 def _connected(server: NotifyEmail, timeout_seconds: float) -> smtplib.SMTP:
