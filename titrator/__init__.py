@@ -6,6 +6,7 @@ The rooms, from the ground up; a room knows only those below it:
     protocols     the labels and the case report, as checked data files
     store         what is kept: records in, records out
     security      who may do what: roles, passwords, secrets, the audit chain
+    notify        channels by which reminders are told: mail, SMS, chat, webhooks
     workflow      the steps of the work: record, propose the next dose, replay a course, accounts, the trail
     bulk          many courses at once
     api           REST: schema in, workflow, schema out

@@ -16,6 +16,7 @@ READ = (
     "titrator/py.typed",
     "titrator/api/static/*",
     "titrator/api/templates/*",
+    "titrator/notify/texts/*.toml",
     "titrator/protocols/*.toml",
     "titrator/titration/README.md",
     "titrator/web/templates/*",
