@@ -149,7 +149,7 @@ def faults(address: str, kind: Kind, schemes: Collection[str] = SCHEMES, *, to: 
     if kind == "gateway":
         found += recipient_faults(scheme, to) if to is not None else []
         return found or _gateway_faults(address, scheme, to or _SOMEBODY[scheme in _MAIL])
-    return found or _mail_faults(scheme, opened(address))
+    return found or _plugin_faults(scheme, opened(address))
 
 
 def recipient_faults(scheme: str, to: str) -> list[str]:
@@ -260,7 +260,7 @@ def _gateway_faults(address: str, scheme: str, to: str) -> list[str]:
     if found := recipient_faults(scheme, to):
         return found
     plugin = opened(with_recipient(address, to))
-    if found := _mail_faults(scheme, plugin):
+    if found := _plugin_faults(scheme, plugin):
         return found
     if isinstance(plugin, NotifyEmail):
         alone = [mail for _, mail in plugin.targets] == [to] and not plugin.cc and not plugin.bcc
@@ -269,10 +269,13 @@ def _gateway_faults(address: str, scheme: str, to: str) -> list[str]:
     return [] if alone else [f"must have no recipient but {_TO}"]
 
 
-def _mail_faults(scheme: str, plugin: NotifyBase | None) -> list[str]:
+def _plugin_faults(scheme: str, plugin: NotifyBase | None) -> list[str]:
+    """Faults of what Apprise made of an address."""
     if plugin is None:
         more = "; mail needs plain mail addresses, and from= where login and host make none" if scheme in _MAIL else ""
         return [f"is not understood: a part of it is missing, or not of the form that its scheme asks for{more}"]
+    if plugin.port and not 1 <= plugin.port <= 65535:
+        return ["must name a port from 1 to 65535, or none"]
     if isinstance(plugin, NotifyEmail) and scheme == "mailtos" and plugin.secure_mode == "insecure":
         return ["must not switch off the encryption that mailtos promises"]
     return []
