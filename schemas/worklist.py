@@ -21,6 +21,7 @@ TASKS = (
     "dose-due",
     "count-due",
     "no-next-date",
+    "message-undelivered",
 )
 _MOST = "999999999999"
 

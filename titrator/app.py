@@ -22,6 +22,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from titrator.api import (
     accounts,
     audit,
+    channels,
     clinics,
     courses,
     decisions,
@@ -30,6 +31,7 @@ from titrator.api import (
     patients,
     protocols,
     recommend,
+    reminders,
     responses,
     results,
 )
@@ -101,11 +103,14 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         facts,
         results,
         decisions,
+        reminders,
+        channels,
         accounts,
         audit,
     ):
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
+    app.register_blueprint(reminders.subscriptions)
     app.register_blueprint(activation.blueprint)
     return app
 

@@ -6,16 +6,21 @@ import os
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
+from titrator.notify.apprise_channel import AppriseChannel
+from titrator.notify.base import Channel
+from titrator.notify.texts import Texts
+from titrator.notify.webhook import Webhook
 from titrator.protocols import Catalogue
 from titrator.settings import Settings
 from titrator.store.base import Store, Unusable
 from titrator.store.connect import open_store
 from titrator.store.records import AuditHead
 from titrator.store.spool import Spool
-from titrator.workflow.visit import Policy, Services
+from titrator.workflow.visit import Policy, Services, Telling
 
 _KEY_BYTES = 32
 
@@ -44,7 +49,18 @@ def make_services(settings: Settings) -> Services:
         broken=tuple(catalogue.self_test()),
         spool=Spool(settings.instance / "spool"),
         program=program_digest(catalogue),
+        telling=Telling(
+            open_channel=open_channel,
+            texts=cache(partial(Texts.load, folder=settings.texts)),
+            base_url=settings.base_url,
+            schemes=settings.schemes,
+        ),
     )
+
+
+def open_channel(kind: str, address: str, secret: str | None) -> Channel:
+    """A channel by its kind, `apprise` or `webhook`; raises Unacceptable."""
+    return Webhook(address, secret or "") if kind == "webhook" else AppriseChannel(address)
 
 
 def program_digest(catalogue: Catalogue) -> str:

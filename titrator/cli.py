@@ -66,6 +66,8 @@ _SERVICE: Final[Mapping[str, str]] = {
     "clinics": "titrator.people:clinics_group",
     "users": "titrator.people:users_group",
     "tokens": "titrator.people:tokens_group",
+    "channels": "titrator.people:channels_group",
+    "remind": "titrator.operate:remind_command",
     "decisions": "titrator.operate:decisions_group",
     "audit": "titrator.operate:audit_group",
     "backup": "titrator.operate:backup_command",

@@ -106,6 +106,16 @@ def acting() -> Iterator[Visit]:
         yield visit
 
 
+@contextmanager
+def looking() -> Iterator[Visit]:
+    """A visit to the installation of the environment that changes nothing, while which others may write."""
+    with refusing(), opened(settings()) as services:
+        with services.store.reading() as session:
+            visit = Visit(services=services, session=session, actor=operator(), now=services.clock())
+            yield visit
+        trail.set_aside(services, visit.entries)
+
+
 def operator() -> Actor:
     """The user of this machine, as an administrator."""
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 from rich.text import Text
 
 from titrator import console, server
+from titrator.app import configure_logs
 from titrator.local import (
     NOT_DONE,
     WRONG_INPUT,
@@ -31,6 +33,7 @@ from titrator.local import (
     write_json,
 )
 from titrator.people import link, tell_link
+from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import StoreError, Unusable, Where
 from titrator.store.connect import open_store, sqlite_file
@@ -39,10 +42,14 @@ from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
 from titrator.workflow.evidence import replay_decisions
+from titrator.workflow.reminders.work import beat, health
+from titrator.workflow.visit import Services
 
 #: The file in a folder that says that it may be deleted.
 MARKER: Final = ".titrator-demonstration"
 _SHOWN_FAULTS: Final = 100
+#: Seconds between two rounds of reminders, where the setting says that the service has none.
+_REMINDS_EVERY: Final = 20
 
 
 @click.command("init")
@@ -155,6 +162,44 @@ def _show_demonstration(made: Furnished, address: str) -> None:
     click.echo(f"  curl -s -H 'Authorization: Bearer {token}' {url}\n")
     click.echo(f"The demonstration is at {address}, the description of its API at {address}/docs. Only this computer")
     click.echo("can reach it; it is made anew, with other logins, at each start. Ctrl-C ends it.")
+
+
+@click.command("remind")
+@click.option("--once", "often", flag_value="once", help="Do what is due, and end: for cron and systemd timers.")
+@click.option("--forever", "often", flag_value="forever", help="Go on until Ctrl-C or SIGTERM.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def remind_command(often: str | None, as_json: bool) -> None:
+    """Remind: plan what is due, and send it. Several may run at once, beside the service or without it.
+
+    `titrator serve` does it, too, unless the setting reminder_seconds is 0.
+    """
+    if often is None or (as_json and often == "forever"):
+        raise click.UsageError("say --once or --forever; --json goes with --once")
+    with refusing():
+        chosen = settings()
+        configure_logs(chosen.log_level)
+        with opened(chosen) as services:
+            if often == "forever":
+                click.echo(f"titrator reminds from {chosen.instance}. Ctrl-C ends it.", err=True)
+                _until_stopped(services, chosen.reminder_seconds or _REMINDS_EVERY)
+                return
+            told = beat(services, services.clock)
+            found = health(services.store, services.clock())
+    if as_json:
+        write_json({"done": told._asdict(), "health": found._asdict()})
+        return
+    click.echo(f"{told.planned} messages planned, {told.sent} sent, {told.failed} failed so far, {told.dead} given up.")
+    if found.due or found.dead:
+        click.echo(f"{found.due} wait, {found.dead} were given up: GET /api/v1/deliveries/undelivered lists them.")
+
+
+def _until_stopped(services: Services, seconds: int) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    with suppress(KeyboardInterrupt, SystemExit):
+        forever(services, seconds)
 
 
 @click.group("audit")

@@ -1,4 +1,4 @@
-"""The commands for who may come in: `titrator clinics`, `users` and `tokens`. docs/cli.md describes each."""
+"""The commands for who may come in and who is told: `clinics`, `channels`, `users`, `tokens`. docs/cli.md has each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from rich.text import Text
 
 from schemas.account import ROLES, AccountChange, AccountIn, TokenIn
 from schemas.clinic import WEEKDAYS, ClinicIn
+from schemas.reminder import AUDIENCES, ChannelIn
 from titrator import console
-from titrator.local import acting, checked, moment, settings, table, write_json
+from titrator.local import NOT_DONE, acting, checked, looking, moment, refuse, settings, table, write_json
+from titrator.notify.address import redacted
 from titrator.security.permissions import Permission, Role
 from titrator.store.base import Where
-from titrator.store.records import Account, Clinic, Token
+from titrator.store.records import Account, ChannelRow, Clinic, Token
 from titrator.titration.errors import Fault
 from titrator.workflow import accounts, record
 from titrator.workflow.errors import Code, Invalid, Refusal
+from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit, instant
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
@@ -66,6 +69,78 @@ def list_clinics_command(as_json: bool) -> None:
         days = ", ".join(clinic.injection_days) or "any"
         rows.add_row(clinic.name, clinic.time_zone, days, str(len(clinic.holidays)), clinic.id)
     console.out().print(rows)
+
+
+@click.group("channels")
+def channels_group() -> None:
+    """The channels by which a clinic is reminded."""
+
+
+@channels_group.command("add")
+@click.argument("clinic")
+@click.argument("address")
+@click.option("--label", required=True, help="A name for it.")
+@click.option("--to", "audience", required=True, type=click.Choice(AUDIENCES), help="Whom it reaches.")
+@click.option("--per-minute", type=click.IntRange(1, 100_000), help="How many messages it is sent at most. [60]")
+@as_json
+def add_channel_command(clinic: str, as_json: bool, **body: Any) -> None:
+    """Add a channel to a CLINIC: an ADDRESS such as mailtos://user:password@smtp.example.org?to=ward@example.org.
+
+    An address that begins with https:// is a webhook, whose secret is shown this once. One for single persons (--to
+    gateway) has {to} where theirs comes.
+    """
+    kind = "webhook" if body["address"].startswith(("https://", "http://")) else "apprise"
+    sent = {name: value for name, value in {**body, "kind": kind}.items() if value is not None}
+    with acting() as visit:
+        made, secret = manage.add_channel(visit, _clinic(visit, clinic).id, checked(ChannelIn, sent))
+    if as_json:
+        write_json({"channel": manage.channel_fields(made), "secret": secret})
+        return
+    _say(f"Channel {made.label} added. Its id is {made.id}; try it: titrator channels test {made.id}")
+    if secret is not None:
+        _say(f"What it is sent is signed with {secret}, which is not shown again.")
+
+
+@channels_group.command("list")
+@as_json
+def list_channels_command(as_json: bool) -> None:
+    """List the channels of all clinics."""
+    with acting() as visit:
+        found = [(one, row) for one in record.clinics(visit) for row in manage.channels(visit, one.id)]
+    if as_json:
+        write_json({"items": [manage.channel_fields(row) for _, row in found]})
+        return
+    if not found:
+        _say("No channels yet: titrator channels add CLINIC ADDRESS --label NAME --to AUDIENCE")
+        return
+    rows = table("Label", "Clinic", "To", "Address", "State", "Id")
+    for one, row in found:
+        state = "in use" if row.active else "out of use"
+        rows.add_row(row.label, one.name, row.audience, redacted(row.address), row.error or state, row.id)
+    console.out().print(rows)
+
+
+@channels_group.command("test")
+@click.argument("channel")
+@click.option("--to", metavar="ADDRESS", help="To whom, by a gateway.")
+def test_channel_command(channel: str, to: str | None) -> None:
+    """Send a message by a CHANNEL that says only that it works; exit code 4 if it could not be sent."""
+    with looking() as visit:
+        row = _channel(visit, channel)
+        error = manage.test_channel(visit, row.clinic_id, row.id, to)
+    if error is not None:
+        refuse(NOT_DONE, f"not sent: {error}")
+    _say("Sent.")
+
+
+@channels_group.command("stop")
+@click.argument("channel")
+def stop_channel_command(channel: str) -> None:
+    """Take a CHANNEL out of use. What waits for it is given up, and on the worklist."""
+    with acting() as visit:
+        row = _channel(visit, channel)
+        manage.change_channel(visit, row.clinic_id, row.id, {"active": False}, None)
+    _say(f"Channel {row.label} is out of use.")
 
 
 @click.group("users")
@@ -244,6 +319,14 @@ def _account(visit: Visit, username: str) -> Account:
     if not found:
         raise Refusal(f"There is no account {username}; titrator users list shows all.", code=Code.NOT_FOUND)
     return found[0]
+
+
+def _channel(visit: Visit, ident: str) -> ChannelRow:
+    """A channel by its id; raises Invalid."""
+    found = visit.session.get(ChannelRow, ident)
+    if found is None:
+        raise Invalid(Fault("channel", "there is none of that id: titrator channels list"))
+    return found
 
 
 def _clinic(visit: Visit, named: str) -> Clinic:

@@ -2,7 +2,7 @@
 
 The first process opens and migrates the database before there are others, and holds nothing of it when they start; it
 hears signals and replaces a process that dies. Each of the others has an app, a store and a metronome of its own, which
-asks once in a while whether the day's housekeeping is due.
+asks once in a while whether the day's housekeeping is due, and calls the reminders.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -29,6 +29,7 @@ from prometheus_client import values
 
 from titrator.app import configure_logs, create_app
 from titrator.assembly import make_services
+from titrator.scheduler import Reminding, behind
 from titrator.settings import Settings
 from titrator.workflow.housekeeping import keep_house, settle_now
 from titrator.workflow.visit import Services
@@ -126,7 +127,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.ready = ready
         self.listener = listener
         self.counts = counts
-        self.ended = threading.Event()
+        self.metronome: BackgroundScheduler | None = None
         super().__init__()
 
     def run(self) -> None:
@@ -166,12 +167,17 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _begin(self, worker: object) -> None:
         del worker
-        keep = Housekeeper(self.services, self.settings.seals, self.ended)
-        threading.Thread(target=keep, name="housekeeping", daemon=True).start()
+        calls: list[tuple[Callable[[], object], float]] = [
+            (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY)
+        ]
+        if self.settings.reminder_seconds:
+            calls.append((Reminding(self.services), self.settings.reminder_seconds))
+        self.metronome = behind(calls, self.services.clock())
 
     def _end(self, first: object, worker: object) -> None:
         del first, worker
-        self.ended.set()
+        if self.metronome is not None:
+            self.metronome.shutdown(wait=False)
 
     def _forget(self, first: object, worker: Any) -> None:
         """Gauges of a process that is no more must not be counted."""
@@ -181,21 +187,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
 
 class Housekeeper:
-    """Asks once in a while whether housekeeping is due, until the event is set; tells what came of it in the log."""
+    """Asks whether housekeeping is due, as often as it is called; tells what came of it in the log."""
 
-    def __init__(self, services: Services, seals: Path, ended: threading.Event, every: float = _ASKS_EVERY) -> None:
+    def __init__(self, services: Services, seals: Path) -> None:
         self._services = services
         self._seals = seals
-        self._ended = ended
-        self._every = every
-
-    def __call__(self) -> None:
-        """Go on until the event is set."""
-        while True:
-            self.ask()
-            if self._ended.wait(self._every):
-                self._services.store.close()
-                return
 
     def ask(self) -> None:
         """Ask once. A failure is told, and no reason to stop: the next time may be better."""

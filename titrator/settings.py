@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
+from titrator.notify.schemes import SCHEMES
 from titrator.titration.errors import Fault, InvalidInput
 
 
@@ -37,7 +38,19 @@ class Settings:
     lock_minutes: int = 15
     activation_days: int = 7
     emergency_minutes: int = 60
+    reminder_seconds: int = 20
+    channel_schemes: str = ""
     log_level: str = "info"
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """The schemes that the address of a channel may have: all that are known, or those of the setting."""
+        return frozenset(self.channel_schemes.split()) if self.channel_schemes else SCHEMES
+
+    @property
+    def texts(self) -> Path:
+        """The folder of the texts that the installation lays over the shipped ones."""
+        return self.instance / "texts"
 
     @property
     def local_protocols(self) -> Path:
@@ -73,6 +86,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "lock_minutes": (1, 24 * 60),
     "activation_days": (1, 90),
     "emergency_minutes": (1, 24 * 60),
+    "reminder_seconds": (0, 3600),
 }
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "instance")
@@ -132,4 +146,6 @@ def _text(value: object, name: str) -> tuple[object, str | None]:
         return None, f"must be one of {', '.join(LOG_LEVELS)}"
     if name == "base_url" and not value.startswith(("http://", "https://")):
         return None, "must begin with http:// or https://"
+    if name == "channel_schemes" and (unknown := sorted(set(value.split()) - SCHEMES)):
+        return None, f"there is no {', '.join(unknown)}; known are {', '.join(sorted(SCHEMES))}"
     return value.rstrip("/") if name == "base_url" else value, None

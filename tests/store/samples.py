@@ -14,9 +14,13 @@ from titrator.store.records import (
     Account,
     AuditHead,
     AuditRow,
+    CalendarFeed,
+    ChannelRow,
     Clinic,
+    Contact,
     CourseVersion,
     Decision,
+    Delivery,
     DoseMismatch,
     ExternalId,
     Fact,
@@ -27,6 +31,8 @@ from titrator.store.records import (
     Patient,
     ProtocolEdition,
     Record,
+    Reminder,
+    ReminderSettings,
     SpoolPlace,
     Standing,
     Token,
@@ -120,6 +126,7 @@ _SAMPLES: dict[type[Record], Record] = {
             proposal_sha256="0" * 64,
             dose_due_on="2026-03-09",
             count_due_on="2026-03-09",
+            dues=("dose-due 2026-03-09 1 0",),
             answer="{}",
         ),
         Waiting(
@@ -247,11 +254,77 @@ _SAMPLES: dict[type[Record], Record] = {
         ),
         AuditHead(chain="p", seq=1, mac="0" * 64, signature="0" * 64),
         SpoolPlace(name="0123456789abcdef.spool", offset_bytes=4096),
+        ReminderSettings(clinic_id="c", version=1, settings={"language": "en"}),
+        ChannelRow(
+            id="ch",
+            version=1,
+            clinic_id="c",
+            audience="gateway",
+            kind="apprise",
+            label="mail",
+            address="mailto://localhost?to={to}",
+            secret=None,
+            active=True,
+            per_minute=60,
+            minute="",
+            in_minute=0,
+            failures=0,
+            rests_until="",
+            error=None,
+        ),
+        Contact(owner="patient/p", channel_id="ch", address="eva@example.org", changed_by="a", changed_at=NOON),
+        Reminder(
+            patient_id="p",
+            kind="dose-due",
+            due_on="2026-03-09",
+            version=1,
+            clinic_id="c",
+            remind_on="2026-03-09",
+            status="open",
+            event="dose/1",
+            sequence=0,
+            round=0,
+            step=0,
+            next_at=NOON,
+            made_at=NOON,
+            changed_at=NOON,
+            changed_by=None,
+            reason=None,
+        ),
+        Delivery(
+            about="p",
+            kind="dose-due",
+            due_on="2026-03-09",
+            step=0,
+            recipient="patient",
+            channel_id="ch",
+            id="msg_1",
+            clinic_id="c",
+            rank=0,
+            status="waiting",
+            send_at=NOON,
+            attempts=0,
+            leased_until="",
+            leased_by="",
+            error=None,
+            made_at=NOON,
+            sent_at=None,
+        ),
+        CalendarFeed(
+            sha256="0" * 64,
+            id="f",
+            about="clinic/c",
+            clinic_id="c",
+            label="ward",
+            created_by="a",
+            created_at=NOON,
+            revoked_at=None,
+        ),
         Job(name="seal", version=1, at=NOON),
     )
 }
 #: What others refer to, in the order in which it can be added.
-REFERRED_TO = (Clinic, Patient, Account, ProtocolEdition)
+REFERRED_TO = (Clinic, Patient, Account, ProtocolEdition, ChannelRow)
 
 
 def sample(kind: type[R], /, **values: Any) -> R:
@@ -262,7 +335,7 @@ def sample(kind: type[R], /, **values: Any) -> R:
 
 
 def add_referred_to(session: Session) -> None:
-    """Add what the samples refer to: the clinic, the patient, the account, the protocol."""
+    """Add what the samples refer to: the clinic, the patient, the account, the protocol, the channel."""
     session.add(*(sample(kind) for kind in REFERRED_TO))
 
 
@@ -300,6 +373,12 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "second_by": st.none(),
     },
     UnmatchedResult: {"status": st.sampled_from(("open", "assigned", "dismissed"))},
+    ChannelRow: {
+        "audience": st.sampled_from(("technician", "pharmacist", "prescriber", "ehr", "gateway")),
+        "kind": st.sampled_from(("apprise", "webhook")),
+    },
+    Reminder: {"status": st.sampled_from(("open", "acknowledged", "cancelled", "done"))},
+    Delivery: {"status": st.sampled_from(("waiting", "sent", "cancelled", "dead", "dismissed"))},
     Token: {"kind": st.sampled_from(("api", "session", "activation"))},
 }
 
@@ -311,6 +390,7 @@ def any_of(kind: type[R]) -> st.SearchStrategy[R]:
         "clinic_id": st.just("c"),
         "patient_id": st.just("p"),
         "account_id": st.just("a"),
+        "channel_id": st.just("ch"),
     }
     strategies |= {name: one for name, one in referring.items() if name in strategies and kind is not AuditRow}
     return st.builds(kind, **strategies | _BOUND.get(kind, {}))

@@ -156,6 +156,17 @@ def visiting(actor: Actor | None) -> Iterator[Visit]:
         leave(visit, session, visit.entries)
 
 
+@contextmanager
+def reading(actor: Actor | None) -> Iterator[Visit]:
+    """A visit in a transaction that reads; what it notes is set aside for the trail when it ends well."""
+    services = door().services
+    with services.store.reading() as session:
+        visit = _visit(services, session, actor, services.clock())
+        yield visit
+    if visit.entries:
+        set_aside(services, visit.entries)
+
+
 def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
     return Visit(services=services, session=session, actor=actor, now=now, request_id=g.request_id)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import Final
 
 import structlog
 from flask import Blueprint, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from titrator.api.door import door
 from titrator.store.base import StoreError
 from titrator.titration.documents import encode
+from titrator.workflow.reminders.work import health
 
 blueprint = Blueprint("operations", __name__)
 
@@ -54,11 +58,14 @@ def livez() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """The database answers, its tables are of this version, and the shipped examples came out right."""
+    """The database answers, its tables are of this version, and the shipped examples came out right.
+
+    How the reminders are is told, too; a service whose reminders stand still answers all the same.
+    """
     services = door().services
     checks = {"database": _database(), "self_test": "; ".join(services.broken) or "ok"}
     ready = all(says == "ok" for says in checks.values())
-    body = {"status": "ready" if ready else "not ready", "checks": checks}
+    body = {"status": "ready" if ready else "not ready", "checks": checks, "reminders": _reminders()}
     return Response(encode(body), status=200 if ready else 503, content_type="application/json")
 
 
@@ -69,7 +76,7 @@ def metrics() -> Response:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(registry) + _of_reminders(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _database() -> str:
@@ -79,3 +86,44 @@ def _database() -> str:
         structlog.get_logger().exception("database", error=str(error))
         return "does not answer"
     return f"to be migrated: {', '.join(pending)}" if pending else "ok"
+
+
+def _reminders() -> dict[str, object] | None:
+    """How the reminders are; None where the database does not tell."""
+    services = door().services
+    try:
+        now = services.clock()
+        found = health(services.store, now)
+    except (StoreError, OSError, RuntimeError):
+        return None
+    silent = None if found.beat_at is None else int((now - datetime.fromisoformat(found.beat_at)).total_seconds())
+    return {"beat_seconds_ago": silent, **found._asdict()}
+
+
+def _of_reminders() -> bytes:
+    """Gauges of the reminders, read from the database: they are of the installation, not of a process."""
+    registry = CollectorRegistry()
+    for name, value in (_reminders() or {}).items():
+        if isinstance(value, int):
+            registry.register(_Told(f"titrator_reminders_{name}", _SAYS[name], value))
+    return generate_latest(registry)
+
+
+class _Told(Collector):
+    """A gauge whose value is known already, and which no file of this process has to keep."""
+
+    def __init__(self, name: str, says: str, value: int) -> None:
+        self._family = GaugeMetricFamily(name, says, value=value)
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        return [self._family]
+
+
+_SAYS: Final = {
+    "beat_seconds_ago": "Seconds since a worker of the reminders gave a sign.",
+    "due": "Messages that are due.",
+    "sent": "Messages that have been sent, ever.",
+    "late": "Messages that have been due for ten minutes.",
+    "dead": "Messages that were given up, and that nobody has seen to.",
+    "oldest_seconds": "Seconds since the oldest message that is due was made.",
+}

@@ -26,6 +26,7 @@ from apprise.plugins import NotifyBase
 from apprise.plugins.email import NotifyEmail
 
 from titrator.notify.base import Unacceptable
+from titrator.notify.schemes import PARAMETERS, SCHEMES
 
 #: A channel has its recipients in its address; a gateway tells single persons, each in the place of `{to}`.
 Kind = Literal["channel", "gateway", "webhook"]
@@ -34,40 +35,6 @@ _LONGEST: Final = 2000
 _TO: Final = "{to}"
 _MAIL: Final = frozenset({"mailto", "mailtos"})
 _SMS: Final = frozenset({"twilio", "vonage", "sns"})
-_MAIL_KEYS: Final = frozenset({"from", "name", "smtp", "mode", "to", "cc", "bcc", "reply", "user", "pass"})
-_NTFY_KEYS: Final = frozenset({"to", "token", "auth", "priority", "mode"})
-
-#: The parameters that are accepted, for each scheme. None of them names a file or another server's content.
-_KEYS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
-    {
-        "mailto": _MAIL_KEYS,
-        "mailtos": _MAIL_KEYS,
-        "ntfy": _NTFY_KEYS,
-        "ntfys": _NTFY_KEYS,
-        "slack": frozenset({"to", "token", "mode", "footer", "image", "timestamp"}),
-        "sns": frozenset({"to", "access", "key", "secret", "token", "region", "mode"}),
-        "twilio": frozenset({"to", "from", "sid", "token", "apikey"}),
-        "vonage": frozenset({"to", "from", "key", "secret", "ttl"}),
-        "workflows": frozenset(
-            {
-                "id",
-                "workflow",
-                "sig",
-                "signature",
-                "ver",
-                "api-version",
-                "pa",
-                "powerautomate",
-                "route",
-                "wrap",
-                "image",
-            }
-        ),
-    }
-)
-#: The schemes of Apprise that are accepted; an installation may choose fewer. Webhooks are not among them.
-SCHEMES: Final = frozenset(_KEYS)
-
 _SHAPE: Final = re.compile(r"(?P<scheme>[a-z]+)://(?P<place>[^/?#]+)(?P<path>/[^?#]*)?(?:\?(?P<query>[^?#]*))?")
 _PARAMETER: Final = re.compile(r"(?P<key>[a-z-]+)=(?P<value>[^;]*)")
 _SIGNS: Final = re.compile(r"[!-~]*")
@@ -240,8 +207,8 @@ def _parameter_faults(scheme: str, query: str | None) -> list[str]:
     keys = [match["key"] for match in matches if match]
     if len(keys) < len(matches) or len(set(keys)) < len(keys):
         return ["its parameters must be key=value, each once, joined by &"]
-    if not _KEYS[scheme].issuperset(keys):
-        return [f"may have no parameters but {', '.join(sorted(_KEYS[scheme]))}"]
+    if not PARAMETERS[scheme].issuperset(keys):
+        return [f"may have no parameters but {', '.join(sorted(PARAMETERS[scheme]))}"]
     return []
 
 

@@ -33,6 +33,8 @@ class Permission(StrEnum):
     PROPOSE = "doses:propose"
     SIGN_OFF = "decisions:sign"
     OVERRIDE_BEYOND = "decisions:override-beyond"
+    SEE_TO_REMINDERS = "reminders:see-to"
+    ISSUE_CALENDARS = "calendars:issue"
     MANAGE_COURSES = "courses:manage"
     NEW_BASELINE = "courses:new-baseline"
     CONFIRM_ELIGIBILITY = "courses:confirm-eligibility"
@@ -51,12 +53,14 @@ _CARE: Final = _ALL | {
     Permission.WRITE_PATIENTS,
     Permission.RECORD_FACTS,
     Permission.PROPOSE,
+    Permission.SEE_TO_REMINDERS,
 }
 _PHARMACIST: Final = _CARE | {
     Permission.MANAGE_PATIENTS,
     Permission.VERIFY_FACTS,
     Permission.MANAGE_COURSES,
     Permission.SIGN_OFF,
+    Permission.ISSUE_CALENDARS,
     Permission.BREAK_GLASS,
 }
 

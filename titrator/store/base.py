@@ -8,7 +8,7 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
@@ -93,6 +93,20 @@ class Session(Protocol):
 
     def put(self, *records: Record) -> None:
         """Add records of one class, each in the place of that of the same key, if there is one."""
+        ...
+
+    def claim(
+        self,
+        record: type[R],
+        changes: Mapping[str, Value],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[R]:
+        """Change columns of the records that meet all conditions, the first ones in order; those records, as changed.
+
+        One statement: of two who claim at once, no record goes to both.
+        """
         ...
 
     def remove(self, record: type[Record], *where: Where) -> int:

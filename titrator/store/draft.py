@@ -63,6 +63,10 @@ class Draft:
         """Add records or replace those of the same keys, later."""
         self._steps.append(lambda session: session.put(*records))
 
+    def claim(self, record: type[R], *_: object, **__: object) -> list[R]:
+        """Not in a draft, which could not say which they were."""
+        raise RuntimeError(f"a draft cannot claim {record.TABLE}")
+
     def remove(self, record: type[Record], *_: Where) -> int:
         """Not in a draft, which could not say how many they were."""
         raise RuntimeError(f"a draft cannot remove {record.TABLE}")

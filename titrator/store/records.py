@@ -139,7 +139,7 @@ class Standing(Record):
     It holds while the patient's `revision` and `version`, the protocol's digest and the `program`, the digest of the
     code that made it, are what they were. `unverified` names facts that the answer leaves out, as `weights/12`;
     `proposal_sha256` is what a decision names, `dose_due_on` and `count_due_on` the days since which a dose and a count
-    are due.
+    are due; `dues` has all that is due next, each as `<what> <day> <number> <floating: 0 or 1>`.
     """
 
     TABLE = "standings"
@@ -162,6 +162,7 @@ class Standing(Record):
     proposal_sha256: str
     dose_due_on: str | None
     count_due_on: str | None
+    dues: tuple[str, ...]
     answer: str
 
 
@@ -434,6 +435,142 @@ class SpoolPlace(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReminderSettings(Record):
+    """How a clinic wants to be reminded, as JSON; a clinic without a row has the defaults."""
+
+    TABLE = "reminder_settings"
+    KEY = ("clinic_id",)
+
+    clinic_id: str
+    version: int
+    settings: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRow(Record):
+    """A way by which a clinic tells something to an `audience`.
+
+    The audience is a role, all whose members it reaches (a mailbox, a chat); `ehr`, a system that is told everything
+    once; or `gateway`, through which single persons are told (Contact). `kind` is `apprise` or `webhook`; `secret`
+    signs what a webhook is sent. At most `per_minute` messages are sent: `minute` is the last in which any was,
+    `in_minute` how many they were. While a channel fails it rests until `rests_until`; `failures` counts in a row.
+    """
+
+    TABLE = "channels"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    clinic_id: str
+    audience: str
+    kind: str
+    label: str
+    address: str
+    secret: str | None
+    active: bool
+    per_minute: int
+    minute: str
+    in_minute: int
+    failures: int
+    rests_until: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact(Record):
+    """The address of a person at a gateway; `owner` is `account/<id>` or `patient/<id>`."""
+
+    TABLE = "contacts"
+    KEY = ("owner", "channel_id")
+
+    owner: str
+    channel_id: str
+    address: str
+    changed_by: str
+    changed_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reminder(Record):
+    """Something that a clinic is to be reminded of: a patient, a kind, the day on which it is due.
+
+    `remind_on` is the day of the clinic that it falls on. `event` names the entry in a calendar, which stays the same
+    when the day moves and then has a higher `sequence`. The next `step` of the escalation is told at `next_at`, None if
+    there is none; `round` counts how often somebody has put it off. `status` is `open`, `acknowledged` (nobody else is
+    told), `cancelled` (by a person) or `done`.
+    """
+
+    TABLE = "reminders"
+    KEY = ("patient_id", "kind", "due_on")
+
+    patient_id: str
+    kind: str
+    due_on: str
+    version: int
+    clinic_id: str
+    remind_on: str
+    status: str
+    event: str | None
+    sequence: int
+    round: int
+    step: int
+    next_at: str | None
+    made_at: str
+    changed_at: str
+    changed_by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery(Record):
+    """One telling: of a reminder, or of a clinic's digest (`about` is the clinic then), to a recipient by a channel.
+
+    `step` is that of the reminder, plus a hundred for each time that it was put off. `id` is the same whenever it is
+    sent again. `status` is `waiting`, `sent`, `cancelled`, `dead` (given up) or `dismissed` (a person has seen to it).
+    A worker
+    holds it until `leased_until` (empty if none does); it is not sent before `send_at`. `rank` puts the urgent first.
+    """
+
+    TABLE = "deliveries"
+    KEY = ("about", "kind", "due_on", "step", "recipient", "channel_id")
+
+    about: str
+    kind: str
+    due_on: str
+    step: int
+    recipient: str
+    channel_id: str
+    id: str
+    clinic_id: str
+    rank: int
+    status: str
+    send_at: str
+    attempts: int
+    leased_until: str
+    leased_by: str
+    error: str | None
+    made_at: str
+    sent_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarFeed(Record):
+    """A calendar that may be subscribed to by who knows its secret; `about` is `clinic/<id>` or `patient/<id>`."""
+
+    TABLE = "calendar_feeds"
+    KEY = ("sha256",)
+
+    sha256: str
+    id: str
+    about: str
+    clinic_id: str
+    label: str
+    created_by: str
+    created_at: str
+    revoked_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Record):
     """When a job that one process does for all was last begun."""
 
@@ -465,5 +602,11 @@ RECORDS: tuple[type[Record], ...] = (
     AuditRow,
     AuditHead,
     SpoolPlace,
+    ReminderSettings,
+    ChannelRow,
+    Contact,
+    Reminder,
+    Delivery,
+    CalendarFeed,
     Job,
 )

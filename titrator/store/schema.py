@@ -69,7 +69,7 @@ MIGRATIONS: Final = (
                 course_id integer not null, course_version integer not null, protocol text not null,
                 protocol_sha256 text not null, action text not null, reasons text not null, input_sha256 text not null,
                 unverified text not null, proposal_sha256 text not null, dose_due_on text, count_due_on text,
-                answer text not null
+                dues text not null, answer text not null
             ) strict, without rowid""",
             "create index standings_by_day on standings (clinic_id, day)",
             "create index standings_by_program on standings (clinic_id, program)",
@@ -165,6 +165,50 @@ MIGRATIONS: Final = (
                 chain text primary key, seq integer not null, mac text not null, signature text not null
             ) strict, without rowid""",
             "create table spool_places (name text primary key, offset_bytes integer not null) strict, without rowid",
+            """create table reminder_settings (
+                clinic_id text primary key references clinics (id), version integer not null, settings text not null
+            ) strict, without rowid""",
+            """create table channels (
+                id text primary key, version integer not null, clinic_id text not null references clinics (id),
+                audience text not null check (
+                    audience in ('technician', 'pharmacist', 'prescriber', 'ehr', 'gateway')
+                ),
+                kind text not null check (kind in ('apprise', 'webhook')), label text not null, address text not null,
+                secret text, active integer not null check (active in (0, 1)), per_minute integer not null,
+                minute text not null, in_minute integer not null, failures integer not null, rests_until text not null,
+                error text
+            ) strict, without rowid""",
+            "create index channels_of_clinic on channels (clinic_id, id)",
+            """create table contacts (
+                owner text not null, channel_id text not null references channels (id), address text not null,
+                changed_by text not null, changed_at text not null, primary key (owner, channel_id)
+            ) strict, without rowid""",
+            """create table reminders (
+                patient_id text not null references patients (id), kind text not null, due_on text not null,
+                version integer not null, clinic_id text not null, remind_on text not null,
+                status text not null check (status in ('open', 'acknowledged', 'cancelled', 'done')),
+                event text, sequence integer not null, round integer not null, step integer not null,
+                next_at text, made_at text not null, changed_at text not null, changed_by text, reason text,
+                primary key (patient_id, kind, due_on)
+            ) strict, without rowid""",
+            """create index reminders_to_tell on reminders (next_at) where status = 'open' and next_at is not null""",
+            """create index reminders_by_day on reminders (clinic_id, remind_on, patient_id, kind)
+                where status in ('open', 'acknowledged')""",
+            """create table deliveries (
+                about text not null, kind text not null, due_on text not null, step integer not null,
+                recipient text not null, channel_id text not null, id text not null, clinic_id text not null,
+                rank integer not null,
+                status text not null check (status in ('waiting', 'sent', 'cancelled', 'dead', 'dismissed')),
+                send_at text not null, attempts integer not null, leased_until text not null, leased_by text not null,
+                error text, made_at text not null, sent_at text,
+                primary key (about, kind, due_on, step, recipient, channel_id)
+            ) strict, without rowid""",
+            "create index deliveries_waiting on deliveries (channel_id, rank, send_at) where status = 'waiting'",
+            "create index deliveries_dead on deliveries (about) where status = 'dead'",
+            """create table calendar_feeds (
+                sha256 text primary key, id text not null unique, about text not null, clinic_id text not null,
+                label text not null, created_by text not null, created_at text not null, revoked_at text
+            ) strict, without rowid""",
             """create table jobs (
                 name text primary key, version integer not null, at text not null
             ) strict, without rowid""",

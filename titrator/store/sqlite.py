@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
 from itertools import chain, groupby, islice
@@ -108,7 +108,7 @@ class SqliteSession:
         conditions, values = _conditions(where)
         sql = _STATEMENTS[record].select + conditions
         if order:
-            sql += " order by " + ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in order)
+            sql += f" order by {_order(order)}"
         if limit is not None:
             sql += f" limit {limit:d}"
         return [mapping(record).to_record(row) for row in self._rows(sql, values)]
@@ -152,6 +152,29 @@ class SqliteSession:
         sql = f"update {kind.TABLE} set {', '.join([f'{name} = ?' for name in new])}{conditions}"  # noqa: S608
         if self._write(sql, [*new.values(), *values]) != 1:
             raise Stale(kind.TABLE)
+
+    def claim(
+        self,
+        record: type[R],
+        changes: Mapping[str, Value],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[R]:
+        """Change columns of the records that meet all conditions, the first ones in order; those records."""
+        self._refuse_unless_writing()
+        conditions, values = _conditions(where)
+        keys, columns = ", ".join(record.KEY), mapping(record).columns
+        if order or limit is not None:
+            first = f" order by {_order(order)}" if order else ""
+            some = f"select {keys} from {record.TABLE}{conditions}{first} limit {-1 if limit is None else limit:d}"  # noqa: S608
+            conditions = f" where ({keys}) in ({some})"
+        new = ", ".join(f"{name} = ?" for name in changes)
+        sql = f"update {record.TABLE} set {new}{conditions} returning {', '.join(columns)}"  # noqa: S608 (names of ours)
+        found = [mapping(record).to_record(row) for row in self._rows(sql, [*changes.values(), *values])]
+        for name in reversed(order):  # in what order they are returned is not promised
+            found.sort(key=partial(_sortable, name.lstrip("-")), reverse=name[0] == "-")
+        return found
 
     @contextmanager
     def part(self) -> Iterator[None]:
@@ -563,6 +586,16 @@ def _batches(records: Sequence[Record]) -> Iterator[tuple[type[Record], Sequence
                 yield kind, batch
             else:
                 yield from ((kind, [one]) for one in batch)
+
+
+def _sortable(name: str, record: Record) -> tuple[bool, Value]:
+    """A column of a record as it is put in order: null comes first, as in the database."""
+    value = getattr(record, name)
+    return value is not None, value
+
+
+def _order(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in names)
 
 
 def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:

@@ -1,18 +1,62 @@
-"""Since when a dose and a count are due: what an answer tells only from the day asked about on.
+"""Since when a dose, a count and a weight are due: what an answer tells only from the day asked about on.
 
 docs/titration-rules.md, section 9. An answer never dates anything into the past; who is late is told from here.
 """
 
 from __future__ import annotations
 
-from typing import Final, cast
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Final, NamedTuple, cast
 
 from titrator.titration.codes import Action, Alert, Reason
-from titrator.titration.protocol import WeeklyProtocol
+from titrator.titration.protocol import WeeklyProtocol, WeightBasis
 from titrator.titration.recommend import MONTH, WEEK, Recommendation
+
+
+class What(StrEnum):
+    """What falls due of a course."""
+
+    DOSE = "dose-due"
+    COUNT = "count-due"
+    MONTHLY_COUNT = "monthly-count"
+    HOLD_RE_CHECK = "hold-re-check"
+    WEIGHT = "weight-due"
+
+
+class Due(NamedTuple):
+    """Something that is due since a day (an ordinal).
+
+    `number` is how many of its kind there have been so far, so that the next one keeps its number when its day moves.
+    What is `floating` has no day of its own: it is due whenever one asks, until it is done.
+    """
+
+    what: What
+    day: int
+    number: int
+    floating: bool = False
+
 
 #: Where a dose is held back, or none is left to give.
 _NO_DOSE: Final = (Action.HOLD, Action.REFER, Action.COMPLETE)
+
+
+def dues(answer: Recommendation) -> Iterator[Due]:
+    """What is due next of a course: its dose, its count, and the weight where a protocol lets weights grow old."""
+    facts = answer.facts
+    if (day := dose_due(answer)) is not None:
+        yield Due(What.DOSE, day, len(facts.doses), floating=not facts.doses or answer.action is Action.RESUME)
+    if (day := count_due(answer)) is not None:
+        yield Due(_kind_of_count(answer, day), day, len(facts.reliable), floating=not facts.reliable)
+    protocol = answer.protocol
+    keeps = protocol.weight_maximum_age
+    if (
+        isinstance(protocol, WeeklyProtocol)
+        and protocol.weight_basis is WeightBasis.CURRENT
+        and keeps
+        and facts.weights
+    ):
+        yield Due(What.WEIGHT, facts.weights[-1].day + keeps, len(facts.weights))
 
 
 def dose_due(answer: Recommendation) -> int | None:
@@ -35,6 +79,12 @@ def count_due(answer: Recommendation) -> int | None:
     if not answer.facts.reliable:
         return answer.on
     return min(answer.on, answer.facts.reliable[-1].day + (MONTH if _is_monthly(answer) else WEEK))
+
+
+def _kind_of_count(answer: Recommendation, day: int) -> What:
+    if answer.action is Action.HOLD:
+        return What.HOLD_RE_CHECK
+    return What.MONTHLY_COUNT if answer.facts.reliable and day == answer.facts.reliable[-1].day + MONTH else What.COUNT
 
 
 def _is_monthly(answer: Recommendation) -> bool:

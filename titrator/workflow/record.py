@@ -40,6 +40,7 @@ from titrator.workflow.plausibility import (
     questions,
 )
 from titrator.workflow.propose import course_document, open_course
+from titrator.workflow.reminders.keep import unsettle_clinic
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -107,6 +108,8 @@ def change_clinic(visit: Visit, clinic_id: str, body: Body, version: int | None)
         injection_days=_texts(body, "injection_days"),
     )
     visit.session.change(new, Where("version", "=", clinic.version))
+    if (new.time_zone, new.holidays, new.injection_days) != (clinic.time_zone, clinic.holidays, clinic.injection_days):
+        unsettle_clinic(visit.session, clinic.id)
     visit.note("change", f"clinic/{clinic.id}", old=clinic_fields(clinic), new=clinic_fields(new))
     return new
 

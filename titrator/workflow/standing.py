@@ -17,13 +17,16 @@ from titrator.store.base import Stale, Where
 from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Standing, Waiting
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
-from titrator.titration.due import count_due, dose_due
+from titrator.titration.due import count_due, dose_due, dues
 from titrator.titration.errors import InvalidInput, InvalidProtocol
 from titrator.titration.quantities import iso
 from titrator.workflow.delivery import open_mismatches
 from titrator.workflow.errors import Code, Refusal
 from titrator.workflow.propose import Proposal, open_course, propose_dose, refuse_if_broken
-from titrator.workflow.tasks import waiting
+from titrator.workflow.reminders.keep import keep_reminders
+from titrator.workflow.reminders.plan import Plan, plan_of
+from titrator.workflow.reminders.wanted import Wanted, wanted
+from titrator.workflow.tasks import undeliverable, waiting
 from titrator.workflow.visit import Services, Visit, day_at
 
 #: So many patients in one transaction, that whoever records a fact meanwhile does not wait long.
@@ -134,6 +137,9 @@ class _Settled(NamedTuple):
     standing: Standing | None
     line: Waiting | None
     departed: list[DoseMismatch]
+    undelivered: list[str]
+    reminders: list[Wanted]
+    plan: Plan
 
 
 def _to_settle(services: Services, now: datetime) -> Iterator[list[str]]:
@@ -197,7 +203,11 @@ def _settled(visit: Visit, patient: Patient) -> _Settled:
     if standing is None:
         standing, refused = _stand(visit, patient, today)
     line = waiting(visit, patient, standing, refused, today)
-    return _Settled(patient, standing, line, open_mismatches(visit, patient))
+    plan = plan_of(visit.session, visit.clinic(patient.clinic_id))
+    reminders = wanted(visit, patient, standing, line, plan)
+    return _Settled(
+        patient, standing, line, open_mismatches(visit, patient), undeliverable(visit, patient), reminders, plan
+    )
 
 
 def _stand(visit: Visit, patient: Patient, day: str) -> tuple[Standing | None, str | None]:
@@ -234,6 +244,7 @@ def _standing(services: Services, proposal: Proposal) -> Standing:
         proposal_sha256=proposal_digest(patient, course, text),
         dose_due_on=_day(dose_due(answer)),
         count_due_on=_day(count_due(answer)),
+        dues=tuple(f"{one.what} {iso(one.day)} {one.number} {one.floating:d}" for one in dues(answer)),
         answer=text,
     )
 
@@ -268,7 +279,7 @@ def _holds(services: Services, standing: Standing, patient: Patient) -> bool:
 def _keep(visit: Visit, found: _Settled) -> None:
     """Keep where a patient stands, unless something has happened since it was computed."""
     patient, session = found.patient, visit.session
-    if open_mismatches(visit, patient) != found.departed:
+    if open_mismatches(visit, patient) != found.departed or undeliverable(visit, patient) != found.undelivered:
         return
     try:
         same = [Where(name, "=", getattr(patient, name)) for name in ("revision", "version", "decided")]
@@ -283,3 +294,4 @@ def _keep(visit: Visit, found: _Settled) -> None:
             session.change(record)
         except Stale:
             session.add(record)
+    keep_reminders(visit, patient, found.reminders, found.plan)

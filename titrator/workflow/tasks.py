@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, cast
 
 from titrator.store.base import Where
-from titrator.store.records import Decision, Fact, Identifier, Patient, Standing, Waiting
+from titrator.store.records import Decision, Delivery, Fact, Identifier, Patient, Standing, Waiting
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
 from titrator.workflow.delivery import lapsed, open_mismatches, undelivered
@@ -34,6 +34,7 @@ class Task(StrEnum):
     DOSE_DUE = "dose-due"
     COUNT_DUE = "count-due"
     NO_NEXT_DATE = "no-next-date"
+    MESSAGE_UNDELIVERED = "message-undelivered"
 
 
 #: A proposal waits to be signed from so many days before its dose is due.
@@ -57,6 +58,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
     tasks = {Task.REOPENED_GIVEN if one.given_on else Task.REOPENED for one in reopened}
     tasks |= {Task.DOSE_MISMATCH} if departed else set()
     tasks |= {Task.TO_VERIFY} if verify else set()
+    tasks |= {Task.MESSAGE_UNDELIVERED} if undeliverable(visit, patient) else set()
     tasks |= _of_decision(decision, answer, day)
     if standing is not None and answer is not None:
         tasks |= _of_answer(answer, standing, decision, day)
@@ -87,6 +89,12 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
         tasks=tuple(by_urgency),
         line=encode(line),
     )
+
+
+def undeliverable(visit: Visit, patient: Patient) -> list[str]:
+    """The ids of the messages about a patient that could not be delivered, and that nobody has seen to."""
+    dead = Where("about", "=", patient.id), Where("status", "=", "dead")
+    return sorted(one.id for one in visit.session.find(Delivery, *dead))
 
 
 def covered(decision: Decision | None, answer: Answer) -> bool:

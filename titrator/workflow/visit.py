@@ -6,6 +6,7 @@ that only reads leaves its entries before its answer is sent.
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ from functools import partial
 from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
+from titrator.notify.base import Channel
+from titrator.notify.texts import Texts
 from titrator.protocols import Catalogue
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
@@ -41,11 +44,28 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What is needed to tell reminders: how a channel is opened, by kind, address and secret; the texts by language.
+
+    Links begin with `base_url`; `schemes` are those that an address may have. A worker holds what it is about to send
+    for `lease_seconds`. `chance` gives a number from 0 to 1.
+    """
+
+    open_channel: Callable[[str, str, str | None], Channel]
+    texts: Callable[[str], Texts]
+    base_url: str = "http://127.0.0.1:8000"
+    schemes: frozenset[str] = frozenset()
+    lease_seconds: int = 300
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so.
 
-    With a `spool`, entries of visits that change nothing wait there to be written in groups (trail.gather). `program`
-    is a digest of the code. `unkept` has patients whose answer had to be computed and may be kept (standing.settle).
+    Without `telling` nobody is told anything. With a `spool`, entries of visits that change nothing wait there to be
+    written in groups (trail.gather). `program` is a digest of the code. `unkept` has patients whose answer had to be
+    computed and may be kept (standing.settle).
     """
 
     store: Store
@@ -56,6 +76,7 @@ class Services:
     broken: tuple[str, ...] = ()
     spool: Spool | None = None
     program: str = ""
+    telling: Telling | None = None
     unkept: deque[str] = field(default_factory=partial(deque, maxlen=_MOST_KNOWN), repr=False)
     known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
 
@@ -198,9 +219,19 @@ def day_at(clinic: Clinic, moment: datetime) -> str:
     return moment.astimezone(ZoneInfo(clinic.time_zone)).date().isoformat()
 
 
+def day_at_text(clinic: Clinic, stored: str) -> str:
+    """The day at a clinic of an instant as it is stored."""
+    return day_at(clinic, datetime.fromisoformat(stored))
+
+
 def instant(moment: datetime) -> str:
     """An instant as it is stored and sent: in UTC, to the microsecond."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def instant_or_none(moment: datetime | None) -> str | None:
+    """An instant as it is stored, if there is one."""
+    return None if moment is None else instant(moment)
 
 
 def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:

@@ -1,0 +1,504 @@
+"""What people do about reminders: see them, acknowledge, put off, cancel; settings, channels, contacts, dead letters.
+
+Nothing of it changes what is due. Who cancels a reminder says why, and it is on the worklist all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final, NamedTuple, cast
+
+from titrator.notify.address import faults, recipient_faults, redacted
+from titrator.notify.base import InvalidTexts, NotSent
+from titrator.notify.webhook import new_secret
+from titrator.security.permissions import Permission
+from titrator.security.secrets import new_id
+from titrator.store.base import Duplicate, Where
+from titrator.store.records import ChannelRow, Clinic, Contact, Delivery, Patient, Reminder, ReminderSettings
+from titrator.titration.errors import Fault
+from titrator.titration.quantities import read_day
+from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
+from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
+from titrator.workflow.reminders.messages import number_of, test_message
+from titrator.workflow.reminders.plan import PATIENT, Plan, made, plan_of, settings_fields
+from titrator.workflow.reminders.tell import open_for, unsettle
+from titrator.workflow.visit import Telling, Visit, instant, refuse_outdated
+
+Body = Mapping[str, object]
+PAGE: Final = 100
+#: A patient has not more reminders on a day: one of a kind.
+_MOST_A_DAY: Final = 16
+#: Nobody puts a reminder off for longer.
+FURTHEST: Final = 28
+GATEWAY: Final = "gateway"
+#: What goes on until it is done, and has no day of its own: it may be acknowledged or put off, but not cancelled.
+STANDING_KINDS: Final = frozenset({"re-opened", "referral", "no-answer", "second-signature", "sign-off"})
+
+
+class Page(NamedTuple):
+    """Some rows, and where the next page begins."""
+
+    items: list[dict[str, object]]
+    next: str | None
+
+
+# The reminders
+
+
+def list_reminders(visit: Visit, query: Body) -> Page:
+    """The reminders of the account's clinics that fall on a day or before, by day."""
+    scope = _clinics(visit, cast("str | None", query.get("clinic")))
+    conditions = [Where("clinic_id", "in", scope), Where("status", "in", OPEN)]
+    if (due_by := query.get("due_by")) is not None:
+        conditions.append(Where("remind_on", "<=", due_by))
+    if (kind := query.get("kind")) is not None:
+        conditions.append(Where("kind", "=", kind))
+    limit = cast(int, query.get("limit", PAGE))
+    rows = _some(visit, conditions, _place(cast("str | None", query.get("cursor"))), limit) if scope else []
+    page = [row for at, row in enumerate(rows) if at < limit or _same_place(row, rows[limit - 1])]
+    following = f"{page[-1].remind_on}.{page[-1].patient_id}" if len(rows) > len(page) else None
+    asked = {name: value for name, value in query.items() if value is not None}
+    visit.note("list-reminders", "reminders", asked=asked, found=sorted({row.patient_id for row in page}))
+    return Page([reminder_fields(visit, row) for row in page], following)
+
+
+def of_patient(visit: Visit, patient_id: str) -> list[dict[str, object]]:
+    """The reminders of a patient, past ones among them, the latest first, each with whom it was told."""
+    patient = visit.patient(patient_id)
+    rows = visit.session.find(Reminder, Where("patient_id", "=", patient.id), order=("-remind_on", "kind"), limit=200)
+    told: dict[tuple[str, str], list[Delivery]] = {}
+    for one in visit.session.find(Delivery, Where("about", "=", patient.id), order=("made_at", "id")):
+        told.setdefault((one.kind, one.due_on), []).append(one)
+    visit.note("read", f"patient/{patient.id}/reminders", patient=patient)
+    return [
+        {
+            **reminder_fields(visit, row),
+            "deliveries": [delivery_fields(one) for one in told.get((row.kind, row.due_on), [])],
+        }
+        for row in rows
+    ]
+
+
+def reminder_fields(visit: Visit, row: Reminder) -> dict[str, object]:
+    """A reminder as it is sent."""
+    return {
+        "patient": row.patient_id,
+        "number": number_of(visit, row.patient_id),
+        "clinic": row.clinic_id,
+        "kind": row.kind,
+        "due_on": row.due_on,
+        "remind_on": row.remind_on,
+        "status": row.status,
+        "version": row.version,
+        "next_at": row.next_at,
+        "changed_by": row.changed_by,
+        "reason": row.reason,
+    }
+
+
+class WhichReminder(NamedTuple):
+    """A reminder of a patient, in the version that was seen; None: any."""
+
+    patient_id: str
+    kind: str
+    due_on: str
+    version: int | None
+
+
+def acknowledge(visit: Visit, which: WhichReminder) -> Reminder:
+    """Say that one sees to it: nobody else is told. It stays until it is done."""
+    patient, row = _open(visit, which)
+    return _changed(visit, patient, row, "acknowledge-reminder", status="acknowledged", next_at=None)
+
+
+def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) -> Reminder:
+    """Have the same people told again, on a day to come."""
+    patient, row = _open(visit, which)
+    plan = plan_of(visit.session, visit.clinic(patient.clinic_id))
+    today = visit.today(patient)
+    last = (date.fromisoformat(today) + timedelta(days=FURTHEST)).isoformat()
+    if not today < until <= last:
+        raise Invalid(Fault("until", f"must be after {today}, today at the clinic, and not after {last}"))
+    told = visit.session.count(Delivery, *_deliveries_of(row))
+    return _changed(
+        visit,
+        patient,
+        row,
+        "put-off-reminder",
+        status="open",
+        next_at=instant(plan.at(until)),
+        round=row.round + 1,
+        step=max(0, row.step - 1) if told else row.step,
+        reason=reason,
+    )
+
+
+def cancel(visit: Visit, which: WhichReminder, reason: str) -> Reminder:
+    """Have nobody told of it any more, for a reason; what is due stays due."""
+    patient, row = _open(visit, which)
+    if row.kind in STANDING_KINDS:
+        raise Conflict(Code.REMINDER_STANDS, "It goes on until it is done: acknowledge it, or put it off.")
+    new = close(visit, row, "cancelled", visit.who.account_id, reason)
+    visit.note("cancel-reminder", _subject(row), patient=patient, why=reason)
+    return new
+
+
+def _open(visit: Visit, which: WhichReminder) -> tuple[Patient, Reminder]:
+    patient = visit.patient(which.patient_id)
+    row = visit.session.get(Reminder, patient.id, which.kind, which.due_on)
+    if row is None:
+        raise Unknown("reminder")
+    refuse_outdated(row.version, which.version)
+    if row.status not in OPEN:
+        raise Conflict(Code.REMINDER_CLOSED, f"It is {row.status}.")
+    return patient, row
+
+
+def _changed(visit: Visit, patient: Patient, row: Reminder, did: str, **changes: object) -> Reminder:
+    about: dict[str, object] = {"changed_at": instant(visit.now), "changed_by": visit.who.account_id}
+    new = replace(row, version=row.version + 1, **{**about, **changes})  # type: ignore[arg-type]
+    visit.session.change(new, Where("version", "=", row.version))
+    untell(visit, row)
+    visit.note(did, _subject(row), patient=patient, until=new.next_at, why=changes.get("reason"))
+    return new
+
+
+def _subject(row: Reminder) -> str:
+    return f"patient/{row.patient_id}/reminders/{row.kind}/{row.due_on}"
+
+
+def _deliveries_of(row: Reminder) -> tuple[Where, ...]:
+    return Where("about", "=", row.patient_id), Where("kind", "=", row.kind), Where("due_on", "=", row.due_on)
+
+
+def _some(visit: Visit, conditions: list[Where], after: tuple[str, str], limit: int) -> list[Reminder]:
+    """So many rows and some more, after a place; those of a patient and day are never parted."""
+    day, patient = after
+    order, most = ("remind_on", "patient_id", "kind", "due_on"), limit + _MOST_A_DAY
+    same_day = Where("remind_on", "=", day), Where("patient_id", ">", patient)
+    found = visit.session.find(Reminder, *conditions, *same_day, order=order, limit=most) if day else []
+    later = Where("remind_on", ">", day)
+    return found + visit.session.find(Reminder, *conditions, later, order=order, limit=most - len(found))
+
+
+def _same_place(one: Reminder, other: Reminder) -> bool:
+    return (one.remind_on, one.patient_id) == (other.remind_on, other.patient_id)
+
+
+def _place(cursor: str | None) -> tuple[str, str]:
+    if cursor is None:
+        return "", ""
+    day, dot, patient = cursor.partition(".")
+    if not dot or read_day(day) is None:
+        raise Invalid(Fault("cursor", "must be `next` of the page before"))
+    return day, patient
+
+
+# Settings
+
+
+def settings(visit: Visit, clinic_id: str) -> Plan:
+    """How a clinic is reminded; raises Unknown."""
+    return plan_of(visit.session, clinic_of(visit, clinic_id))
+
+
+def change_settings(visit: Visit, clinic_id: str, body: Body, version: int | None) -> Plan:
+    """Have a clinic reminded otherwise, in all that is not told yet."""
+    clinic = clinic_of(visit, clinic_id)
+    old = plan_of(visit.session, clinic)
+    refuse_outdated(old.version, version)
+    if (telling := visit.services.telling) is not None and "language" in body:
+        try:
+            telling.texts(cast(str, body["language"]))
+        except InvalidTexts as error:
+            raise Invalid(*(Fault("language", one) for one in error.faults)) from error
+    row = ReminderSettings(clinic_id=clinic.id, version=old.version + 1, settings=dict(body))
+    if old.version:
+        visit.session.change(row, Where("version", "=", old.version))
+    else:
+        visit.session.add(row)
+    new = made(clinic, row.version, body)
+    unsettle_clinic(visit.session, clinic.id)
+    subject = f"clinic/{clinic.id}/reminder-settings"
+    visit.note("change", subject, old=settings_fields(old), new=settings_fields(new))
+    return new
+
+
+# Channels
+
+
+def channels(visit: Visit, clinic_id: str) -> list[ChannelRow]:
+    """The channels of a clinic."""
+    clinic = clinic_of(visit, clinic_id)
+    return visit.session.find(ChannelRow, Where("clinic_id", "=", clinic.id), order=("label", "id"))
+
+
+def channel_fields(row: ChannelRow) -> dict[str, object]:
+    """A channel as it is sent: never its whole address, nor its secret."""
+    return {
+        "id": row.id,
+        "version": row.version,
+        "clinic": row.clinic_id,
+        "audience": row.audience,
+        "kind": row.kind,
+        "label": row.label,
+        "address": redacted(row.address),
+        "active": row.active,
+        "per_minute": row.per_minute,
+        "failures": row.failures,
+        "rests_until": row.rests_until or None,
+        "error": row.error,
+    }
+
+
+def add_channel(visit: Visit, clinic_id: str, body: Body) -> tuple[ChannelRow, str | None]:
+    """A new channel of a clinic, and the secret of a webhook, which is not shown again."""
+    clinic = clinic_of(visit, clinic_id)
+    kind, audience = cast(str, body["kind"]), cast(str, body["audience"])
+    address = cast(str, body["address"])
+    _refuse_address(visit, audience, kind, address)
+    secret = new_secret() if kind == "webhook" else None
+    row = ChannelRow(
+        id=new_id(),
+        version=1,
+        clinic_id=clinic.id,
+        audience=audience,
+        kind=kind,
+        label=cast(str, body["label"]),
+        address=address,
+        secret=secret,
+        active=True,
+        per_minute=cast(int, body.get("per_minute", 60)),
+        minute="",
+        in_minute=0,
+        failures=0,
+        rests_until="",
+        error=None,
+    )
+    visit.session.add(row)
+    visit.note("create", f"clinic/{clinic.id}/channels/{row.id}", new=channel_fields(row))
+    return row, secret
+
+
+def change_channel(visit: Visit, clinic_id: str, channel_id: str, body: Body, version: int | None) -> ChannelRow:
+    """A channel with another label, address, pace, or in use or not. What waits for one out of use is given up."""
+    row = channel(visit, clinic_id, channel_id)
+    refuse_outdated(row.version, version)
+    address = cast(str, body.get("address", row.address))
+    if "address" in body:
+        _refuse_address(visit, row.audience, row.kind, address)
+    new = replace(
+        row,
+        version=row.version + 1,
+        label=cast(str, body.get("label", row.label)),
+        address=address,
+        active=cast(bool, body.get("active", row.active)),
+        per_minute=cast(int, body.get("per_minute", row.per_minute)),
+        failures=0,
+        rests_until="",
+        error=None,
+    )
+    visit.session.change(new, Where("version", "=", row.version))
+    if not new.active:
+        waits = Where("channel_id", "=", row.id), Where("status", "=", "waiting")
+        unsettle(
+            visit.session, visit.session.claim(Delivery, {"status": "dead", "error": "channel out of use"}, *waits)
+        )
+    subject = f"clinic/{row.clinic_id}/channels/{row.id}"
+    visit.note("change", subject, old=channel_fields(row), new=channel_fields(new), address_changed="address" in body)
+    return new
+
+
+def test_channel(visit: Visit, clinic_id: str, channel_id: str, to: str | None) -> str | None:
+    """Send a message that says only that the channel works; why it could not be sent, if so."""
+    row = channel(visit, clinic_id, channel_id)
+    telling = _telling(visit)
+    if row.audience == GATEWAY:
+        if to is None:
+            raise Invalid(Fault("to", "required: to whom, by a gateway"))
+        _refuse_recipient(row, to, "to")
+    elif to is not None:
+        raise Invalid(Fault("to", "only a gateway is told to whom"))
+    visit.note("test-channel", f"clinic/{row.clinic_id}/channels/{row.id}")
+    plan = plan_of(visit.session, visit.clinic(row.clinic_id))
+    try:
+        open_for(telling, row, to).send(test_message(visit, plan, f"msg_{new_id()}"))
+    except NotSent as error:
+        return str(error)
+    return None
+
+
+def _refuse_address(visit: Visit, audience: str, kind: str, address: str) -> None:
+    if kind == "webhook":
+        found = faults(address, "webhook")
+    else:
+        found = faults(address, "gateway" if audience == GATEWAY else "channel", _telling(visit).schemes)
+    wrong = [Fault("address", one) for one in found]
+    if (audience == GATEWAY) and kind == "webhook":
+        wrong.append(Fault("kind", "must be apprise: a webhook reaches a system, and no single persons"))
+    if audience == "ehr" and kind != "webhook":
+        wrong.append(Fault("kind", "must be webhook: that is how a system is told"))
+    if wrong:
+        raise Invalid(*wrong)
+
+
+def _telling(visit: Visit) -> Telling:
+    if visit.services.telling is None:
+        raise Conflict(Code.NO_CHANNELS, "This installation tells nobody anything.")
+    return visit.services.telling
+
+
+def channel(visit: Visit, clinic_id: str, channel_id: str) -> ChannelRow:
+    """A channel of a clinic; raises Unknown."""
+    row = visit.session.get(ChannelRow, channel_id)
+    if row is None or row.clinic_id != clinic_of(visit, clinic_id).id:
+        raise Unknown("channel")
+    return row
+
+
+# Contacts
+
+
+def contacts_of_patient(visit: Visit, patient_id: str) -> list[dict[str, object]]:
+    """By which gateways a patient is told, and where."""
+    patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}/contacts", patient=patient)
+    return _contacts(visit, f"{PATIENT}/{patient.id}")
+
+
+def change_contacts_of_patient(visit: Visit, patient_id: str, body: Body) -> list[dict[str, object]]:
+    """Have a patient told by other gateways of the clinic, or by none."""
+    patient = visit.patient(patient_id)
+    owner = f"{PATIENT}/{patient.id}"
+    old = _contacts(visit, owner)
+    new = _set_contacts(visit, owner, {patient.clinic_id}, body)
+    visit.note("change-contacts", f"patient/{patient.id}/contacts", patient=patient, old=old, new=new)
+    return new
+
+
+def own_contacts(visit: Visit) -> list[dict[str, object]]:
+    """By which gateways the account is told, and where."""
+    return _contacts(visit, f"account/{visit.who.account_id}")
+
+
+def change_own_contacts(visit: Visit, body: Body) -> list[dict[str, object]]:
+    """Have the account told by other gateways of its clinics, or by none."""
+    new = _set_contacts(visit, f"account/{visit.who.account_id}", visit.who.clinics, body)
+    gateways = [one["gateway"] for one in new]
+    visit.note("change-contacts", f"account/{visit.who.account_id}/contacts", gateways=gateways)
+    return new
+
+
+def gateways(visit: Visit) -> list[dict[str, object]]:
+    """The gateways of the account's clinics, by which single persons can be told."""
+    mine = Where("clinic_id", "in", tuple(sorted(visit.who.clinics)))
+    found = visit.session.find(
+        ChannelRow, mine, Where("audience", "=", GATEWAY), Where("active", "=", 1), order=("label",)
+    )
+    return [{"id": one.id, "clinic": one.clinic_id, "label": one.label, "scheme": _scheme(one)} for one in found]
+
+
+def _contacts(visit: Visit, owner: str) -> list[dict[str, object]]:
+    found = visit.session.find(Contact, Where("owner", "=", owner), order=("channel_id",))
+    return [{"gateway": one.channel_id, "address": one.address} for one in found]
+
+
+def _set_contacts(visit: Visit, owner: str, clinics: object, body: Body) -> list[dict[str, object]]:
+    wrong: list[Fault] = []
+    new: list[Contact] = []
+    for index, one in enumerate(cast("list[Mapping[str, str]]", body["items"])):
+        row = visit.session.get(ChannelRow, one["gateway"])
+        if row is None or row.audience != GATEWAY or not row.active or row.clinic_id not in cast("set[str]", clinics):
+            wrong.append(Fault(f"items[{index}].gateway", "is no gateway in use of this clinic"))
+            continue
+        wrong += [Fault(f"items[{index}].address", said) for said in recipient_faults(_scheme(row), one["address"])]
+        new.append(
+            Contact(
+                owner=owner,
+                channel_id=row.id,
+                address=one["address"],
+                changed_by=visit.who.account_id,
+                changed_at=instant(visit.now),
+            )
+        )
+    if wrong:
+        raise Invalid(*wrong)
+    visit.session.remove(Contact, Where("owner", "=", owner))
+    try:
+        visit.session.add(*new)
+    except Duplicate:
+        raise Invalid(Fault("items", "names a gateway twice")) from None
+    return _contacts(visit, owner)
+
+
+def _refuse_recipient(row: ChannelRow, to: str, path: str) -> None:
+    if found := recipient_faults(_scheme(row), to):
+        raise Invalid(*(Fault(path, one) for one in found))
+
+
+def _scheme(row: ChannelRow) -> str:
+    return row.address.partition(":")[0]
+
+
+# Messages that could not be delivered
+
+
+def undelivered(visit: Visit, clinic: str | None) -> list[dict[str, object]]:
+    """The messages of the account's clinics that were given up, the oldest first, at most a hundred."""
+    scope = _clinics(visit, clinic)
+    dead = Where("status", "=", "dead"), Where("clinic_id", "in", scope)
+    found = visit.session.find(Delivery, *dead, order=("made_at", "id"), limit=PAGE) if scope else []
+    visit.note("list-undelivered", "deliveries", found=[one.id for one in found])
+    return [delivery_fields(one) for one in found]
+
+
+def delivery_fields(one: Delivery) -> dict[str, object]:
+    """A delivery as it is sent: to whom, never to which address."""
+    of_clinic = one.about == one.clinic_id
+    return {
+        "id": one.id,
+        "clinic": one.clinic_id,
+        "patient": None if of_clinic else one.about,
+        "kind": one.kind,
+        "due_on": one.due_on,
+        "recipient": one.recipient,
+        "channel": one.channel_id,
+        "status": one.status,
+        "attempts": one.attempts,
+        "error": one.error,
+        "made_at": one.made_at,
+        "sent_at": one.sent_at,
+    }
+
+
+def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
+    """Have a message that was given up tried again from the beginning, or say that one has seen to it."""
+    same = Where("status", "=", "dead"), Where("id", "=", delivery_id)
+    found = visit.session.find(Delivery, *same, Where("clinic_id", "in", tuple(sorted(visit.who.clinics))))
+    if not found:
+        raise Unknown("message that could not be delivered")
+    one = found[0]
+    at = instant(visit.now)
+    changes = {"status": "waiting", "send_at": at, "made_at": at} if again else {"status": "dismissed"}
+    new = visit.session.claim(Delivery, changes, *same)[0]
+    unsettle(visit.session, [new])
+    subject = f"deliveries/{one.id}"
+    patient = None if one.about == one.clinic_id else visit.patient(one.about)
+    visit.note("retry-delivery" if again else "dismiss-delivery", subject, patient=patient)
+    return new
+
+
+def clinic_of(visit: Visit, clinic_id: str) -> Clinic:
+    """A clinic that the account belongs to or manages; raises Unknown."""
+    clinic = visit.clinic(clinic_id)
+    if not (clinic.id in visit.who.clinics or Permission.MANAGE_CLINICS in visit.who.permissions):
+        raise Unknown("clinic")
+    return clinic
+
+
+def _clinics(visit: Visit, clinic: str | None) -> tuple[str, ...]:
+    if clinic is not None and clinic not in visit.who.clinics:
+        raise Invalid(Fault("clinic", "is no clinic of this account"))
+    return tuple(sorted(visit.who.clinics)) if clinic is None else (clinic,)

@@ -1,0 +1,466 @@
+"""Telling: deliveries are planned, leased, sent and marked. Any number of workers may do it at once.
+
+1. of the reminders whose next step has come, make a delivery for each recipient and channel, and set the next step; one
+   transaction for some of them, conditional on that nobody else has taken them
+2. of a channel that may send, lease what waits, the most urgent first: one conditional update
+3. send one after the other; each has an id that stays the same, should it be sent again
+4. mark it as sent, in the trail, too, if it is still ours
+
+A worker that dies leaves leases that run out, and others go on from there: what it had sent and not yet marked is sent
+again, under the same id; that is one message. A channel that fails rests, longer each time, with all that waits for it,
+so that a receiver that comes back is asked by one message, and then gets the others at its pace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, cast
+
+import structlog
+
+from titrator.notify.address import with_recipient
+from titrator.notify.base import Channel, NotSent, Unacceptable
+from titrator.security.secrets import new_id, sha256
+from titrator.security.trail import SYSTEM
+from titrator.store.base import Session, Where
+from titrator.store.records import Account, ChannelRow, Clinic, Contact, Delivery, Patient, Reminder
+from titrator.store.rows import Value
+from titrator.titration.documents import encode
+from titrator.workflow.reminders.messages import message
+from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, RANK, STAFF, Plan, plan_of
+from titrator.workflow.visit import Entry, Services, Telling, Visit, enter, instant, instant_or_none
+
+#: Reminders taken in one transaction, and deliveries leased together.
+_PLANNED_AT_ONCE: Final = 500
+_LEASED_AT_ONCE: Final = 20
+#: How long a channel rests after its first failure, and at the most.
+_FIRST_REST: Final = timedelta(minutes=1)
+_LONGEST_REST: Final = timedelta(hours=4)
+#: A lease is not used in its last seconds: whoever takes it up must not meet its holder.
+_MARGIN: Final = timedelta(seconds=1)
+EHR: Final = "ehr"
+
+
+class Told(NamedTuple):
+    """What a worker did: deliveries planned, sent, failed for now, and given up."""
+
+    planned: int = 0
+    sent: int = 0
+    failed: int = 0
+    dead: int = 0
+
+
+class Recipient(NamedTuple):
+    """Who is told, and by which channel."""
+
+    name: str
+    channel_id: str
+
+
+def plan_deliveries(services: Services, now: datetime) -> int:
+    """Make the deliveries of all steps that have come; how many."""
+    made, planner = 0, _Planner(services, now)
+    while taken := planner.take():
+        made += taken.deliveries
+        if taken.reminders < _PLANNED_AT_ONCE:
+            break
+    return made
+
+
+class _Taken(NamedTuple):
+    reminders: int
+    deliveries: int
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Plans steps at an instant. What it knows of clinics and their channels is as of its beginning."""
+
+    services: Services
+    now: datetime
+    plans: dict[str, Plan] = field(default_factory=dict)
+    audiences: dict[str, dict[str, list[Recipient]]] = field(default_factory=dict)
+
+    def take(self) -> _Taken:
+        at = instant(self.now)
+        come = Where("status", "=", "open"), Where("next_at", "<=", at)
+        with self.services.store.writing(durable=False) as session:
+            rows = session.claim(Reminder, {"next_at": None}, *come, order=("next_at",), limit=_PLANNED_AT_ONCE)
+            if not rows:
+                return _Taken(0, 0)
+            told = self._told_before(session, rows)
+            contacts = self._contacts(session, rows)
+            deliveries: list[Delivery] = []
+            for row in rows:
+                deliveries += self._step(session, row, contacts, told)
+            session.add(*deliveries)
+            session.put(*(self._advanced(session, row) for row in rows))
+        return _Taken(len(rows), len(deliveries))
+
+    def _step(
+        self,
+        session: Session,
+        row: Reminder,
+        contacts: Mapping[str, list[Recipient]],
+        told: set[tuple[str, str, str, int, str, str]],
+    ) -> Iterator[Delivery]:
+        """The deliveries of a step; nobody is told of a reminder twice in one round."""
+        plan = self._plan(session, row.clinic_id)
+        to = plan.steps[row.kind][row.step].to
+        audience = self._audience(session, plan)
+        recipients = contacts.get(row.patient_id, []) if to == PATIENT else staff_of(audience, to)
+        if to == PATIENT and row.kind not in OF_PATIENTS:
+            recipients = []
+        for one in [*recipients, *audience.get(EHR, ())]:
+            key = (row.patient_id, row.kind, row.due_on, row.round, *one)
+            if key not in told:
+                told.add(key)
+                yield _delivery(row, one, self.now)
+
+    def _advanced(self, session: Session, row: Reminder) -> Reminder:
+        """A reminder with its next step; one that has passed already is told on the next working day, not at once."""
+        plan = self._plan(session, row.clinic_id)
+        steps, following = plan.steps[row.kind], row.step + 1
+        at = plan.told_at(row.kind, following, row.remind_on)
+        if at is not None and at <= self.now:
+            together = steps[following].after_days == steps[row.step].after_days
+            at = self.now if together else plan.next_morning(self.now)
+        return replace(row, step=following, next_at=instant_or_none(at), version=row.version + 1)
+
+    def _plan(self, session: Session, clinic_id: str) -> Plan:
+        if clinic_id not in self.plans:
+            self.plans[clinic_id] = plan_of(session, cast(Clinic, session.get(Clinic, clinic_id)))
+        return self.plans[clinic_id]
+
+    def _audience(self, session: Session, plan: Plan) -> dict[str, list[Recipient]]:
+        if plan.clinic.id not in self.audiences:
+            self.audiences[plan.clinic.id] = audience_of(session, plan.clinic.id)
+        return self.audiences[plan.clinic.id]
+
+    def _contacts(self, session: Session, rows: Iterable[Reminder]) -> dict[str, list[Recipient]]:
+        """By which channels the patients of reminders are told, by those of their clinic that are in use."""
+        clinics = {row.patient_id: row.clinic_id for row in rows}
+        owners = tuple(f"{PATIENT}/{ident}" for ident in clinics)
+        found: dict[str, list[Recipient]] = {}
+        usable = {
+            channel.id: channel.clinic_id
+            for channel in session.find(
+                ChannelRow, Where("clinic_id", "in", tuple(set(clinics.values()))), Where("active", "=", 1)
+            )
+        }
+        for contact in session.find(Contact, Where("owner", "in", owners)) if usable else ():
+            ident = contact.owner.partition("/")[2]
+            if usable.get(contact.channel_id) == clinics[ident]:
+                found.setdefault(ident, []).append(Recipient(PATIENT, contact.channel_id))
+        return found
+
+    def _told_before(self, session: Session, rows: list[Reminder]) -> set[tuple[str, str, str, int, str, str]]:
+        later = tuple({row.patient_id for row in rows if row.step})
+        if not later:
+            return set()
+        found = session.find(Delivery, Where("about", "in", later), Where("status", "!=", "cancelled"))
+        return {(one.about, one.kind, one.due_on, one.step // _ROUND, one.recipient, one.channel_id) for one in found}
+
+
+_ROUND: Final = 100
+
+
+def _delivery(row: Reminder, one: Recipient, now: datetime) -> Delivery:
+    return new_delivery(
+        (row.patient_id, row.kind, row.due_on, row.round * _ROUND + row.step),
+        one,
+        clinic_id=row.clinic_id,
+        rank=RANK[row.kind],
+        at=instant(now),
+    )
+
+
+def new_delivery(key: tuple[str, str, str, int], one: Recipient, *, clinic_id: str, rank: int, at: str) -> Delivery:
+    """A delivery that waits; its id is made of what it is, so that two who make it make the same."""
+    about, kind, due_on, step = key
+    return Delivery(
+        about=about,
+        kind=kind,
+        due_on=due_on,
+        step=step,
+        recipient=one.name,
+        channel_id=one.channel_id,
+        id=f"msg_{sha256(f'{about} {kind} {due_on} {step} {one.name} {one.channel_id}')[:32]}",
+        clinic_id=clinic_id,
+        rank=rank,
+        status="waiting",
+        send_at=at,
+        attempts=0,
+        leased_until="",
+        leased_by="",
+        error=None,
+        made_at=at,
+        sent_at=None,
+    )
+
+
+def audience_of(session: Session, clinic_id: str) -> dict[str, list[Recipient]]:
+    """Who of a clinic is told by which channels: by role, all at once or each person; and systems."""
+    channels = session.find(ChannelRow, Where("clinic_id", "=", clinic_id), Where("active", "=", 1), order=("id",))
+    found: dict[str, list[Recipient]] = {}
+    for one in channels:
+        if one.audience != "gateway":
+            name = EHR if one.audience == EHR else f"role/{one.audience}"
+            found.setdefault(one.audience, []).append(Recipient(name, one.id))
+    gateways = {one.id for one in channels if one.audience == "gateway"}
+    if gateways:
+        for account in session.find(Account, Where("active", "=", 1), Where("role", "in", STAFF), order=("username",)):
+            if clinic_id in account.clinics:
+                owner = f"account/{account.id}"
+                for contact in session.find(Contact, Where("owner", "=", owner), order=("channel_id",)):
+                    if contact.channel_id in gateways:
+                        found.setdefault(account.role, []).append(Recipient(owner, contact.channel_id))
+    return found
+
+
+def staff_of(audience: Mapping[str, list[Recipient]], role: str) -> list[Recipient]:
+    """Those of a role; where nobody of it can be reached, those of the next one up, or else down."""
+    place = STAFF.index(role)
+    return next((audience[one] for one in (*STAFF[place:], *reversed(STAFF[:place])) if audience.get(one)), [])
+
+
+def deliver(services: Services, now: Callable[[], datetime]) -> Told:
+    """Send what is due of each channel that may send; until nothing is, or it may not send more for now."""
+    telling = services.telling
+    if telling is None:
+        return Told()
+    worker, told = new_id(), Told()
+    with services.store.reading() as session:
+        waiting = session.tally(
+            Delivery, "channel_id", Where("status", "=", "waiting"), Where("send_at", "<=", instant(now()))
+        )
+    for channel_id in waiting:
+        told = _add(told, _Sender(services, telling, cast(str, channel_id), worker, now).send_all())
+    return told
+
+
+def _add(one: Told, other: Told) -> Told:
+    return Told(*(a + b for a, b in zip(one, other, strict=True)))
+
+
+def open_for(telling: Telling, channel: ChannelRow, to: str | None) -> Channel:
+    """A channel, opened; a gateway for one person."""
+    address = channel.address if to is None else with_recipient(channel.address, to)
+    return telling.open_channel(channel.kind, address, channel.secret)
+
+
+class _Lease(NamedTuple):
+    """What a worker holds of a channel, until when, with all that is needed to send it."""
+
+    channel: ChannelRow
+    plan: Plan
+    until: datetime
+    held: list[tuple[Delivery, str | None]]
+
+
+class _Unsent(NamedTuple):
+    """Why a delivery was not sent: whether to try again can help, and after how many seconds, if it was told."""
+
+    why: str
+    lasting: bool
+    retry_after: int | None
+
+
+@dataclass(slots=True)
+class _Sender:
+    """Sends what waits for one channel."""
+
+    services: Services
+    telling: Telling
+    channel_id: str
+    worker: str
+    now: Callable[[], datetime]
+    opened: dict[str | None, Channel] = field(default_factory=dict)
+    told: Told = field(default_factory=Told)
+
+    def send_all(self) -> Told:
+        """Lease and send until nothing is left that may be sent, or the channel fails."""
+        while (lease := self._lease()) is not None and lease.held:
+            for place, (delivery, to) in enumerate(lease.held):
+                if self.now() >= lease.until - _MARGIN:
+                    break
+                if not self._send(lease, delivery, to):
+                    self._let_go([one for one, _ in lease.held[place + 1 :]])
+                    return self.told
+        return self.told
+
+    def _lease(self) -> _Lease | None:
+        """Lease what waits, as much as the channel may send now; None if it may not."""
+        now = self.now()
+        at, minute = instant(now), instant(now)[:16]
+        until = now + timedelta(seconds=self.telling.lease_seconds)
+        with self.services.store.writing(durable=False) as session:
+            channel = session.get(ChannelRow, self.channel_id)
+            if channel is None or not channel.active or channel.rests_until > at:
+                return None
+            plan = plan_of(session, cast(Clinic, session.get(Clinic, channel.clinic_id)))
+            if channel.audience != EHR and plan.not_quiet(now) != now:
+                return None
+            used = channel.in_minute if channel.minute == minute else 0
+            most = 1 if channel.failures else min(_LEASED_AT_ONCE, channel.per_minute - used)
+            if most <= 0 or (channel.failures and used >= channel.per_minute):
+                return None
+            found = session.claim(
+                Delivery,
+                {"leased_until": instant(until), "leased_by": self.worker},
+                Where("channel_id", "=", channel.id),
+                Where("status", "=", "waiting"),
+                Where("send_at", "<=", at),
+                Where("leased_until", "<=", at),
+                order=("rank", "send_at"),
+                limit=most,
+            )
+            held = self._still_right(session, channel, found)
+            changed = replace(channel, minute=minute, in_minute=used + len(held))
+            if held:
+                session.change(changed)
+        return _Lease(channel, plan, until, held) if found else None
+
+    def _still_right(
+        self, session: Session, channel: ChannelRow, found: list[Delivery]
+    ) -> list[tuple[Delivery, str | None]]:
+        """Those of whose patients nothing has happened since they were planned, with the address they go to.
+
+        Of the others it will be told anew what they need, or nothing.
+        """
+        held: list[tuple[Delivery, str | None]] = []
+        for one in found:
+            to = None
+            if channel.audience == "gateway":
+                owner = f"{PATIENT}/{one.about}" if one.recipient == PATIENT else one.recipient
+                contact = session.get(Contact, owner, channel.id)
+                if contact is None:  # taken back since
+                    session.claim(Delivery, {"status": "cancelled", "leased_by": "", "leased_until": ""}, *_of(one))
+                    continue
+                to = contact.address
+            if one.kind in RANK and not _stands(session, one):
+                session.claim(Delivery, {"leased_by": "", "leased_until": ""}, *_of(one))
+                continue
+            held.append((one, to))
+        return held
+
+    def _send(self, lease: _Lease, delivery: Delivery, to: str | None) -> bool:
+        """Send and mark; whether the channel may be used further."""
+        unsent = self._try(lease, delivery, to)
+        if unsent is None:
+            self._mark_sent(lease, delivery)
+            self.told = _add(self.told, Told(sent=1))
+            return True
+        given_up = self._mark_unsent(lease, delivery, unsent)
+        self.told = _add(self.told, Told(failed=1, dead=given_up))
+        return unsent.lasting
+
+    def _try(self, lease: _Lease, delivery: Delivery, to: str | None) -> _Unsent | None:
+        channel = lease.channel
+        try:
+            with self.services.store.reading() as session:
+                visit = Visit(services=self.services, session=session, actor=None, now=self.now())
+                told = message(visit, delivery, lease.plan)
+            if to not in self.opened:
+                self.opened = {to: open_for(self.telling, channel, to)}
+            self.opened[to].send(told)
+        except NotSent as error:
+            return _Unsent(str(error), error.lasting, error.retry_after)
+        except Unacceptable as error:
+            return _Unsent(str(error), lasting=True, retry_after=None)
+        except Exception as error:  # noqa: BLE001 (whatever a channel does, the others go on)
+            structlog.get_logger().exception("reminder-not-sent", channel=channel.id)
+            return _Unsent(f"failed here: {type(error).__name__}", lasting=False, retry_after=None)
+        return None
+
+    def _mark_sent(self, lease: _Lease, delivery: Delivery) -> None:
+        at = instant(self.now())
+        done: dict[str, Value] = {"status": "sent", "sent_at": at, "attempts": delivery.attempts + 1, **_FREE}
+        with self.services.store.writing(durable=False) as session:
+            if session.claim(Delivery, done, *_of(delivery), Where("leased_by", "=", self.worker)):
+                enter(self.services.audit_key, session, [_entry(delivery, at)])
+            if lease.channel.failures:
+                well: dict[str, Value] = {"failures": 0, "rests_until": "", "error": None}
+                session.claim(ChannelRow, well, Where("id", "=", self.channel_id))
+
+    def _mark_unsent(self, lease: _Lease, delivery: Delivery, unsent: _Unsent) -> int:
+        """Try again later, or give up; how many were given up. The channel rests unless only this is refused."""
+        now = self.now()
+        give_up = instant(now - timedelta(hours=lease.plan.give_up_hours))
+        dead = unsent.lasting or delivery.made_at <= give_up
+        rest = self._rest(lease.channel.failures, unsent.retry_after)
+        structlog.get_logger().warning(
+            "reminder-not-sent", channel=self.channel_id, message=delivery.id, why=unsent.why
+        )
+        with self.services.store.writing(durable=False) as session:
+            tried: dict[str, Value] = {
+                "attempts": delivery.attempts + 1,
+                "error": unsent.why,
+                "send_at": instant(lease.plan.not_quiet(now + rest)),
+                **_FREE,
+            }
+            mine = *_of(delivery), Where("leased_by", "=", self.worker)
+            given_up = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
+            if dead and not unsent.lasting:  # what has waited as long behind it
+                old = Where("channel_id", "=", self.channel_id), Where("made_at", "<=", give_up)
+                given_up += session.claim(
+                    Delivery, {"status": "dead", "error": unsent.why}, *old, Where("status", "=", "waiting")
+                )
+            if not unsent.lasting:
+                ill: dict[str, Value] = {
+                    "failures": lease.channel.failures + 1,
+                    "rests_until": instant(now + rest),
+                    "error": unsent.why,
+                }
+                session.claim(ChannelRow, ill, Where("id", "=", self.channel_id))
+            if dead:
+                unsettle(session, given_up)
+        return len(given_up) if dead else 0
+
+    def _rest(self, failures: int, retry_after: int | None) -> timedelta:
+        seconds = min(_FIRST_REST * 2.0 ** min(failures, 10), _LONGEST_REST).total_seconds()
+        return timedelta(seconds=max(seconds * (0.5 + self.telling.chance()), retry_after or 0))
+
+    def _let_go(self, held: Iterable[Delivery]) -> None:
+        with self.services.store.writing(durable=False) as session:
+            for one in held:
+                session.claim(Delivery, _FREE, *_of(one), Where("leased_by", "=", self.worker))
+
+
+_FREE: Final[dict[str, Value]] = {"leased_until": "", "leased_by": ""}
+
+
+def unsettle(session: Session, deliveries: Iterable[Delivery]) -> None:
+    """Have the worklist tell what has become of deliveries about patients."""
+    about = tuple({one.about for one in deliveries if one.kind in RANK})
+    if about:
+        session.claim(Patient, {"settled": 0}, Where("id", "in", about))
+
+
+def _stands(session: Session, one: Delivery) -> bool:
+    """Whether a reminder is still to be told, and nothing has been recorded of its patient that may change that."""
+    row, patient = session.get(Reminder, one.about, one.kind, one.due_on), session.get(Patient, one.about)
+    return row is not None and patient is not None and row.status == "open" and patient.settled
+
+
+def _of(one: Delivery) -> tuple[Where, ...]:
+    return tuple(Where(name, "=", getattr(one, name)) for name in Delivery.KEY)
+
+
+def _entry(delivery: Delivery, at: str) -> Entry:
+    """What the trail says of a message: to whom and by which channel, never the address."""
+    told = {"message": delivery.id, "to": delivery.recipient, "channel": delivery.channel_id, "due_on": delivery.due_on}
+    of_patient = delivery.kind in RANK
+    return Entry(
+        delivery.about if of_patient else SYSTEM,
+        at,
+        None,
+        None,
+        "tell",
+        f"{'patient' if of_patient else 'clinic'}/{delivery.about}/reminders/{delivery.kind}",
+        delivery.clinic_id,
+        None,
+        encode(told),
+    )

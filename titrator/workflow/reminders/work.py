@@ -1,0 +1,110 @@
+"""One beat of the reminders: what every worker does, again and again. Any number of them may.
+
+1. settle whom something was recorded of, or whose day has changed: so no reminder rests on what no longer holds
+2. make the deliveries of the steps that have come, and of the summaries
+3. send what is due
+4. leave a sign that reminders run
+
+Once a week every patient is gone through anew, so that what a settled patient should be reminded of is there even if it
+had been lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from titrator.store.base import Stale, Store, Where
+from titrator.store.records import Delivery, Job
+from titrator.workflow.reminders.keep import unsettle_clinic
+from titrator.workflow.reminders.plan import RANK
+from titrator.workflow.reminders.summaries import WEEK_PLAN, claim_summary, due_summaries
+from titrator.workflow.reminders.tell import Told, audience_of, deliver, new_delivery, plan_deliveries, staff_of
+from titrator.workflow.standing import settle_all
+from titrator.workflow.visit import Services, Visit, instant
+
+HEARTBEAT: Final = "reminders"
+#: The job whose version counts the messages that were sent.
+SENT: Final = "reminders-sent"
+BEATS_EVERY: Final = timedelta(seconds=30)
+#: A delivery that waits longer than so is late.
+LATE_AFTER: Final = timedelta(minutes=10)
+
+
+class Health(NamedTuple):
+    """How the reminders are: when one last beat, how many messages are due, sent so far, late, dead.
+
+    `oldest_seconds` is how long ago the oldest message that is due was made.
+    """
+
+    beat_at: str | None
+    due: int
+    sent: int
+    late: int
+    dead: int
+    oldest_seconds: int
+
+
+def beat(services: Services, now: Callable[[], datetime]) -> Told:
+    """Do all that is due; what was done."""
+    at = now()
+    if not services.broken:
+        settle_all(services, at)
+    planned = plan_deliveries(services, at) + _plan_summaries(services, at)
+    told = deliver(services, now)
+    _leave_sign(services.store, now(), told.sent)
+    return told._replace(planned=planned)
+
+
+def health(store: Store, now: datetime) -> Health:
+    """How the reminders are at an instant."""
+    with store.reading() as session:
+        job, counted = session.get(Job, HEARTBEAT), session.get(Job, SENT)
+        waits = Where("status", "=", "waiting"), Where("send_at", "<=", instant(now))
+        due = session.count(Delivery, *waits)
+        late = session.count(Delivery, waits[0], Where("send_at", "<=", instant(now - LATE_AFTER))) if due else 0
+        oldest = session.find(Delivery, *waits, order=("send_at",), limit=1) if due else []
+        dead = session.count(Delivery, Where("status", "=", "dead"))
+    age = int((now - datetime.fromisoformat(oldest[0].made_at)).total_seconds()) if oldest else 0
+    return Health(None if job is None else job.at, due, 0 if counted is None else counted.version, late, dead, age)
+
+
+def _plan_summaries(services: Services, now: datetime) -> int:
+    """Make the deliveries of the summaries that are due; with the plan of a week, go through the clinic anew."""
+    made = 0
+    for kind, plan, day in due_summaries(services, now):
+        with services.store.writing(durable=False) as session:
+            visit = Visit(services=services, session=session, actor=None, now=now)
+            try:
+                if not claim_summary(visit, kind, plan, day):
+                    continue
+            except Stale:  # another worker was faster
+                continue
+            recipients = staff_of(audience_of(session, plan.clinic.id), "pharmacist")
+            session.put(
+                *(
+                    new_delivery(
+                        (plan.clinic.id, kind, day, 0), one, clinic_id=plan.clinic.id, rank=len(RANK), at=instant(now)
+                    )
+                    for one in recipients
+                )
+            )
+            made += len(recipients)
+            if kind == WEEK_PLAN:
+                unsettle_clinic(session, plan.clinic.id)
+    return made
+
+
+def _leave_sign(store: Store, now: datetime, sent: int) -> None:
+    """Say that reminders run, and count what was sent; not at each beat that had nothing to do."""
+    with store.reading() as session:
+        before = session.get(Job, HEARTBEAT)
+    if not sent and before is not None and before.at > instant(now - BEATS_EVERY):
+        return
+    with store.writing(durable=False) as session:
+        beats, counted = session.get(Job, HEARTBEAT), session.get(Job, SENT)
+        session.put(Job(name=HEARTBEAT, version=1 if beats is None else beats.version + 1, at=instant(now)))
+        if sent:
+            total = sent if counted is None else counted.version + sent
+            session.put(Job(name=SENT, version=total, at=instant(now)))
