@@ -278,9 +278,12 @@ class CalendarOut(Schema):
 
 
 class CalendarMade(CalendarOut):
-    """A new calendar; its address is shown this once, and whoever has it can read the calendar."""
+    """A new calendar; its address is shown this once, and whoever has it can read the calendar.
 
-    url = Text(required=True, longest=1000)
+    Null in an answer that is sent again.
+    """
+
+    url = Text(required=True, allow_none=True, longest=1000)
 
 
 class Calendars(Schema):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,19 +17,29 @@ from werkzeug.routing import Rule
 
 from tests.support import CATALOGUE
 from titrator.app import create_app
+from titrator.notify.log import LogChannel
+from titrator.notify.schemes import SCHEMES
+from titrator.notify.texts import Texts
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.settings import Settings
 from titrator.store.records import AuditRow
 from titrator.store.sqlite import SqliteStore
 from titrator.workflow import accounts
 from titrator.workflow.record import add_clinic
-from titrator.workflow.visit import Actor, Policy, Services, Visit, leave
+from titrator.workflow.visit import Actor, Policy, Services, Telling, Visit, leave
 
 API: Final = "/api/v1"
 #: A Monday, noon in UTC.
 NOON: Final = datetime(2026, 3, 9, 12, tzinfo=UTC)
 TODAY: Final = NOON.date().isoformat()
 PASSWORD: Final = "four quiet herons at dusk"
+#: Tells nobody anything, but has all that it takes.
+SILENT: Final = Telling(
+    open_channel=lambda *_: LogChannel(lambda _: None),
+    texts=cache(Texts.load),
+    base_url="https://titrator.example",
+    schemes=SCHEMES,
+)
 #: An account in each role in clinic A, and a pharmacist who is in clinic B only.
 PEOPLE: Final = {**{str(role): role for role in Role}, "stranger": Role.PHARMACIST}
 WHY: Final = {"reason": "because of a test"}
@@ -229,6 +239,7 @@ def build(folder: Path, policy: Policy | None = None) -> House:
         audit_key=b"a key for tests, of 32 bytes.....",
         clock=clock,
         policy=policy or Policy(),
+        telling=SILENT,
     )
     house = House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
     with house.visit() as visit:

@@ -27,7 +27,7 @@ from flask import Response, current_app, g, request
 from titrator.api.wire import StrictParser
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
-from titrator.security.secrets import PREFIX, sha256
+from titrator.security.secrets import sha256
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.draft import Draft
 from titrator.store.records import KeptAnswer
@@ -45,7 +45,7 @@ PUBLIC: Final = None
 _LONGEST_KEY: Final = 255
 _PATIENT_PATH: Final = re.compile(r"/api/v1/patients/([^/]+)")
 #: Keys of an answer that is kept without their values: they are shown once.
-_SECRET_KEYS: Final = ("secret", "token", "activation_secret")
+_SECRET_KEYS: Final = ("secret", "token", "activation_secret", "url")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,12 @@ def count_login() -> None:
     _count(here, here.logins, f"login {request.remote_addr}")
 
 
+def count_nobody() -> None:
+    """Count a request without a sound token from the address that asks; raises TooMany."""
+    here = door()
+    _count(here, here.requests, f"nobody {request.remote_addr}")
+
+
 @contextmanager
 def visiting(actor: Actor | None) -> Iterator[Visit]:
     """A visit in a transaction that writes; what it notes is written with it."""
@@ -222,12 +228,12 @@ def _refuse_without(permission: Permission, actor: Actor) -> None:
 def _authenticated(here: Door) -> Actor:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
-        _count(here, here.requests, f"nobody {request.remote_addr}")
+        count_nobody()
         raise Unauthorised("Send a token: Authorization: Bearer ...")
     try:
         return authenticate(here.services, secret.strip())
     except Unauthorised:
-        _count(here, here.requests, f"nobody {request.remote_addr}")
+        count_nobody()
         structlog.get_logger().info("token-refused", request=g.request_id, address=request.remote_addr)
         raise
 
@@ -381,7 +387,7 @@ def _patient_of(kept: KeptAnswer) -> str | None:
 def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer:
     headers = {name: response.headers[name] for name in ("ETag", "Location") if name in response.headers}
     text = response.get_data(as_text=True)
-    if any(f'"{name}": "{PREFIX}' in text for name in _SECRET_KEYS):
+    if any(f'"{name}": "' in text for name in _SECRET_KEYS):
         said = json.loads(text)
         secrets = {name for name in _SECRET_KEYS if isinstance(said.get(name), str)}
         text = json.dumps({name: (None if name in secrets else value) for name, value in said.items()})

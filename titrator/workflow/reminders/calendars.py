@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple, cast
 from uuid import NAMESPACE_URL, uuid5
 
-from icalendar import Calendar, Event
+from icalendar import Calendar, Event, vDuration
 
 from titrator.security.secrets import new_id, new_secret, sha256
 from titrator.store.base import Where
@@ -21,7 +21,7 @@ from titrator.store.records import CalendarFeed, Clinic, Patient, Reminder
 from titrator.workflow.errors import Unknown
 from titrator.workflow.reminders.manage import clinic_of
 from titrator.workflow.reminders.messages import STAFF, link_to, telling_of, words
-from titrator.workflow.reminders.plan import PATIENT, Plan, plan_of
+from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, Plan, plan_of
 from titrator.workflow.visit import Visit, day_at, instant
 
 CLINIC: Final = "clinic"
@@ -115,15 +115,25 @@ def read(visit: Visit, secret: str) -> Feed:
 
 
 def _rows(visit: Visit, plan: Plan, patient: Patient | None) -> list[Reminder]:
-    """The latest row of each entry, by day: what is open, and what has been done of late."""
+    """The latest row of each entry, by day: what is open, and what has been done of late, since its day had come.
+
+    What was done with before its day is no entry of that day: it was given early, or the course has ended.
+    """
     today = date.fromisoformat(day_at(plan.clinic, visit.now))
     since = (today - timedelta(days=_SHOWN_AFTER)).isoformat()
-    mine = Where("clinic_id", "=", plan.clinic.id) if patient is None else Where("patient_id", "=", patient.id)
+    mine = [Where("clinic_id", "=", plan.clinic.id)]
+    if patient is not None:
+        mine = [Where("patient_id", "=", patient.id), Where("kind", "in", tuple(sorted(OF_PATIENTS)))]
     shown = Where("remind_on", ">=", since), Where("event", "is not null"), Where("status", "!=", "cancelled")
     latest: dict[tuple[str, str], Reminder] = {}
-    for row in visit.session.find(Reminder, mine, *shown, order=("sequence",)):
+    for row in visit.session.find(Reminder, *mine, *shown, order=("sequence",)):
         latest[row.patient_id, cast(str, row.event)] = row
-    return sorted(latest.values(), key=lambda row: (row.remind_on, row.patient_id, row.kind))[-_MOST:]
+    rows = [row for row in latest.values() if row.status != "done" or _day_of(plan, row.changed_at) >= row.remind_on]
+    return sorted(rows, key=lambda row: (row.remind_on, row.patient_id, row.kind))[-_MOST:]
+
+
+def _day_of(plan: Plan, at: str) -> str:
+    return day_at(plan.clinic, datetime.fromisoformat(at))
 
 
 def _calendar(visit: Visit, plan: Plan, rows: Iterable[Reminder], *, of_patient: bool) -> bytes:
@@ -135,7 +145,7 @@ def _calendar(visit: Visit, plan: Plan, rows: Iterable[Reminder], *, of_patient:
     calendar.add("x-wr-calname", plan.clinic.name)
     calendar.add("x-wr-timezone", plan.clinic.time_zone)
     calendar.add("refresh-interval", _REFRESH, parameters={"value": "DURATION"})
-    calendar.add("x-published-ttl", _REFRESH)
+    calendar.add("x-published-ttl", vDuration(_REFRESH).to_ical().decode())
     for row in rows:
         calendar.add_component(_event(visit, plan, row, of_patient=of_patient))
     return cast(bytes, calendar.to_ical())

@@ -21,10 +21,10 @@ from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_day
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
-from titrator.workflow.reminders.messages import number_of, test_message
-from titrator.workflow.reminders.plan import PATIENT, Plan, made, plan_of, settings_fields
+from titrator.workflow.reminders.messages import number_of, telling_of, test_message
+from titrator.workflow.reminders.plan import PATIENT, RANK, Plan, made, plan_of, settings_fields
 from titrator.workflow.reminders.tell import open_for, unsettle
-from titrator.workflow.visit import Telling, Visit, instant, refuse_outdated
+from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 PAGE: Final = 100
@@ -314,7 +314,7 @@ def change_channel(visit: Visit, clinic_id: str, channel_id: str, body: Body, ve
 def test_channel(visit: Visit, clinic_id: str, channel_id: str, to: str | None) -> str | None:
     """Send a message that says only that the channel works; why it could not be sent, if so."""
     row = channel(visit, clinic_id, channel_id)
-    telling = _telling(visit)
+    telling = telling_of(visit)
     if row.audience == GATEWAY:
         if to is None:
             raise Invalid(Fault("to", "required: to whom, by a gateway"))
@@ -334,7 +334,7 @@ def _refuse_address(visit: Visit, audience: str, kind: str, address: str) -> Non
     if kind == "webhook":
         found = faults(address, "webhook")
     else:
-        found = faults(address, "gateway" if audience == GATEWAY else "channel", _telling(visit).schemes)
+        found = faults(address, "gateway" if audience == GATEWAY else "channel", telling_of(visit).schemes)
     wrong = [Fault("address", one) for one in found]
     if (audience == GATEWAY) and kind == "webhook":
         wrong.append(Fault("kind", "must be apprise: a webhook reaches a system, and no single persons"))
@@ -342,12 +342,6 @@ def _refuse_address(visit: Visit, audience: str, kind: str, address: str) -> Non
         wrong.append(Fault("kind", "must be webhook: that is how a system is told"))
     if wrong:
         raise Invalid(*wrong)
-
-
-def _telling(visit: Visit) -> Telling:
-    if visit.services.telling is None:
-        raise Conflict(Code.NO_CHANNELS, "This installation tells nobody anything.")
-    return visit.services.telling
 
 
 def channel(visit: Visit, clinic_id: str, channel_id: str) -> ChannelRow:
@@ -474,13 +468,20 @@ def delivery_fields(one: Delivery) -> dict[str, object]:
 
 
 def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
-    """Have a message that was given up tried again from the beginning, or say that one has seen to it."""
+    """Have a message that was given up tried again from the beginning, or say that one has seen to it.
+
+    One of a reminder that is not open any more is not tried again: it would tell what no longer holds.
+    """
     same = Where("status", "=", "dead"), Where("id", "=", delivery_id)
     found = visit.session.find(Delivery, *same, Where("clinic_id", "in", tuple(sorted(visit.who.clinics))))
     if not found:
         raise Unknown("message that could not be delivered")
     one = found[0]
     at = instant(visit.now)
+    if again and one.kind in RANK:
+        row = visit.session.get(Reminder, one.about, one.kind, one.due_on)
+        if row is None or row.status != "open":
+            raise Conflict(Code.REMINDER_CLOSED, "Its reminder is not open any more: there is nothing to tell.")
     changes = {"status": "waiting", "send_at": at, "made_at": at} if again else {"status": "dismissed"}
     new = visit.session.claim(Delivery, changes, *same)[0]
     unsettle(visit.session, [new])

@@ -15,6 +15,7 @@ from titrator.store.base import Where
 from titrator.store.records import Delivery, Identifier, Patient, Reminder, Waiting
 from titrator.titration.documents import reread
 from titrator.titration.quantities import DAYS
+from titrator.workflow.errors import Code, Conflict
 from titrator.workflow.reminders.plan import PATIENT, Plan
 from titrator.workflow.reminders.summaries import SUMMARIES, summary_lines
 from titrator.workflow.visit import Telling, Visit, day_at, instant
@@ -119,7 +120,7 @@ def _texts(visit: Visit, plan: Plan) -> Texts:
 
 
 def telling_of(visit: Visit) -> Telling:
-    """What is needed to tell somebody something."""
+    """What is needed to tell somebody something; raises Conflict where there is nothing of it."""
     if visit.services.telling is None:
-        raise RuntimeError("this step needs a way to tell somebody something")
+        raise Conflict(Code.NO_CHANNELS, "This installation tells nobody anything.")
     return visit.services.telling

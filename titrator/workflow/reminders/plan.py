@@ -117,6 +117,11 @@ class Plan:
         day = plus(remind_on, after_days)
         return self.at(day if to == PATIENT else working_day(self.days, day))
 
+    def to(self, kind: str, step: int) -> str:
+        """Whom a step tells; the last one, where a clinic has chosen fewer since."""
+        steps = self.steps[kind]
+        return steps[min(step, len(steps) - 1)].to
+
     def at(self, day: str, of_day: time | None = None) -> datetime:
         """A time of a day at the clinic, that of reminders if none is given, but not in its quiet hours."""
         zone = self.clinic.time_zone

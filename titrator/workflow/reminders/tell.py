@@ -108,7 +108,7 @@ class _Planner:
     ) -> Iterator[Delivery]:
         """The deliveries of a step; nobody is told of a reminder twice in one round."""
         plan = self._plan(session, row.clinic_id)
-        to = plan.steps[row.kind][row.step].to
+        to = plan.to(row.kind, row.step)
         audience = self._audience(session, plan)
         recipients = contacts.get(row.patient_id, []) if to == PATIENT else staff_of(audience, to)
         if to == PATIENT and row.kind not in OF_PATIENTS:
