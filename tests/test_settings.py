@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from titrator.notify.schemes import SCHEMES
 from titrator.settings import BOUNDS, NAMES, InvalidSettings, Settings, load_settings
 
 #: For each setting a value that it takes, other than its default: as the file has it, as the environment has it.
@@ -14,6 +15,7 @@ TAKEN: dict[str, tuple[object, str]] = {
     "database": ("/srv/other.db", "/srv/other.db"),
     "audit_key_file": ("/srv/other.key", "/srv/other.key"),
     "base_url": ("https://titrator.example", "https://titrator.example"),
+    "channel_schemes": ("mailtos ntfys", "mailtos ntfys"),
     "log_level": ("warning", "warning"),
     **{name: (most - 1, str(most - 1)) for name, (_, most) in BOUNDS.items()},
 }
@@ -21,6 +23,11 @@ TAKEN: dict[str, tuple[object, str]] = {
 REFUSED = [
     ("log_level", "loud", "must be one of debug, info, warning, error"),
     ("base_url", "titrator.example", "must begin with http:// or https://"),
+    (
+        "channel_schemes",
+        "mailtos json file",
+        "there is no file, json; known are mailto, mailtos, ntfy, ntfys, slack, sns, twilio, vonage, workflows",
+    ),
     ("workers", "two", "must be a whole number from 1 to 64"),
     ("workers", "1.5", "must be a whole number from 1 to 64"),
     ("workers", "-1", "must be a whole number from 1 to 64"),
@@ -119,6 +126,12 @@ def test_what_lies_in_the_instance_folder_unless_it_is_put_elsewhere(tmp_path: P
     assert (plain.local_protocols, plain.seals) == (tmp_path / "protocols", tmp_path / "seals")
     moved = Settings(instance=tmp_path, database="sqlite:////srv/t.db", audit_key_file="/etc/t.key")
     assert (moved.database_url, moved.key_file) == ("sqlite:////srv/t.db", Path("/etc/t.key"))
+
+
+def test_an_installation_may_have_channels_of_fewer_schemes(tmp_path: Path) -> None:
+    assert Settings(instance=tmp_path).schemes == SCHEMES
+    assert load_settings(write(tmp_path, 'channel_schemes = "mailtos ntfys"\n')).schemes == {"mailtos", "ntfys"}
+    assert Settings(instance=tmp_path).texts == tmp_path / "texts"
 
 
 def test_an_address_has_no_slash_at_its_end(tmp_path: Path) -> None:

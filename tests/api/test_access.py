@@ -10,7 +10,9 @@ from typing import Final
 import pytest
 
 from tests.api.support import API, COLLECTIONS, ENTRY, PASSWORD, TODAY, WHY, House, build, count, day, dose, event
+from tests.store.samples import sample
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.store.records import Delivery
 from titrator.workflow.visit import Policy
 
 #: The routes that need no account: those who have none yet log in, or set their first password.
@@ -33,6 +35,8 @@ HOLDERS: Final = {
     "facts:verify": DECIDE,
     "decisions:sign": DECIDE,
     "decisions:override-beyond": {"prescriber"},
+    "reminders:see-to": CARE,
+    "calendars:issue": DECIDE,
     "courses:manage": DECIDE,
     "glass:break": DECIDE,
     "courses:new-baseline": {"prescriber"},
@@ -53,10 +57,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> House:
     return build(tmp_path_factory.mktemp("access"))
 
 
-def path_of(rule: str, patient: str, fact: int = 1, account: str = "0" * 20) -> str:
+def path_of(rule: str, patient: str, fact: int = 1, account: str = "0" * 20, **named: str) -> str:
     """A rule as a path."""
     known = {"patient_id": patient, "fact_id": str(fact), "account_id": account, "protocol_id": "us-itp-adult"}
-    known |= {"decision_id": "1", "day": DEPARTED}
+    known |= {"decision_id": "1", "day": DEPARTED, "kind": "count-due", "due_on": day(0)} | named
     return re.sub(r"<(?:[^:>]*:)?(\w+)>", lambda found: known.get(found[1], "0" * 20), rule)
 
 
@@ -184,19 +188,24 @@ BODIES: Final[dict[str, dict[str, object]]] = {
     "/course/protocol": {"protocol": "eu-itp-adult", **WHY},
     "/course/baseline": {"baseline_on": TODAY, **WHY},
     "/course/discontinuation": {"ended_on": DEPARTED, **WHY},
+    "/contacts": {"items": []},
+    "/calendars": {"label": "for the patient"},
+    "/reminders/<kind>/<due_on>/postponement": {"until": day(-3)},
     "/decisions": {"decision": "refer", "proposal_sha256": "0" * 64, "reason_code": "other", "comment": "in doubt"},
 }
 
 
-def sound_requests(house: House, patient: str, facts: dict[str, int]) -> Iterator[tuple[str, str, object]]:
+def sound_requests(
+    house: House, patient: str, facts: dict[str, int], **named: str
+) -> Iterator[tuple[str, str, object]]:
     """A request that nothing is wrong with, for each route with a patient in its path: method, path, body."""
     for method, rule, _ in house.routes:
         if "<patient_id>" not in rule.rule:
             continue
         below = rule.rule.removeprefix(f"{API}/patients/<patient_id>")
         collection = below.split("/")[1] if "/" in below else ""
-        path = path_of(rule.rule, patient, facts.get(collection, 1))
-        if method == "GET":
+        path = path_of(rule.rule, patient, facts.get(collection, 1), **named)
+        if method in ("GET", "DELETE"):
             yield method, path, None
         elif collection in COLLECTIONS and below.endswith("/resolution"):
             yield method, path, {"resolved_on": TODAY, **WHY}
@@ -228,8 +237,11 @@ def test_another_clinics_patient_is_found_by_no_route(house: House) -> None:
     patient, facts = filled(house)
     decided(house, patient)
     _, foreign = house.account("foreign", Role.PRESCRIBER, house.other_clinic)
-    requests = list(sound_requests(house, patient, facts))
-    assert len(requests) > 53
+    reminder = house.get("/reminders")["items"][0]
+    calendar = house.post(f"/patients/{patient}/calendars", {"label": "hers"})["id"]
+    named = {"kind": reminder["kind"], "due_on": reminder["due_on"], "calendar_id": calendar}
+    requests = list(sound_requests(house, patient, facts, **named))
+    assert len(requests) > 62
     before = house.everything()
     for method, path, body in requests:
         answer = house.call(foreign, method, path, body, version="*")
@@ -259,6 +271,45 @@ def test_another_clinics_patients_are_not_listed(house: House) -> None:
     assert house.call("stranger", "GET", f"/clinics/{house.clinic}").status == 404
     assert house.call("auditor", "GET", f"/audit?patient={mine}").status == 404
     assert house.call("auditor", "GET", f"/audit?patient={patient}").status == 200
+
+
+def test_another_clinics_reminders_channels_and_calendars_are_not_there(house: House) -> None:
+    patient, _ = filled(house)
+    ours, theirs = f"/clinics/{house.clinic}", f"/clinics/{house.other_clinic}"
+    gateway = {"audience": "gateway", "kind": "apprise", "label": "mail", "address": "mailtos://a:b@c.example?to={to}"}
+    channel = house.post(f"{ours}/channels", gateway, "admin")["channel"]["id"]
+    calendar = house.post(f"{ours}/calendars", {"label": "ward"})["id"]
+    with house.services.store.writing() as session:
+        dead = sample(Delivery, about=patient, clinic_id=house.clinic, channel_id=channel, status="dead")
+        session.add(dead)
+    assert {one["patient"] for one in house.get("/reminders")["items"]} == {patient}
+    assert [one["id"] for one in house.get("/deliveries/undelivered")["items"]] == ["msg_1"]
+    assert [one["id"] for one in house.get("/gateways")["items"]] == [channel]
+    before = house.everything()
+    for nothing in ("/reminders", "/deliveries/undelivered", "/gateways", f"{theirs}/calendars"):
+        assert house.get(nothing, "stranger")["items"] == [], nothing
+    for path in (f"{ours}/calendars", f"{ours}/reminder-settings"):
+        assert house.call("stranger", "GET", path).status == 404, path
+    for clinic in (ours, theirs):
+        assert house.call("stranger", "DELETE", f"{clinic}/calendars/{calendar}").status == 404
+    assert house.call("stranger", "POST", f"{ours}/calendars", {"label": "mine"}).status == 404
+    for did in ("retry", "dismissal"):
+        assert house.call("stranger", "POST", f"/deliveries/msg_1/{did}", {}).status == 404
+    for path in ("/reminders", "/deliveries/undelivered"):
+        answer = house.call("stranger", "GET", f"{path}?clinic={house.clinic}")
+        assert (answer.status, list(answer.faults)) == (422, ["clinic"])
+    contact = {"items": [{"gateway": channel, "address": "eva@example.org"}]}
+    other = house.patient("stranger")
+    for path in ("/me/contacts", f"/patients/{other}/contacts"):
+        answer = house.call("stranger", "PUT", path, contact)
+        assert (answer.status, list(answer.faults)) == (422, ["items[0].gateway"]), path
+    for method in ("GET", "PATCH"):
+        body = {} if method == "PATCH" else None
+        assert house.call("admin", method, f"{theirs}/channels/{channel}", body, version="*").status == 404
+    after = house.everything()
+    assert {name: rows for name, rows in after.items() if name not in ("patients", "identifiers")} == {
+        name: rows for name, rows in before.items() if name not in ("patients", "identifiers")
+    }
 
 
 def test_a_patient_is_made_in_ones_own_clinic_only(house: House) -> None:

@@ -362,6 +362,11 @@ def test_a_service_that_fails_its_self_test_computes_no_dose(
     assert house.call(None, "GET", "/readyz").json == {
         "status": "ready",
         "checks": {"database": "ok", "self_test": "ok"},
+        "reminders": {
+            "beat_seconds_ago": None,
+            "beat_at": None,
+            **dict.fromkeys(("due", "sent", "late", "dead", "oldest_seconds"), 0),
+        },
     }
     broken = house.with_services(broken=("us-itp-adult: example 3 fails",))
     answer = broken.call("pharmacist", method, path.format(patient), body)

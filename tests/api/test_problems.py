@@ -149,6 +149,22 @@ def undecided(house: House) -> Iterator[tuple[int, Code, Answer]]:
     yield 409, Code.WEIGHT_NEEDED, override(house, house.begun(), "prescriber", micrograms=75)
 
 
+def unreminded(house: House) -> Iterator[tuple[int, Code, Answer]]:
+    """The same for the codes of reminders."""
+    patient = dosed(house)
+    kinds = {one["kind"]: one["due_on"] for one in house.get(f"/reminders?clinic={house.clinic}")["items"]}
+    of = f"/patients/{patient}/reminders"
+    stands = f"{of}/sign-off/{kinds['sign-off']}/cancellation"
+    yield 409, Code.REMINDER_STANDS, house.call("pharmacist", "POST", stands, WHY, version="*")
+    cancelled = f"{of}/count-due/{kinds['count-due']}/cancellation"
+    assert house.call("pharmacist", "POST", cancelled, WHY, version="*").status == 200
+    yield 409, Code.REMINDER_CLOSED, house.call("pharmacist", "POST", cancelled, WHY, version="*")
+    silent = house.with_services(telling=None)
+    yield 409, Code.NO_CHANNELS, silent.call("pharmacist", "POST", f"/patients/{patient}/calendars", {"label": "hers"})
+    channel = {"audience": "gateway", "kind": "apprise", "label": "mail", "address": "mailtos://a:b@c.example?to={to}"}
+    yield 409, Code.NO_CHANNELS, silent.call("admin", "POST", f"/clinics/{house.clinic}/channels", channel)
+
+
 class Broken:
     """A store that fails as no store should, and says whom it was about."""
 
@@ -161,7 +177,7 @@ class Broken:
 
 def test_every_code_is_met_as_a_problem_of_its_status(house: House) -> None:
     met = set()
-    for status, code, answer in chain(refusals(house), undecided(house)):
+    for status, code, answer in chain(refusals(house), undecided(house), unreminded(house)):
         assert (answer.status, answer.code) == (status, code), answer.text
         assert is_problem(answer)
         met.add(code)

@@ -21,7 +21,10 @@ from tests.api.deciding import (
     worklist,
 )
 from tests.api.support import TODAY, WHY, House, count, day, event, weight
+from tests.store.samples import sample
 from titrator.security.permissions import Role
+from titrator.store.records import ChannelRow, Delivery
+from titrator.workflow.reminders.tell import unsettle
 from titrator.workflow.tasks import Task
 
 Make = Callable[[House], str]
@@ -130,6 +133,16 @@ def reopened_given(house: House) -> str:
     return recounted(house, delivered(house), 30)
 
 
+def untold(house: House) -> str:
+    """A message about a patient was given up, and nobody has seen to it."""
+    patient = house.patient()
+    with house.services.store.writing() as session:
+        dead = sample(Delivery, about=patient, clinic_id=house.clinic, status="dead")
+        session.add(sample(ChannelRow, clinic_id=house.clinic), dead)
+        unsettle(session, [dead])
+    return patient
+
+
 #: A patient, how many days from today one asks, what waits then and by how many days it is overdue.
 WAITS: Final[list[tuple[Make, int, list[str], int]]] = [
     (dosed, 0, ["awaiting-sign-off"], 0),
@@ -184,6 +197,8 @@ WAITS: Final[list[tuple[Make, int, list[str], int]]] = [
     (reopened, 0, ["re-opened", "awaiting-sign-off"], 0),
     (stopped, 0, ["re-opened", "referred"], 0),
     (reopened_given, 0, ["re-opened-given"], 0),
+    (untold, 0, ["message-undelivered"], 0),
+    (untold, 9, ["message-undelivered"], 0),
     (House.patient, 0, [], 0),
 ]
 
@@ -243,6 +258,7 @@ def test_what_waits_on_a_day(house: House, make: Make, ahead: int, tasks: list[s
             [],
         ),
         (departed, lambda h, p: h.post(f"/patients/{p}/dose-mismatches/{TODAY}/reason", WHY), []),
+        (untold, lambda h, _: h.post("/deliveries/msg_1/dismissal", {}), []),
     ],
 )
 def test_what_was_done_is_in_the_next_worklist(house: House, make: Make, steps: Any, tasks: list[str]) -> None:

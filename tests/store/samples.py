@@ -334,9 +334,13 @@ def sample(kind: type[R], /, **values: Any) -> R:
     return replace(found, **values)
 
 
-def add_referred_to(session: Session) -> None:
-    """Add what the samples refer to: the clinic, the patient, the account, the protocol, the channel."""
-    session.add(*(sample(kind) for kind in REFERRED_TO))
+def add_referred_to(session: Session, by: type[Record] | None = None) -> None:
+    """Add what the samples refer to: the clinic, the patient, the account, the protocol, the channel.
+
+    For a record of one of these classes only those before it: there may be one of that name already.
+    """
+    many = REFERRED_TO.index(by) if by in REFERRED_TO else len(REFERRED_TO)
+    session.add(*(sample(kind) for kind in REFERRED_TO[:many]))
 
 
 # Any record

@@ -83,10 +83,7 @@ def filled(store: Store) -> Store:
 def test_a_record_comes_back_as_it_was(store: Store, kind: type[Record], data: st.DataObject) -> None:
     record = data.draw(any_of(kind))
     with undone(store) as session:
-        if kind not in REFERRED_TO:
-            add_referred_to(session)
-        elif kind is Patient:
-            session.add(sample(Clinic))
+        add_referred_to(session, kind)
         session.add(record)
         back = session.get(kind, *key_of(record))
         assert back == record
