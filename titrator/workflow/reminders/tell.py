@@ -279,17 +279,27 @@ class _Sender:
     now: Callable[[], datetime]
     opened: dict[str | None, Channel] = field(default_factory=dict)
     told: Told = field(default_factory=Told)
+    aside: list[Delivery] = field(default_factory=list)
 
     def send_all(self) -> Told:
-        """Lease and send until nothing is left that may be sent, or the channel fails."""
-        while (lease := self._lease()) is not None and lease.held:
-            for place, (delivery, to) in enumerate(lease.held):
-                if self.now() >= lease.until - _MARGIN:
-                    break
-                if not self._send(lease, delivery, to):
-                    self._let_go([one for one, _ in lease.held[place + 1 :]])
-                    return self.told
+        """Lease and send until nothing is left that may be sent, or the channel fails.
+
+        What must wait stays leased meanwhile, so that what comes after it is reached.
+        """
+        while (lease := self._lease()) is not None and self._send_held(lease):
+            pass
+        self._let_go(self.aside)
         return self.told
+
+    def _send_held(self, lease: _Lease) -> bool:
+        """Send one after the other while the lease lasts; whether the channel may be used further."""
+        for place, (delivery, to) in enumerate(lease.held):
+            if self.now() >= lease.until - _MARGIN:
+                break
+            if not self._send(lease, delivery, to):
+                self._let_go([one for one, _ in lease.held[place + 1 :]])
+                return False
+        return True
 
     def _lease(self) -> _Lease | None:
         """Lease what waits, as much as the channel may send now; None if it may not."""
@@ -328,7 +338,7 @@ class _Sender:
     ) -> list[tuple[Delivery, str | None]]:
         """Those of whose patients nothing has happened since they were planned, with the address they go to.
 
-        Of the others it will be told anew what they need, or nothing.
+        The others are set aside: they are told when it is known what still holds, or are not told any more.
         """
         held: list[tuple[Delivery, str | None]] = []
         for one in found:
@@ -340,14 +350,18 @@ class _Sender:
                     session.claim(Delivery, {"status": "cancelled", "leased_by": "", "leased_until": ""}, *_of(one))
                     continue
                 to = contact.address
-            if one.kind in RANK and not _stands(session, one):
-                session.claim(Delivery, {"leased_by": "", "leased_until": ""}, *_of(one))
+            if not _stands(session, one):
+                self.aside.append(one)
                 continue
             held.append((one, to))
         return held
 
     def _send(self, lease: _Lease, delivery: Delivery, to: str | None) -> bool:
-        """Send and mark; whether the channel may be used further."""
+        """Send and mark, unless something has happened since it was leased; whether the channel may be used further."""
+        with self.services.store.reading() as session:
+            if not _stands(session, delivery):
+                self.aside.append(delivery)
+                return True
         unsent = self._try(lease, delivery, to)
         if unsent is None:
             self._mark_sent(lease, delivery)
@@ -401,7 +415,7 @@ class _Sender:
                 "send_at": instant(lease.plan.not_quiet(now + rest)),
                 **_FREE,
             }
-            mine = *_of(delivery), Where("leased_by", "=", self.worker)
+            mine = *_of(delivery), Where("leased_by", "=", self.worker), Where("status", "=", "waiting")
             given_up = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
             if dead and not unsent.lasting:  # what has waited as long behind it
                 old = Where("channel_id", "=", self.channel_id), Where("made_at", "<=", give_up)
@@ -423,7 +437,9 @@ class _Sender:
         seconds = min(_FIRST_REST * 2.0 ** min(failures, 10), _LONGEST_REST).total_seconds()
         return timedelta(seconds=max(seconds * (0.5 + self.telling.chance()), retry_after or 0))
 
-    def _let_go(self, held: Iterable[Delivery]) -> None:
+    def _let_go(self, held: list[Delivery]) -> None:
+        if not held:
+            return
         with self.services.store.writing(durable=False) as session:
             for one in held:
                 session.claim(Delivery, _FREE, *_of(one), Where("leased_by", "=", self.worker))
@@ -441,6 +457,8 @@ def unsettle(session: Session, deliveries: Iterable[Delivery]) -> None:
 
 def _stands(session: Session, one: Delivery) -> bool:
     """Whether a reminder is still to be told, and nothing has been recorded of its patient that may change that."""
+    if one.kind not in RANK:  # a summary says what holds when it is sent
+        return True
     row, patient = session.get(Reminder, one.about, one.kind, one.due_on), session.get(Patient, one.about)
     return row is not None and patient is not None and row.status == "open" and patient.settled
 
