@@ -308,7 +308,10 @@ class _Sender:
         until = now + timedelta(seconds=self.telling.lease_seconds)
         with self.services.store.writing(durable=False) as session:
             channel = session.get(ChannelRow, self.channel_id)
-            if channel is None or not channel.active or channel.rests_until > at:
+            if channel is None or channel.rests_until > at:
+                return None
+            if not channel.active:
+                self.told = _add(self.told, Told(dead=give_up_unused(session, channel.id)))
                 return None
             plan = plan_of(session, cast(Clinic, session.get(Clinic, channel.clinic_id)))
             if channel.audience != EHR and plan.not_quiet(now) != now:
@@ -453,6 +456,14 @@ def unsettle(session: Session, deliveries: Iterable[Delivery]) -> None:
     about = tuple({one.about for one in deliveries if one.kind in RANK})
     if about:
         session.claim(Patient, {"settled": 0}, Where("id", "in", about))
+
+
+def give_up_unused(session: Session, channel_id: str) -> int:
+    """Give up what waits for a channel that is out of use; how many messages."""
+    waits = Where("channel_id", "=", channel_id), Where("status", "=", "waiting")
+    given_up = session.claim(Delivery, {"status": "dead", "error": "channel out of use"}, *waits)
+    unsettle(session, given_up)
+    return len(given_up)
 
 
 def _stands(session: Session, one: Delivery) -> bool:
