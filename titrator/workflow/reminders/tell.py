@@ -327,7 +327,8 @@ class _Sender:
                 Where("status", "=", "waiting"),
                 Where("send_at", "<=", at),
                 Where("leased_until", "<=", at),
-                order=("rank", "send_at"),
+                # a probe is another message each time: it may be the message at which the receiver stumbles
+                order=("attempts", "rank", "send_at") if channel.failures else ("rank", "send_at"),
                 limit=most,
             )
             held = self._still_right(session, channel, found)
@@ -408,6 +409,7 @@ class _Sender:
         give_up = instant(now - timedelta(hours=lease.plan.give_up_hours))
         dead = unsent.lasting or delivery.made_at <= give_up
         rest = self._rest(lease.channel.failures, unsent.retry_after)
+        again = now + max(rest, self._rest(delivery.attempts, None))
         structlog.get_logger().warning(
             "reminder-not-sent", channel=self.channel_id, message=delivery.id, why=unsent.why
         )
@@ -415,26 +417,25 @@ class _Sender:
             tried: dict[str, Value] = {
                 "attempts": delivery.attempts + 1,
                 "error": unsent.why,
-                "send_at": instant(lease.plan.not_quiet(now + rest)),
+                "send_at": instant(again if lease.channel.audience == EHR else lease.plan.not_quiet(again)),
                 **_FREE,
             }
             mine = *_of(delivery), Where("leased_by", "=", self.worker), Where("status", "=", "waiting")
-            given_up = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
-            if dead and not unsent.lasting:  # what has waited as long behind it
+            done = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
+            given_up = done if dead else []
+            if not unsent.lasting:  # what has waited too long behind it
                 old = Where("channel_id", "=", self.channel_id), Where("made_at", "<=", give_up)
                 given_up += session.claim(
                     Delivery, {"status": "dead", "error": unsent.why}, *old, Where("status", "=", "waiting")
                 )
-            if not unsent.lasting:
                 ill: dict[str, Value] = {
                     "failures": lease.channel.failures + 1,
                     "rests_until": instant(now + rest),
                     "error": unsent.why,
                 }
                 session.claim(ChannelRow, ill, Where("id", "=", self.channel_id))
-            if dead:
-                unsettle(session, given_up)
-        return len(given_up) if dead else 0
+            unsettle(session, given_up)
+        return len(given_up)
 
     def _rest(self, failures: int, retry_after: int | None) -> timedelta:
         seconds = min(_FIRST_REST * 2.0 ** min(failures, 10), _LONGEST_REST).total_seconds()
