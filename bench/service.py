@@ -383,6 +383,7 @@ def main() -> None:
                 ),
             )
 
+
 def _answer(place: Place) -> bytes:
     with gunicorn(*serve(place)) as port:
         read, _ = requests(place)

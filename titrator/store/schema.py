@@ -203,7 +203,8 @@ MIGRATIONS: Final = (
                 error text, made_at text not null, sent_at text,
                 primary key (about, kind, due_on, step, recipient, channel_id)
             ) strict, without rowid""",
-            "create index deliveries_waiting on deliveries (channel_id, rank, send_at) where status = 'waiting'",
+            """create index deliveries_waiting on deliveries (channel_id, leased_until, rank, send_at)
+                where status = 'waiting'""",
             "create index deliveries_dead on deliveries (about) where status = 'dead'",
             """create table calendar_feeds (
                 sha256 text primary key, id text not null unique, about text not null, clinic_id text not null,

@@ -237,7 +237,7 @@ def deliver(services: Services, now: Callable[[], datetime]) -> Told:
             Delivery, "channel_id", Where("status", "=", "waiting"), Where("send_at", "<=", instant(now()))
         )
     for channel_id in waiting:
-        told = _add(told, _Sender(services, telling, cast(str, channel_id), worker, now).send_all())
+        told = _add(told, Sender(services, telling, cast(str, channel_id), worker, now).send_all())
     return told
 
 
@@ -251,7 +251,7 @@ def open_for(telling: Telling, channel: ChannelRow, to: str | None) -> Channel:
     return telling.open_channel(channel.kind, address, channel.secret)
 
 
-class _Lease(NamedTuple):
+class Lease(NamedTuple):
     """What a worker holds of a channel, until when, with all that is needed to send it."""
 
     channel: ChannelRow
@@ -269,7 +269,7 @@ class _Unsent(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Sender:
+class Sender:
     """Sends what waits for one channel."""
 
     services: Services
@@ -286,12 +286,12 @@ class _Sender:
 
         What must wait stays leased meanwhile, so that what comes after it is reached.
         """
-        while (lease := self._lease()) is not None and self._send_held(lease):
+        while (lease := self.lease()) is not None and self._send_held(lease):
             pass
         self._let_go(self.aside)
         return self.told
 
-    def _send_held(self, lease: _Lease) -> bool:
+    def _send_held(self, lease: Lease) -> bool:
         """Send one after the other while the lease lasts; whether the channel may be used further."""
         for place, (delivery, to) in enumerate(lease.held):
             if self.now() >= lease.until - _MARGIN:
@@ -301,7 +301,7 @@ class _Sender:
                 return False
         return True
 
-    def _lease(self) -> _Lease | None:
+    def lease(self) -> Lease | None:
         """Lease what waits, as much as the channel may send now; None if it may not."""
         now = self.now()
         at, minute = instant(now), instant(now)[:16]
@@ -320,47 +320,42 @@ class _Sender:
             most = 1 if channel.failures else min(_LEASED_AT_ONCE, channel.per_minute - used)
             if most <= 0 or (channel.failures and used >= channel.per_minute):
                 return None
+            waits = Where("channel_id", "=", channel.id), Where("status", "=", "waiting")
+            run_out = Where("leased_until", ">", ""), Where("leased_until", "<=", at)
+            session.claim(Delivery, _FREE, *waits, *run_out)
             found = session.claim(
                 Delivery,
                 {"leased_until": instant(until), "leased_by": self.worker},
-                Where("channel_id", "=", channel.id),
-                Where("status", "=", "waiting"),
+                *waits,
+                Where("leased_until", "=", ""),
                 Where("send_at", "<=", at),
-                Where("leased_until", "<=", at),
                 # a probe is another message each time: it may be the message at which the receiver stumbles
                 order=("attempts", "rank", "send_at") if channel.failures else ("rank", "send_at"),
                 limit=most,
             )
-            held = self._still_right(session, channel, found)
+            held = self._addressed(session, channel, found)
             changed = replace(channel, minute=minute, in_minute=used + len(held))
             if held:
                 session.change(changed)
-        return _Lease(channel, plan, until, held) if found else None
+        return Lease(channel, plan, until, held) if found else None
 
-    def _still_right(
+    def _addressed(
         self, session: Session, channel: ChannelRow, found: list[Delivery]
     ) -> list[tuple[Delivery, str | None]]:
-        """Those of whose patients nothing has happened since they were planned, with the address they go to.
-
-        The others are set aside: they are told when it is known what still holds, or are not told any more.
-        """
+        """Deliveries with the personal address they go to, None where the channel has it; not those without contact."""
+        if channel.audience != "gateway":
+            return [(one, None) for one in found]
         held: list[tuple[Delivery, str | None]] = []
         for one in found:
-            to = None
-            if channel.audience == "gateway":
-                owner = f"{PATIENT}/{one.about}" if one.recipient == PATIENT else one.recipient
-                contact = session.get(Contact, owner, channel.id)
-                if contact is None:  # taken back since
-                    session.claim(Delivery, {"status": "cancelled", "leased_by": "", "leased_until": ""}, *_of(one))
-                    continue
-                to = contact.address
-            if not _stands(session, one):
-                self.aside.append(one)
-                continue
-            held.append((one, to))
+            owner = f"{PATIENT}/{one.about}" if one.recipient == PATIENT else one.recipient
+            contact = session.get(Contact, owner, channel.id)
+            if contact is None:  # taken back since
+                session.claim(Delivery, {"status": "cancelled", **_FREE}, *_of(one))
+            else:
+                held.append((one, contact.address))
         return held
 
-    def _send(self, lease: _Lease, delivery: Delivery, to: str | None) -> bool:
+    def _send(self, lease: Lease, delivery: Delivery, to: str | None) -> bool:
         """Send and mark, unless something has happened since it was leased; whether the channel may be used further."""
         with self.services.store.reading() as session:
             if not _stands(session, delivery):
@@ -375,7 +370,7 @@ class _Sender:
         self.told = _add(self.told, Told(failed=1, dead=given_up))
         return unsent.lasting
 
-    def _try(self, lease: _Lease, delivery: Delivery, to: str | None) -> _Unsent | None:
+    def _try(self, lease: Lease, delivery: Delivery, to: str | None) -> _Unsent | None:
         channel = lease.channel
         try:
             with self.services.store.reading() as session:
@@ -393,7 +388,7 @@ class _Sender:
             return _Unsent(f"failed here: {type(error).__name__}", lasting=False, retry_after=None)
         return None
 
-    def _mark_sent(self, lease: _Lease, delivery: Delivery) -> None:
+    def _mark_sent(self, lease: Lease, delivery: Delivery) -> None:
         at = instant(self.now())
         done: dict[str, Value] = {"status": "sent", "sent_at": at, "attempts": delivery.attempts + 1, **_FREE}
         with self.services.store.writing(durable=False) as session:
@@ -403,7 +398,7 @@ class _Sender:
                 well: dict[str, Value] = {"failures": 0, "rests_until": "", "error": None}
                 session.claim(ChannelRow, well, Where("id", "=", self.channel_id))
 
-    def _mark_unsent(self, lease: _Lease, delivery: Delivery, unsent: _Unsent) -> int:
+    def _mark_unsent(self, lease: Lease, delivery: Delivery, unsent: _Unsent) -> int:
         """Try again later, or give up; how many were given up. The channel rests unless only this is refused."""
         now = self.now()
         give_up = instant(now - timedelta(hours=lease.plan.give_up_hours))
