@@ -64,15 +64,25 @@ class MessageKind(StrEnum):
 FOR_PATIENTS: Final = frozenset(list(MessageKind)[:9])
 
 _FOR_ALL: Final = frozenset({"clinic", "day", "due_on"})
-#: What a text may be filled with.
+#: What the text of a reminder may be filled with.
 PLACEHOLDERS: Final[Mapping[Audience, frozenset[str]]] = MappingProxyType(
     {
         Audience.PATIENT: _FOR_ALL,
-        Audience.STAFF: _FOR_ALL | {"number", "name", "link", "overdue_days", "count", "dose", "lines", "details"},
+        Audience.STAFF: _FOR_ALL | {"number", "link", "overdue_days", "details"},
+    }
+)
+_SUMMARY: Final = frozenset({"clinic", "day", "lines", "link"})
+#: What other texts may be filled with.
+_OTHERS: Final[Mapping[tuple[MessageKind, Audience], frozenset[str]]] = MappingProxyType(
+    {
+        (MessageKind.DIGEST, Audience.STAFF): _SUMMARY,
+        (MessageKind.WEEK_PLAN, Audience.STAFF): _SUMMARY,
+        (MessageKind.TEST, Audience.STAFF): frozenset({"clinic", "link"}),
+        (MessageKind.TEST, Audience.PATIENT): frozenset({"clinic"}),
     }
 )
 #: What an installation may choose not to tell: the text has nothing in its place.
-_MAY_LACK: Final = frozenset({"name", "count", "dose", "details"})
+_MAY_LACK: Final = frozenset({"details"})
 _NOT_TO_PATIENTS: Final = re.compile("romiplo|nplate|romiplate|thrombo|platelet", re.IGNORECASE)
 
 
@@ -84,6 +94,11 @@ class Text(NamedTuple):
 
 
 _Key = tuple[MessageKind, Audience]
+
+
+def placeholders(kind: MessageKind, audience: Audience) -> frozenset[str]:
+    """What a text may be filled with."""
+    return _OTHERS.get((kind, audience), PLACEHOLDERS[audience])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +142,7 @@ class Texts:
         text = self.texts.get(key)
         if text is None:
             raise ValueError(f"there is no text of {key[0]} for {key[1]}")
-        told = {name: value for name, value in values.items() if name in PLACEHOLDERS[key[1]]}
+        told = {name: value for name, value in values.items() if name in placeholders(*key)}
         wanted = {name for part in text for name in Template(part).get_identifiers()}
         if missing := wanted - _MAY_LACK - told.keys():
             raise ValueError(f"{key[0]} for {key[1]} needs {', '.join(sorted(missing))}")
@@ -215,14 +230,14 @@ def _text_fault(place: tuple[str, ...], text: object) -> str | None:
         return "must be a text"
     if place[2] == "subject" and not _is_line(text):
         return "must be one line"
-    template, audience = Template(text), Audience(place[1])
+    template, kind, audience = Template(text), MessageKind(place[0]), Audience(place[1])
     if not template.is_valid():
         return "has a $ that begins no placeholder; a dollar sign is written $$"
-    if unknown := set(template.get_identifiers()) - PLACEHOLDERS[audience]:
-        known = ", ".join(f"${name}" for name in sorted(PLACEHOLDERS[audience]))
-        return (
-            f"unknown placeholder {', '.join(f'${name}' for name in sorted(unknown))}; for {audience} there are {known}"
-        )
+    may = placeholders(kind, audience)
+    if unknown := set(template.get_identifiers()) - may:
+        known = ", ".join(f"${name}" for name in sorted(may))
+        named = ", ".join(f"${name}" for name in sorted(unknown))
+        return f"unknown placeholder {named}; in {kind} for {audience} there are {known}"
     if audience is Audience.PATIENT and _NOT_TO_PATIENTS.search(text):
         return "names the medicine or the illness, which a patient's text must not"
     return None

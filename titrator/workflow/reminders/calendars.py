@@ -145,7 +145,8 @@ def _calendar(visit: Visit, plan: Plan, rows: Iterable[Reminder], *, of_patient:
     calendar.add("x-wr-calname", plan.clinic.name)
     calendar.add("x-wr-timezone", plan.clinic.time_zone)
     calendar.add("refresh-interval", _REFRESH, parameters={"value": "DURATION"})
-    calendar.add("x-published-ttl", vDuration(_REFRESH).to_ical().decode())
+    refresh: bytes = vDuration(_REFRESH).to_ical()  # type: ignore[no-untyped-call]
+    calendar.add("x-published-ttl", refresh.decode())
     for row in rows:
         calendar.add_component(_event(visit, plan, row, of_patient=of_patient))
     return cast(bytes, calendar.to_ical())

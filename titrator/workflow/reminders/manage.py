@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Final, NamedTuple, cast
 
 from titrator.notify.address import faults, recipient_faults, redacted
-from titrator.notify.base import InvalidTexts, NotSent
+from titrator.notify.base import Faulty, InvalidTexts, NotSent
 from titrator.notify.webhook import new_secret
 from titrator.security.permissions import Permission
 from titrator.security.secrets import new_id
@@ -33,6 +33,7 @@ _MOST_A_DAY: Final = 16
 #: Nobody puts a reminder off for longer.
 FURTHEST: Final = 28
 GATEWAY: Final = "gateway"
+_LONGEST_ERROR: Final = 400
 #: What goes on until it is done, and has no day of its own: it may be acknowledged or put off, but not cancelled.
 STANDING_KINDS: Final = frozenset({"re-opened", "referral", "no-answer", "second-signature", "sign-off"})
 
@@ -325,8 +326,8 @@ def test_channel(visit: Visit, clinic_id: str, channel_id: str, to: str | None) 
     plan = plan_of(visit.session, visit.clinic(row.clinic_id))
     try:
         open_for(telling, row, to).send(test_message(visit, plan, f"msg_{new_id()}"))
-    except NotSent as error:
-        return str(error)
+    except (NotSent, Faulty) as error:  # a file of texts may have got faults, or fewer schemes be accepted now
+        return str(error)[:_LONGEST_ERROR]
     return None
 
 
