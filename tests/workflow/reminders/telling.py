@@ -188,9 +188,10 @@ class Desk:
     def contact(self, owner: str, address: str, channel: str = "gateway") -> None:
         self.add(sample(Contact, owner=owner, channel_id=channel, address=address))
 
-    def account(self, name: str, role: str, address: str | None = None) -> None:
+    def account(self, name: str, role: str, address: str | None = None, **values: object) -> None:
+        named = {"id": name, "username": name, "role": role, "clinics": ("c",)}
         with self.visit() as visit:
-            visit.session.add(sample(Account, id=name, username=name, role=role, clinics=("c",)))
+            visit.session.add(sample(Account, **{**named, **values}))
             visit.note("create", f"account/{name}")
         if address is not None:
             self.contact(f"account/{name}", address)
