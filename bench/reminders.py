@@ -1,7 +1,7 @@
 """The bench of the reminders: plan and claim a hundred thousand, beside the bare SQL that writes as many rows.
 
     ours    of each patient, from where the patient stands: what is wanted, its rows, the deliveries of the first step,
-            then all of them leased, twenty at a time
+            then all of them leased, fifty at a time
     bare    the same rows, inserted into the same tables with the same indexes and updated as often, by sqlite3 alone, in
             transactions of the same size
 
@@ -30,7 +30,7 @@ from titrator.store.records import ChannelRow, Delivery, Patient, Reminder, Stan
 from titrator.store.rows import mapping
 from titrator.workflow import record
 from titrator.workflow.reminders.keep import keep_reminders
-from titrator.workflow.reminders.plan import plan_of
+from titrator.workflow.reminders.plan import Plan, plan_of
 from titrator.workflow.reminders.tell import Sender, plan_deliveries
 from titrator.workflow.reminders.wanted import wanted
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
@@ -38,7 +38,7 @@ from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 REMINDERS = int(os.environ.get("BENCH_REMINDERS", "100000"))
 NOW = datetime.now(UTC).replace(hour=12, minute=0)
-_PATIENTS_AT_ONCE, _PLANNED_AT_ONCE, _LEASED_AT_ONCE = 50, 500, 20
+_PATIENTS_AT_ONCE, _PLANNED_AT_ONCE, _LEASED_AT_ONCE = 50, 500, 50
 
 
 def fill(folder: Path, patients: int) -> None:
@@ -101,14 +101,18 @@ def ours(folder: Path) -> float:
     """Seconds to plan the reminders of all patients, make their deliveries and lease all of them."""
     services = make_services(Settings(instance=folder))
     begun = time.perf_counter()
+    plans: dict[str, Plan] = {}
     for page in _pages(services):
+        ids = Where("patient_id", "in", tuple(patient.id for patient in page))
         with services.store.writing(durable=False) as session:
             visit = Visit(services=services, session=session, actor=None, now=NOW)
+            standings = {one.patient_id: one for one in session.find(Standing, ids)}
+            lines = {one.patient_id: one for one in session.find(Waiting, ids)}
             for patient in page:
-                plan = plan_of(session, visit.clinic(patient.clinic_id))
-                standing = session.get(Standing, patient.id)
-                line = session.get(Waiting, patient.id)
-                keep_reminders(visit, patient, wanted(visit, patient, standing, line, plan), plan)
+                plan = plans.get(patient.clinic_id) or plan_of(session, visit.clinic(patient.clinic_id))
+                plans[patient.clinic_id] = plan
+                some = wanted(visit, patient, standings.get(patient.id), lines.get(patient.id), plan)
+                keep_reminders(visit, patient, some, plan)
     planned = plan_deliveries(services, NOW)
     if services.telling is None or planned != REMINDERS:
         raise RuntimeError(f"{planned} deliveries")

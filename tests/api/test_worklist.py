@@ -438,8 +438,6 @@ def test_each_sees_the_clinics_of_the_account(house: House) -> None:
         (both, ""): sorted([here, there]),
         (both, f"?clinic={house.clinic}"): [here],
         (both, f"?clinic={house.other_clinic}"): [there],
-        ("pharmacist", f"?clinic={house.other_clinic}"): [],
-        ("pharmacist", f"?clinic={'f' * 20}"): [],
     }
     for (who, query), patients in expected.items():
         for on in ("", f"{'&' if query else '?'}on={day(-1)}"):
@@ -447,6 +445,9 @@ def test_each_sees_the_clinics_of_the_account(house: House) -> None:
             assert [line["patient"] for line in shown["items"]] == patients, (who, query)
             assert shown["tallies"]["awaiting-sign-off"] == len(patients)
     assert walk(house, "limit=1", both) == sorted([here, there]), "equal ranks of two clinics"
+    for clinic in (house.other_clinic, "f" * 20):
+        answer = house.call("pharmacist", "GET", f"/worklist?clinic={clinic}")
+        assert (answer.status, [fault["path"] for fault in answer.json["faults"]]) == (422, ["clinic"])
 
 
 def test_broken_glass_puts_nobody_on_a_worklist(house: House) -> None:
@@ -490,3 +491,11 @@ def test_a_new_day_begins_at_midnight_of_the_clinic(house: House) -> None:
     assert only_line(house) == (["dose-due"], 0)
     house.clock.on(minutes=1)
     assert only_line(house) == (["dose-overdue"], 1)
+
+
+def test_what_is_due_sooner_comes_first(house: House) -> None:
+    """Of those whom the same task waits for; whoever was entered first."""
+    later, sooner = dosed(house, last=4), dosed(house, last=5)
+    lines = [line for line in worklist(house)["items"] if line["tasks"][0] == "awaiting-sign-off"]
+    assert [line["due_on"] for line in lines] == sorted(line["due_on"] for line in lines)
+    assert [line["patient"] for line in lines] == [sooner, later]

@@ -109,6 +109,13 @@ class Session(Protocol):
         """
         ...
 
+    def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
+        """The records that meet all conditions, as `find`, in a writing transaction.
+
+        Until it ends, none of them is taken by another one, which takes those after them.
+        """
+        ...
+
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
         ...

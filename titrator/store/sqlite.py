@@ -176,6 +176,11 @@ class SqliteSession:
             found.sort(key=partial(_sortable, name.lstrip("-")), reverse=name[0] == "-")
         return found
 
+    def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
+        """The records that meet all conditions; only one transaction writes at a time, so no other one takes them."""
+        self._refuse_unless_writing()
+        return self.find(record, *where, order=order, limit=limit)
+
     @contextmanager
     def part(self) -> Iterator[None]:
         """A part of a writing transaction, undone if an exception leaves it; raises StoreError if that has ended."""

@@ -73,8 +73,7 @@ def unmatched(visit: Visit, clinic: str | None) -> tuple[int, list[tuple[Unmatch
 
 def open_results(visit: Visit, clinic: str | None) -> list[Where]:
     """What tells the results of the account's clinics, or of one, that wait to be assigned."""
-    scope = visit.who.clinics if clinic is None else visit.who.clinics & {clinic}
-    return [Where("clinic_id", "in", tuple(sorted(scope))), Where("status", "=", "open")]
+    return [Where("clinic_id", "in", visit.clinics(clinic)), Where("status", "=", "open")]
 
 
 def assign(visit: Visit, ident: str, body: Body) -> Recorded:

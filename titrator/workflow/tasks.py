@@ -41,6 +41,7 @@ class Task(StrEnum):
 SIGNED_AHEAD: Final = 3
 _ORDER: Final = {task: place for place, task in enumerate(Task)}
 _MOST_OVERDUE: Final = 9999
+_FURTHEST_AHEAD: Final = 999
 _SIGNED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
 
 Answer = Mapping[str, object]
@@ -85,10 +86,16 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
         clinic_id=patient.clinic_id,
         day=day,
         program=visit.services.program,
-        rank=min(map(_ORDER.__getitem__, tasks)) * (_MOST_OVERDUE + 1) + _MOST_OVERDUE - min(late, _MOST_OVERDUE),
+        rank=_rank(tasks, late, _ahead(standing, decision, day)),
         tasks=tuple(by_urgency),
         line=encode(line),
     )
+
+
+def _rank(tasks: Iterable[Task], late: int, ahead: int) -> int:
+    """Where a line stands: by its most urgent task, then what is longest overdue, then what is due soonest."""
+    place = _MOST_OVERDUE - min(late, _MOST_OVERDUE) + min(ahead, _FURTHEST_AHEAD)
+    return min(map(_ORDER.__getitem__, tasks)) * (_MOST_OVERDUE + _FURTHEST_AHEAD + 1) + place
 
 
 def undeliverable(visit: Visit, patient: Patient) -> list[str]:
@@ -155,6 +162,13 @@ def _overdue(standing: Standing | None, decision: Decision | None, day: str) -> 
     decided = decision.due_on if decision is not None else None
     days = [decided or (standing and standing.dose_due_on), standing and standing.count_due_on]
     return max([0, *(DAYS[day] - DAYS[one] for one in days if one)])
+
+
+def _ahead(standing: Standing | None, decision: Decision | None, day: str) -> int:
+    """In how many days the next of dose and count is due; 0 if one is, 999 if none is known."""
+    decided = decision.due_on if decision is not None else None
+    days = [decided or (standing and standing.dose_due_on), standing and standing.count_due_on]
+    return min((max(0, DAYS[one] - DAYS[day]) for one in days if one), default=_FURTHEST_AHEAD)
 
 
 def _told(answer: Answer | None, standing: Standing | None) -> dict[str, object]:

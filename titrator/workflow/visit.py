@@ -25,7 +25,8 @@ from titrator.store.base import Session, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
-from titrator.workflow.errors import Outdated, Unknown
+from titrator.titration.errors import Fault
+from titrator.workflow.errors import Invalid, Outdated, Unknown
 
 T = TypeVar("T")
 _MOST_KNOWN: Final = 1000
@@ -182,6 +183,12 @@ class Visit:
         if found is None:
             raise Unknown("clinic")
         return found
+
+    def clinics(self, named: str | None) -> tuple[str, ...]:
+        """The ids of the actor's clinics, or the one that is named of them; raises Invalid for any other."""
+        if named is not None and named not in self.who.clinics:
+            raise Invalid(Fault("clinic", "is no clinic of this account"))
+        return tuple(sorted(self.who.clinics)) if named is None else (named,)
 
     def today(self, patient: Patient) -> str:
         """The day at a patient's clinic."""

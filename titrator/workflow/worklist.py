@@ -64,8 +64,7 @@ def worklist(visit: Visit, query: Mapping[str, object]) -> str:
 
 
 def _scope(visit: Visit, clinic: str | None) -> list[Clinic]:
-    mine = visit.who.clinics if clinic is None else visit.who.clinics & {clinic}
-    return [one for one in (visit.session.get(Clinic, ident) for ident in sorted(mine)) if one is not None]
+    return [one for one in (visit.session.get(Clinic, ident) for ident in visit.clinics(clinic)) if one is not None]
 
 
 def _is_ahead(visit: Visit, clinic: Clinic, on: str) -> bool:

@@ -20,6 +20,7 @@ from titrator.store.records import ChannelRow, Clinic, Contact, Delivery, Patien
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_day
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
+from titrator.workflow.reminders.days import working_day
 from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
 from titrator.workflow.reminders.messages import number_of, telling_of, test_message
 from titrator.workflow.reminders.plan import PATIENT, RANK, Plan, made, plan_of, settings_fields
@@ -50,7 +51,7 @@ class Page(NamedTuple):
 
 def list_reminders(visit: Visit, query: Body) -> Page:
     """The reminders of the account's clinics that fall on a day or before, by day."""
-    scope = _clinics(visit, cast("str | None", query.get("clinic")))
+    scope = visit.clinics(cast("str | None", query.get("clinic")))
     conditions = [Where("clinic_id", "in", scope), Where("status", "in", OPEN)]
     if (due_by := query.get("due_by")) is not None:
         conditions.append(Where("remind_on", "<=", due_by))
@@ -115,7 +116,7 @@ def acknowledge(visit: Visit, which: WhichReminder) -> Reminder:
 
 
 def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) -> Reminder:
-    """Have the same people told again, on a day to come."""
+    """Have the same people told again, on a day to come; staff on the first working day not before it."""
     patient, row = _open(visit, which)
     plan = plan_of(visit.session, visit.clinic(patient.clinic_id))
     today = visit.today(patient)
@@ -123,15 +124,17 @@ def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) 
     if not today < until <= last:
         raise Invalid(Fault("until", f"must be after {today}, today at the clinic, and not after {last}"))
     told = visit.session.count(Delivery, *_deliveries_of(row))
+    step = max(0, row.step - 1) if told else row.step
+    day = until if plan.to(row.kind, step) == PATIENT else working_day(plan.days, until)
     return _changed(
         visit,
         patient,
         row,
         "put-off-reminder",
         status="open",
-        next_at=instant(plan.at(until)),
+        next_at=instant(plan.at(day)),
         round=row.round + 1,
-        step=max(0, row.step - 1) if told else row.step,
+        step=step,
         reason=reason,
     )
 
@@ -442,7 +445,7 @@ def _scheme(row: ChannelRow) -> str:
 
 def undelivered(visit: Visit, clinic: str | None) -> list[dict[str, object]]:
     """The messages of the account's clinics that were given up, the oldest first, at most a hundred."""
-    scope = _clinics(visit, clinic)
+    scope = visit.clinics(clinic)
     dead = Where("status", "=", "dead"), Where("clinic_id", "in", scope)
     found = visit.session.find(Delivery, *dead, order=("made_at", "id"), limit=PAGE) if scope else []
     visit.note("list-undelivered", "deliveries", found=[one.id for one in found])
@@ -498,9 +501,3 @@ def clinic_of(visit: Visit, clinic_id: str) -> Clinic:
     if not (clinic.id in visit.who.clinics or Permission.MANAGE_CLINICS in visit.who.permissions):
         raise Unknown("clinic")
     return clinic
-
-
-def _clinics(visit: Visit, clinic: str | None) -> tuple[str, ...]:
-    if clinic is not None and clinic not in visit.who.clinics:
-        raise Invalid(Fault("clinic", "is no clinic of this account"))
-    return tuple(sorted(visit.who.clinics)) if clinic is None else (clinic,)

@@ -34,7 +34,7 @@ from titrator.workflow.visit import Entry, Services, Telling, Visit, enter, inst
 
 #: Reminders taken in one transaction, and deliveries leased together.
 _PLANNED_AT_ONCE: Final = 500
-_LEASED_AT_ONCE: Final = 20
+_LEASED_AT_ONCE: Final = 50
 #: How long a channel rests after its first failure, and at the most.
 _FIRST_REST: Final = timedelta(minutes=1)
 _LONGEST_REST: Final = timedelta(hours=4)
@@ -87,7 +87,7 @@ class _Planner:
         at = instant(self.now)
         come = Where("status", "=", "open"), Where("next_at", "<=", at)
         with self.services.store.writing(durable=False) as session:
-            rows = session.claim(Reminder, {"next_at": None}, *come, order=("next_at",), limit=_PLANNED_AT_ONCE)
+            rows = session.take(Reminder, *come, order=("next_at",), limit=_PLANNED_AT_ONCE)
             if not rows:
                 return _Taken(0, 0)
             told = self._told_before(session, rows)
@@ -126,7 +126,7 @@ class _Planner:
         at = plan.told_at(row.kind, following, row.remind_on)
         if at is not None and at <= self.now:
             together = steps[following].after_days == steps[row.step].after_days
-            at = self.now if together else plan.next_morning(self.now)
+            at = plan.soon(self.now, steps[following].to) if together else plan.next_morning(self.now)
         return replace(row, step=following, next_at=instant_or_none(at), version=row.version + 1)
 
     def _plan(self, session: Session, clinic_id: str) -> Plan:
@@ -280,6 +280,7 @@ class Sender:
     opened: dict[str | None, Channel] = field(default_factory=dict)
     told: Told = field(default_factory=Told)
     aside: list[Delivery] = field(default_factory=list)
+    plan: Plan | None = None
 
     def send_all(self) -> Told:
         """Lease and send until nothing is left that may be sent, or the channel fails.
@@ -313,7 +314,7 @@ class Sender:
             if not channel.active:
                 self.told = _add(self.told, Told(dead=give_up_unused(session, channel.id)))
                 return None
-            plan = plan_of(session, cast(Clinic, session.get(Clinic, channel.clinic_id)))
+            plan = self.plan = self.plan or plan_of(session, cast(Clinic, session.get(Clinic, channel.clinic_id)))
             if channel.audience != EHR and plan.not_quiet(now) != now:
                 return None
             used = channel.in_minute if channel.minute == minute else 0
