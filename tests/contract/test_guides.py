@@ -28,11 +28,13 @@ from schemas import (
     problem,
     protocol,
     recommendation,
+    reminder,
     result,
     sign_off,
     timeline,
     worklist,
 )
+from tests.contract.receiver import Receiving, receiving
 from tests.contract.served import NOW, Served, serving
 from titrator.api.problems import FRAMEWORK, STATUS
 from titrator.app import create_app
@@ -41,16 +43,17 @@ from titrator.settings import Settings
 from titrator.titration.course import entry_faults
 from titrator.titration.documents import exact
 from titrator.workflow.errors import Code, ProposalChanged
+from titrator.workflow.reminders.work import beat
 from titrator.workflow.visit import Policy
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SOURCES = [*(ROOT / "titrator" / "workflow").glob("*.py"), *(ROOT / "titrator" / "api").glob("*.py")]
+SOURCES = [*(ROOT / "titrator" / "workflow").rglob("*.py"), *(ROOT / "titrator" / "api").glob("*.py")]
 PLAUSIBILITY = ROOT / "titrator" / "workflow" / "plausibility.py"
 REST, ACCESS, PROBLEMS = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("rest", "access", "problems"))
 MODULES = (
     *(account, audit, clinic, course, dose, event, fact, observation, patient, problem, protocol, recommendation),
-    *(result, sign_off, timeline, worklist),
+    *(reminder, result, sign_off, timeline, worklist),
 )
 SCHEMAS = {
     name: found
@@ -98,9 +101,10 @@ def steps(text: str) -> list[Step]:
 
 
 class Shell:
-    """As much of a shell and of curl as the examples use."""
+    """As much of a shell and of curl as the examples use; what the service tells others goes to a receiver."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, receiver: Receiving) -> None:
+        self.served, self.receiver = served, receiver
         bearer = {role: f"Authorization: Bearer {token}" for role, token in served.tokens.items()}
         self.variables = {
             "API": f"{served.url}/api/v1",
@@ -108,6 +112,7 @@ class Shell:
             "PRESCRIBER": bearer[Role.PRESCRIBER],
             "FEED": bearer[Role.EHR],
             "ADMIN": bearer[Role.ADMIN],
+            "RECEIVER": receiver.url,
         }
         self.answers: list[str] = []
 
@@ -115,6 +120,12 @@ class Shell:
         """`NAME=id`: what here stands for an id that an answer has shown."""
         name, _, shown = command.partition("=")
         self.variables[name] = alike.theirs[shown]
+
+    def remind(self, command: str) -> str:
+        """What `titrator remind --once` says, at the time of the server."""
+        assert command == "titrator remind --once"
+        told = beat(self.served.services, self.served.services.clock)
+        return f"{told.planned} messages planned, {told.sent} sent, {told.failed} failed so far, {told.dead} given up."
 
     def curl(self, command: str) -> httpx.Response:
         words = shlex.split(re.sub(r"\\\n", " ", self.expanded(command)))
@@ -132,7 +143,10 @@ class Shell:
             elif word not in ("-s", "-si"):
                 assert not url, word
                 url = word
-        return httpx.request(method or ("POST" if body else "GET"), url, content=body, headers=headers)
+        response = httpx.request(method or ("POST" if body else "GET"), url, content=body, headers=headers)
+        if '"whsec_' in response.text:
+            self.receiver.names["SECRET"] = response.json()["secret"]
+        return response
 
     def expanded(self, command: str) -> str:
         """Variables outside single quotes are put in."""
@@ -146,7 +160,7 @@ class Alike:
 
     CHANCE = re.compile(
         r"\b[0-9a-f]{20}\b|\b[0-9a-f]{16}\b|titr_[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
-        r'|(?<="proposal_sha256": ")[0-9a-f]{64}'
+        r'|(?<="proposal_sha256": ")[0-9a-f]{64}|\bmsg_[0-9a-f]{32}\b|whsec_[\w.+/=]+'
     )
 
     def __init__(self) -> None:
@@ -155,17 +169,20 @@ class Alike:
     def check(self, shown: str, sent: str) -> None:
         assert self.CHANCE.sub("*", shown) == self.CHANCE.sub("*", sent)
         for mine, theirs in zip(self.CHANCE.findall(shown), self.CHANCE.findall(sent), strict=True):
-            if len(mine) in (20, 64):
+            if len(mine) in (20, 36, 64):
                 assert self.theirs.setdefault(mine, theirs) == theirs, mine
 
 
 @pytest.mark.parametrize("text", [REST, ACCESS], ids=["rest.md", "access.md"])
 def test_the_examples_are_what_comes_back(text: str, tmp_path: Path) -> None:
     """Status, headers shown, and every key of the body; the same id here is the same id there."""
-    with serving(tmp_path) as served:
-        shell, alike = Shell(served), Alike()
+    with receiving() as receiver, serving(tmp_path) as served:
+        shell, alike = Shell(served, receiver), Alike()
         assert len(steps(text)) > 3
         for command, shown in steps(text):
+            if command.startswith("titrator"):
+                assert shown == shell.remind(command)
+                continue
             if not command.startswith("curl"):
                 shell.assign(command, alike)
                 continue
@@ -188,7 +205,7 @@ def flat(value: object) -> str:
 
 def test_the_examples_are_of_the_day_on_which_the_tests_are() -> None:
     """Or `today` would mean two things."""
-    assert {instant[:10] for instant in re.findall(r'_at": "([^"]+)"', REST)} == {NOW.date().isoformat()}
+    assert {instant[:10] for instant in re.findall(r'(?<!next)_at": "([^"]+T[^"]+)"', REST)} == {NOW.date().isoformat()}
 
 
 # The routes
@@ -271,7 +288,7 @@ def told_fields(text: str) -> Iterator[Told]:
 
 TOLD = [*told_fields(REST), *told_fields(ACCESS)]
 #: What many schemas have, told once.
-COMMON = (fact.FactIn, fact.FactOut, recommendation.Answer)
+COMMON = (fact.FactIn, fact.FactOut, recommendation.Answer, reminder.ReminderOut, reminder.CalendarOut)
 
 
 def own_fields(name: str) -> dict[str, Any]:
@@ -326,6 +343,7 @@ NOT_SENT = {
     "CourseName",
     "Timeline",
     "TimelineEntry",
+    *("Reminders", "ReminderTold", "ChannelMade", "ChannelTested", "CalendarMade"),
     *("DecisionEvidence", "Reopened", "BatchAnswer", "UnmatchedOuts"),
     *("Worklist", "WorklistLine", "AmountsOfDose", "AnswerInShort", "DecisionInShort", "SideBySide", "FactToVerify"),
 } | {
