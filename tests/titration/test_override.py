@@ -11,8 +11,8 @@ from tests.support import CATALOGUE, answer, count, dose, event, said, weight
 from titrator.titration.override import (
     CEILING,
     Choice,
-    above_ceiling,
     above_maximum,
+    ceiling_exceeded,
     chosen_dose,
     departs,
     highest_by_step,
@@ -60,16 +60,24 @@ LIMITS = [
     ("us-hs-ars", "10.01", None, False, True),
 ]
 
-# µg, other µg of the week, kg, whether over 20 µg/kg
-CEILINGS = [
-    ("1499.9", "0", "75", False),
-    ("1500", "0", "75", False),
-    ("1500.1", "0", "75", True),
-    ("749.9", "750", "75", False),
-    ("750", "750", "75", False),
-    ("750.1", "750", "75", True),
-    ("1246", "0", "62.3", False),
-    ("1246.0000000000000000000000000001", "0", "62.3", True),
+# µg planned; days ago and µg of doses given; weights in kg; how many µg are allowed, None if they are not exceeded
+CEILINGS: list[tuple[str, list[tuple[int, str]], list[str], str | None]] = [
+    ("1499.9", [], ["75"], None),
+    ("1500", [], ["75"], None),
+    ("1500.1", [], ["75"], "1500"),
+    ("749.9", [(6, "750")], ["75"], None),
+    ("750", [(6, "750")], ["75"], None),
+    ("750.1", [(6, "750")], ["75"], "1500"),
+    ("750.1", [(7, "750")], ["75"], None),
+    ("750.1", [(-1, "750")], ["75"], None),
+    ("750.1", [(0, "400"), (3, "350")], ["75"], "1500"),
+    ("1500", [], ["80", "75"], None),
+    ("1500.1", [], ["80", "75"], "1500"),
+    ("1500.1", [], ["75", "80"], "1500"),
+    ("0", [(0, "1500.1")], ["75"], "1500"),
+    ("1246", [], ["62.3"], None),
+    ("1246.0000000000000000000000000001", [], ["62.3"], "1246"),
+    ("99999", [(0, "99999")], [], None),
 ]
 
 # µg given, µg decided, whether that departs: by more than 2.5 µg, or 0.625 below 23
@@ -179,10 +187,16 @@ def test_a_step_above_what_is_kept_and_no_more_than_what_is_changed(
     assert (said(found), highest_by_step(found)) == (told, amount(highest))
 
 
-@pytest.mark.parametrize(("micrograms", "others", "kg", "over"), CEILINGS)
-def test_the_ceiling(micrograms: str, others: str, kg: str, over: bool) -> None:
+@pytest.mark.parametrize(("planned", "given", "weights", "allowed"), CEILINGS)
+def test_the_ceiling_of_any_seven_days(
+    planned: str, given: list[tuple[int, str]], weights: list[str], allowed: str | None
+) -> None:
+    """Not more than 20 micrograms/kg in the seven days that end on the day, by the least of the weights."""
     assert CEILING == 20
-    assert above_ceiling(D(micrograms), D(others), D(kg)) is over
+    day = 739_000
+    doses = [(day - ago, D(micrograms)) for ago, micrograms in given]
+    found = ceiling_exceeded(doses, day, [D(kg) for kg in weights], D(planned))
+    assert found == (None if allowed is None else D(allowed))
 
 
 @pytest.mark.parametrize(("given", "decided", "so"), DEPARTURES)

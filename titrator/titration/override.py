@@ -6,14 +6,16 @@ docs/titration-rules.md, section 9.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import reduce
 from typing import Final, NamedTuple
 
 from titrator.titration.codes import Action, Reason
 from titrator.titration.preparation import DILUTED_BELOW, DoseToGive, prepare
 from titrator.titration.protocol import Protocol, WeeklyProtocol
-from titrator.titration.quantities import EXACT, HUNDREDTH, apart, ratio_rounded, times
-from titrator.titration.recommend import Recommendation
+from titrator.titration.quantities import EXACT, HUNDREDTH, ZERO, apart, ratio_rounded, times
+from titrator.titration.recommend import WEEK, Recommendation
 from titrator.titration.terms import HALF_GRADUATION, HALF_GRADUATION_DILUTED
 
 #: µg/kg in any seven days. Nobody may exceed it here, by whatever reason: twice the highest dose of any label.
@@ -61,9 +63,20 @@ def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
     return dose.level > highest or (most is not None and dose.micrograms > most)
 
 
-def above_ceiling(micrograms: Decimal, others: Decimal, kg: Decimal) -> bool:
-    """Whether a dose, with the other µg of the same seven days, is over the ceiling for a weight."""
-    return EXACT.add(micrograms, others) > times(CEILING, kg)
+def ceiling_exceeded(
+    given: Iterable[tuple[int, Decimal]], day: int, weights: Iterable[Decimal], planned: Decimal = ZERO
+) -> Decimal | None:
+    """The µg that are allowed in the seven days that end on a day (an ordinal), if there are more; else None.
+
+    What is planned counts with what was given, each dose by its day, in µg. Of the weights, in kg, the least counts;
+    without any there is nothing to tell by.
+    """
+    least = min(weights, default=None)
+    if least is None:
+        return None
+    week = [micrograms for at, micrograms in given if 0 <= day - at < WEEK]
+    most = times(CEILING, least)
+    return most if reduce(EXACT.add, week, planned) > most else None
 
 
 def departs(given: Decimal, decided: Decimal) -> bool:

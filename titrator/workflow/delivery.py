@@ -20,10 +20,10 @@ from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
-from titrator.titration.override import CEILING, above_ceiling, departs
+from titrator.titration.override import ceiling_exceeded, departs
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, times
-from titrator.titration.recommend import WEEK, Recommendation, recommend
+from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.propose import course_document
 from titrator.workflow.visit import Visit, day_at, instant
@@ -208,17 +208,12 @@ def over_ceiling(
     without any there is nothing to tell by.
     """
     known = [fact for fact in facts if fact.status == "final"]
-    doses = [
-        Decimal(fact.value or 0) for fact in known if fact.kind == "dose" and 0 <= DAYS[day] - DAYS[fact.day] < WEEK
-    ]
-    weights = [(fact.day, fact.id, fact) for fact in known if fact.kind == "weight"]
-    kilograms = [] if dosing_kg is None else [dosing_kg]
-    if weights:
-        newest = max(weights)[2]
-        kilograms.append(times(Decimal(newest.value or 0), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
-    if not kilograms or not above_ceiling(planned, reduce(EXACT.add, doses, ZERO), min(kilograms)):
-        return None
-    return times(CEILING, min(kilograms))
+    given = [(DAYS[fact.day], Decimal(fact.value or 0)) for fact in known if fact.kind == "dose"]
+    weights = [] if dosing_kg is None else [dosing_kg]
+    newest = max((fact for fact in known if fact.kind == "weight"), key=lambda fact: (fact.day, fact.id), default=None)
+    if newest is not None:
+        weights.append(times(Decimal(newest.value or 0), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
+    return ceiling_exceeded(given, DAYS[day], weights, planned)
 
 
 def dosing_weight(decision: Decision) -> Decimal | None:
