@@ -64,7 +64,7 @@ def health(store: Store, now: datetime) -> Health:
         waits = Where("status", "=", "waiting"), Where("send_at", "<=", instant(now))
         due = session.count(Delivery, *waits)
         late = session.count(Delivery, waits[0], Where("send_at", "<=", instant(now - LATE_AFTER))) if due else 0
-        oldest = session.find(Delivery, *waits, order=("send_at",), limit=1) if due else []
+        oldest = session.find(Delivery, *waits, order=("made_at",), limit=1) if due else []
         dead = session.count(Delivery, Where("status", "=", "dead"))
     age = int((now - datetime.fromisoformat(oldest[0].made_at)).total_seconds()) if oldest else 0
     return Health(None if job is None else job.at, due, 0 if counted is None else counted.version, late, dead, age)
