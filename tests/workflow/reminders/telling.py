@@ -225,11 +225,11 @@ class Desk:
         self.add(made)
         return made
 
-    def on_course(self, name: str = FAMILY_NAME) -> str:
+    def on_course(self, name: str = FAMILY_NAME, number: str = "17") -> str:
         """A patient whose second dose, and the count before it, are due today."""
         with self.visit() as visit:
             body: dict[str, object] = {"clinic": "c", "family_name": name, "given_name": "Ada", "born_on": "1960-05-01"}
-            patient = record.add_patient(visit, {**body, "identifiers": [{"system": "urn:mrn", "value": "17"}]}).id
+            patient = record.add_patient(visit, {**body, "identifiers": [{"system": "urn:mrn", "value": number}]}).id
             courses.start(visit, patient, {"protocol": "us-itp-adult", "started_on": "2026-03-02"})
             weight = {"measured_on": "2026-03-02", "value": Decimal(75), "unit": "kg"}
             record.record(visit, patient, WEIGHTS, weight)
