@@ -264,7 +264,10 @@ def test_another_clinics_patients_are_not_listed(house: House) -> None:
     assert [one["id"] for one in house.get("/patients", "stranger")["items"]] == [mine]
     (line,) = house.get("/worklist", "pharmacist")["items"]
     assert (line["patient"], len(line["to_verify"])) == (patient, 1)
-    for query in ("", f"?clinic={house.clinic}", f"?on={day(-1)}"):
+    for clinic in (house.clinic, "f" * 20):
+        answer = house.call("stranger", "GET", f"/worklist?clinic={clinic}")
+        assert (answer.status, answer.faults) == (422, {"clinic": "is no clinic of this account"})
+    for query in ("", f"?on={day(-1)}"):
         shown = house.get(f"/worklist{query}", "stranger")
         assert (shown["items"], shown["next"], {*shown["tallies"].values()}) == ([], None, {0}), query
     assert [one["id"] for one in house.get("/clinics", "stranger")["items"]] == [house.other_clinic]
