@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from tests.store.samples import REFERRED_TO, TEXTS, add_referred_to, any_of, sample
 from titrator.store.base import CourseFact, Duplicate, Session, Stale, Store, StoreError, Where
+from titrator.store.draft import Draft
 from titrator.store.records import (
     RECORDS,
     Account,
     AuditRow,
     Clinic,
     CourseVersion,
+    Delivery,
     ExternalId,
     Fact,
     GlassBreak,
@@ -332,6 +334,132 @@ def test_a_change_into_a_duplicate_is_refused(store: Store) -> None:
         assert [one.username for one in session.find(Account, order=("id",))] == ["eva", "b"]
 
 
+# Claiming
+
+#: What is claimed of five jobs: conditions, order, limit, and the names of those that are given, in order.
+CLAIMED: list[tuple[str, tuple[Where, ...], tuple[str, ...], int | None, list[str]]] = [
+    ("all of them", (), ("name",), None, ["0", "1", "2", "3", "4"]),
+    ("the last first", (), ("-name",), None, ["4", "3", "2", "1", "0"]),
+    ("the first two", (), ("name",), 2, ["0", "1"]),
+    ("the last two", (), ("-name",), 2, ["4", "3"]),
+    ("by two columns", (), ("at", "-name"), 3, ["1", "0", "4"]),
+    ("those that meet a condition", (Where("name", ">=", "3"),), ("name",), None, ["3", "4"]),
+    ("those that meet all", (Where("name", ">=", "1"), Where("at", "=", "b")), ("name",), None, ["2", "3", "4"]),
+    ("the first of those", (Where("at", "=", "b"),), ("-name",), 1, ["4"]),
+    ("as many as there are", (Where("name", "=", "2"),), ("name",), 5, ["2"]),
+    ("none at all", (), ("name",), 0, []),
+    ("none that there is", (Where("name", "=", "9"),), ("name",), 5, []),
+    ("one of a list", (Where("name", "in", ("4", "9")),), (), None, ["4"]),
+    ("without a limit or an order", (Where("name", "=", "2"),), (), None, ["2"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "order", "limit", "names"), [row[1:] for row in CLAIMED], ids=[r[0] for r in CLAIMED]
+)
+def test_claimed_are(
+    store: Store, where: tuple[Where, ...], order: tuple[str, ...], limit: int | None, names: list[str]
+) -> None:
+    """Those that are given are changed, and no others; of them nothing but the columns that are named."""
+    jobs = [sample(Job, name=str(number), at="a" if number < 2 else "b") for number in range(5)]
+    add(store, *reversed(jobs))
+    with store.writing() as session:
+        claimed = session.claim(Job, {"version": 7}, *where, order=order, limit=limit)
+    assert [(one.name, one.version) for one in claimed] == [(name, 7) for name in names]
+    with store.reading() as session:
+        after = [replace(one, version=7) if one.name in names else one for one in jobs]
+        assert session.find(Job, order=("name",)) == after
+
+
+def test_a_claim_gives_records_as_they_are_then(filled: Store) -> None:
+    """Also where what is changed is what they were in order of, or chosen by; nothing is null and null comes first."""
+    deliveries = [
+        sample(Delivery, step=step, rank=step % 2, error=error) for step, error in enumerate(["b", None, "a"])
+    ]
+    add(filled, *deliveries)
+    changes: dict[str, str | int | None] = {"rank": 5, "error": None, "leased_by": "w"}
+    with filled.writing() as session:
+        claimed = session.claim(Delivery, changes, Where("rank", "<", 5), order=("-rank", "step"), limit=2)
+        assert {one.step for one in claimed} == {0, 1}
+        assert claimed == [session.get(Delivery, "p", "dose-due", "2026-03-09", s, "patient", "ch") for s in (0, 1)]
+    assert {(one.rank, one.error, one.leased_by) for one in claimed} == {(5, None, "w")}
+    assert found(filled, Delivery, Where("leased_by", "=", "w")) == 2
+
+
+def test_a_claim_is_undone_with_its_transaction(store: Store) -> None:
+    add(store, sample(Job))
+    with undone(store) as session:
+        assert session.claim(Job, {"version": 7}) == [sample(Job, version=7)]
+    with store.reading() as session:
+        assert session.find(Job) == [sample(Job)]
+
+
+def test_a_claim_may_be_refused(filled: Store) -> None:
+    """What a table does not allow is no claim, and changes nothing."""
+    add(filled, sample(Delivery))
+    with pytest.raises(StoreError), filled.writing() as session:
+        session.claim(Delivery, {"status": "lost"})
+    assert found(filled, Delivery, Where("status", "=", "waiting")) == 1
+
+
+def test_of_who_claim_at_once_no_record_goes_to_both(filled: Store) -> None:
+    """Four threads, each with a connection of its own, take three of a hundred deliveries at a time."""
+    add(filled, *(sample(Delivery, step=step, id=str(step)) for step in range(100)))
+    free = Where("leased_by", "=", "")
+
+    def lease(worker: str) -> list[int]:
+        mine: list[int] = []
+        while True:
+            with filled.writing() as session:
+                some = session.claim(Delivery, {"leased_by": worker}, free, order=("step",), limit=3)
+            if not some:
+                filled.close()
+                return mine
+            mine += [one.step for one in some]
+
+    with ThreadPoolExecutor(4) as threads:
+        leased = [one.result() for one in [threads.submit(lease, name) for name in "abcd"]]
+    assert sorted(step for some in leased for step in some) == list(range(100))
+    with filled.reading() as session:
+        for name, some in zip("abcd", leased, strict=True):
+            assert [one.step for one in session.find(Delivery, Where("leased_by", "=", name), order=("step",))] == some
+
+
+def test_who_takes_records_has_them_until_the_transaction_ends(filled: Store) -> None:
+    """Another one that takes then does not get what has been changed meanwhile."""
+    add(filled, *(sample(Delivery, step=step) for step in range(4)))
+    free = Where("leased_by", "=", "")
+    began, waits = threading.Event(), threading.Event()
+
+    def take(worker: str, many: int) -> list[int]:
+        if worker == "b":
+            assert began.wait(10)
+            waits.set()
+        with filled.writing() as session:
+            some = session.take(Delivery, free, order=("step",), limit=many)
+            began.set()
+            assert waits.wait(10)
+            session.put(*(replace(one, leased_by=worker) for one in some))
+        filled.close()
+        return [one.step for one in some]
+
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(take, "a", 3), threads.submit(take, "b", 3)]
+        assert [one.result() for one in both] == [[0, 1, 2], [3]]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [lambda draft: draft.claim(Job, {"version": 7}), lambda draft: draft.take(Job), lambda draft: draft.remove(Job)],
+    ids=["claim", "take", "remove"],
+)
+def test_a_draft_refuses(store: Store, refused: Callable[[Draft], object]) -> None:
+    """It could not say which they were."""
+    add(store, sample(Job))
+    with store.reading() as session, pytest.raises(RuntimeError, match="a draft cannot"):
+        refused(Draft(session))
+
+
 def test_remove_tells_how_many_they_were(store: Store) -> None:
     add(store, *(sample(Job, name=str(number)) for number in range(5)))
     with store.writing() as session:
@@ -398,6 +526,9 @@ def test_a_reading_transaction_refuses_to_write(store: Store) -> None:
         lambda session: session.add(sample(Job)),
         lambda session: session.change(sample(Job)),
         lambda session: session.remove(Job),
+        lambda session: session.put(sample(Job)),
+        lambda session: session.claim(Job, {"version": 7}),
+        lambda session: session.take(Job),
     ):
         with store.reading() as session, pytest.raises(RuntimeError, match="only reads"):
             write(session)
