@@ -1,4 +1,4 @@
-"""Since when a dose and a count are due, each story on the days before, at and after."""
+"""Since when dose, count and weight are due, each story on the days before, at and after; and what is due next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import TODAY, answer, count, day, dose, event, weight
-from titrator.titration.due import count_due, dose_due
+from titrator.titration.due import count_due, dose_due, dues
 
 Course = dict[str, Any]
 
@@ -109,3 +109,69 @@ def test_a_single_dose_once_given_is_followed_by_none() -> None:
     found = answer("us-hs-ars", doses=[dose(3, 1000, 10)])
     assert (found.action, dose_due(found), count_due(found)) == ("complete", None, None)
     assert day(0) == TODAY.isoformat()
+
+
+CHILD = "us-itp-paediatric"
+RISEN = {"doses": [dose(14, 200, 2)], "platelet_counts": [count(7, 450), count(0, 150)]}
+
+# the protocol, what happened, and each thing that is due: what, how many days ago, its number, ~ if it has no day
+DUES: list[tuple[str, Course, list[str]]] = [
+    # before the first dose nothing has a day of its own
+    ("us-itp-adult", NEW, ["count-due 0 0~"]),
+    ("us-itp-adult", NEW | {"platelet_counts": [count(0, 30)]}, ["dose-due 0 0~", "count-due -7 1"]),
+    ("us-itp-adult", NEW | {"platelet_counts": [count(8, 30)]}, ["count-due 1 1"]),
+    ("us-itp-adult", NEW | {"platelet_counts": [count(3, 30, unreliable=True)]}, ["count-due 0 0~"]),
+    # after it both do; doses of one day are one
+    ("us-itp-adult", given(6, [count(0, 90)]), ["dose-due -1 1", "count-due -7 1"]),
+    ("us-itp-adult", given(8, [count(7, 90)], doses=2), ["dose-due 1 2", "count-due 1 1"]),
+    ("us-itp-adult", given(7, [count(0, 90)]) | {"doses": [dose(7, 50, 0.5)] * 2}, ["dose-due 0 1", "count-due -7 1"]),
+    ("us-itp-adult", given(7, []), ["dose-due 0 1", "count-due 0 0~"]),
+    # kinds of counts: weekly, monthly on just that day, while a dose is held
+    ("us-itp-adult", steady(6, before=21), ["dose-due -1 10", "monthly-count -1 9"]),
+    ("us-itp-adult", steady(7, (0, 90)), ["dose-due 0 10", "monthly-count -28 10"]),
+    ("us-itp-adult", steady(14, (8, 90)), ["dose-due 7 10", "count-due 0 10"]),
+    ("us-itp-adult", given(14, [count(7, 450)]), ["hold-re-check 0 1"]),
+    ("us-itp-adult", given(14, [count(8, 450)]), ["hold-re-check 1 1"]),
+    # what ends a hold is due whenever one asks
+    ("us-itp-adult", RISEN, ["dose-due 0 1~", "count-due -7 2"]),
+    ("us-itp-adult", given(29, [count(0, 90)]), ["count-due -7 1"]),
+    ("us-itp-adult", given(7, [count(0, 90)], events=[event(1, "thrombosis")]), ["count-due -7 1"]),
+    # a weight grows old where a protocol says so: below, at and above its age
+    (CHILD, given(7, [count(0, 90)], weights=[weight(83, 100)]), ["dose-due 0 1", "count-due -7 1", "weight-due -1 1"]),
+    (CHILD, given(7, [count(0, 90)], weights=[weight(84, 100)]), ["dose-due 0 1", "count-due -7 1", "weight-due 0 1"]),
+    (CHILD, given(7, [count(0, 90)], weights=[weight(85, 100)]), ["dose-due 0 1", "count-due -7 1", "weight-due 1 1"]),
+    (
+        CHILD,
+        given(7, [count(0, 90)], weights=[weight(85, 99), weight(1, 100)]),
+        ["dose-due 0 1", "count-due -7 1", "weight-due -83 2"],
+    ),
+    # without one, or with one too old to start by, there is no dose: it is due whenever one asks
+    ("us-itp-adult", {"weights": [], "platelet_counts": [count(0, 30)]}, ["count-due -7 1", "weight-due 0 0~"]),
+    ("us-itp-adult", {"weights": [], "platelet_counts": [count(7, 30)]}, ["count-due 0 1", "weight-due 0 0~"]),
+    ("us-itp-adult", {"weights": [], "platelet_counts": [count(8, 30)]}, ["count-due 1 1", "weight-due 0 0~"]),
+    ("us-itp-adult", {"weights": []}, ["count-due 0 0~", "weight-due 0 0~"]),
+    (CHILD, steady(7, (0, 90), weights=[weight(85, 100)]), ["dose-due 0 10", "monthly-count -28 10", "weight-due 1 1"]),
+    (
+        "us-itp-adult",
+        {"weights": [weight(28, 75)], "platelet_counts": [count(0, 30)]},
+        ["dose-due 0 0~", "count-due -7 1"],
+    ),
+    (
+        "us-itp-adult",
+        {"weights": [weight(29, 75)], "platelet_counts": [count(0, 30)]},
+        ["count-due -7 1", "weight-due 0 1~"],
+    ),
+    (CHILD, {"weights": [weight(29, 30)], "platelet_counts": [count(0, 30)]}, ["count-due -7 1", "weight-due 0 1~"]),
+    (CHILD, {"weights": [], "platelet_counts": [count(0, 30)]}, ["count-due -7 1", "weight-due 0 0~"]),
+    # a single dose
+    ("us-hs-ars", {"weights": [weight(0, 100)]}, ["dose-due 0 0~", "count-due 0 0~"]),
+    ("us-hs-ars", {"weights": []}, ["count-due 0 0~", "weight-due 0 0~"]),
+    ("us-hs-ars", {"weights": [weight(3, 100)], "doses": [dose(3, 1000, 10)]}, []),
+]
+
+
+@pytest.mark.parametrize(("protocol", "course", "expected"), DUES)
+def test_what_is_due_next(protocol: str, course: Course, expected: list[str]) -> None:
+    born = {"born_on": "2018-05-01"} if protocol == CHILD else {}
+    found = dues(answer(protocol, **born, **course))
+    assert [f"{one.what} {ago(one.day)} {one.number}{'~' * one.floating}" for one in found] == expected

@@ -39,24 +39,31 @@ class Due(NamedTuple):
 
 #: Where a dose is held back, or none is left to give.
 _NO_DOSE: Final = (Action.HOLD, Action.REFER, Action.COMPLETE)
+_WEIGHT: Final = frozenset({Reason.WEIGHT_MISSING, Reason.WEIGHT_STALE})
 
 
 def dues(answer: Recommendation) -> Iterator[Due]:
-    """What is due next of a course: its dose, its count, and the weight where a protocol lets weights grow old."""
+    """What is due next of a course: its dose, its count, and a weight where there is no dose without one, or soon.
+
+    Who lacks nothing but a weight need not be counted anew for it, although the answer names the day itself.
+    """
     facts = answer.facts
+    weightless = {*answer.reasons} & _WEIGHT
     if (day := dose_due(answer)) is not None:
         yield Due(What.DOSE, day, len(facts.doses), floating=not facts.doses or answer.action is Action.RESUME)
-    if (day := count_due(answer)) is not None:
+    day = count_due(answer)
+    if facts.reliable and weightless and not {*answer.reasons} - _WEIGHT:
+        day = _after_newest(answer)
+    if day is not None:
         yield Due(_kind_of_count(answer, day), day, len(facts.reliable), floating=not facts.reliable)
     protocol = answer.protocol
     keeps = protocol.weight_maximum_age
-    if (
-        isinstance(protocol, WeeklyProtocol)
-        and protocol.weight_basis is WeightBasis.CURRENT
-        and keeps
-        and facts.weights
-    ):
-        yield Due(What.WEIGHT, facts.weights[-1].day + keeps, len(facts.weights))
+    grows_old = isinstance(protocol, WeeklyProtocol) and protocol.weight_basis is WeightBasis.CURRENT
+    aged = facts.weights[-1].day + keeps if grows_old and keeps and facts.weights else None
+    if weightless and (aged is None or aged > answer.on):
+        yield Due(What.WEIGHT, answer.on, len(facts.weights), floating=True)
+    elif aged is not None:
+        yield Due(What.WEIGHT, aged, len(facts.weights))
 
 
 def dose_due(answer: Recommendation) -> int | None:
@@ -78,7 +85,12 @@ def count_due(answer: Recommendation) -> int | None:
         return min(answer.on, answer.facts.doses[-1].day + WEEK)
     if not answer.facts.reliable:
         return answer.on
-    return min(answer.on, answer.facts.reliable[-1].day + (MONTH if _is_monthly(answer) else WEEK))
+    return min(answer.on, _after_newest(answer))
+
+
+def _after_newest(answer: Recommendation) -> int:
+    """The day of the count that follows the newest, a week after it or a month."""
+    return answer.facts.reliable[-1].day + (MONTH if _is_monthly(answer) else WEEK)
 
 
 def _kind_of_count(answer: Recommendation, day: int) -> What:
