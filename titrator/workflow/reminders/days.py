@@ -78,8 +78,11 @@ def after_quiet(moment: datetime, quiet: tuple[time, time] | None, zone: str) ->
     within = begins <= now < ends if begins <= ends else now >= begins or now < ends
     if not within:
         return moment
-    day = here.date().isoformat()
-    return local(day if now < ends else plus(day, 1), ends, zone)
+    day = here.date() if now < ends else here.date() + timedelta(days=1)
+    until = datetime.combine(day, ends, ZoneInfo(zone))
+    if until.astimezone(UTC) <= moment:  # the clocks were put back since: that time comes once more
+        until = until.replace(fold=1)
+    return until.astimezone(UTC)
 
 
 def _from(day: str, many: int) -> Iterator[str]:

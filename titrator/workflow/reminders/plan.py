@@ -131,6 +131,12 @@ class Plan:
         """The time of reminders on the working day after an instant."""
         return self.at(working_day(self.days, plus(day_at(self.clinic, moment), 1)))
 
+    def soon(self, moment: datetime, to: str) -> datetime:
+        """An instant, or the next at which somebody may be told: not in quiet hours, staff on a working day."""
+        told = self.not_quiet(moment)
+        day = day_at(self.clinic, told)
+        return told if to == PATIENT or self.days.works(day) else self.at(working_day(self.days, day))
+
     def not_quiet(self, moment: datetime) -> datetime:
         """An instant, or the end of the quiet hours that it falls in."""
         return after_quiet(moment, self.quiet, self.clinic.time_zone)
