@@ -1,21 +1,22 @@
 """The rows of reminders: made, moved and closed in the transaction that keeps where a patient stands.
 
-1. what is wanted and has a row stays as it is; a row whose day at the clinic has changed is told on the new one, and
-   what another clinic has made is made anew
+1. what is wanted and has a row stays as it is; a row whose day at the clinic has changed is told on the new one, to
+   whom the old one was told, too; what another clinic has made is made anew, and what a clinic has chosen since about
+   when to tell holds for what is not told yet
 2. what is wanted and has none gets one: told at its first step, or at once where that has passed
 3. what is no longer wanted is done, and what has not been told of it is not told any more
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from titrator.store.base import Session, Where
 from titrator.store.records import Delivery, Patient, Reminder
-from titrator.workflow.reminders.plan import Plan
+from titrator.workflow.reminders.plan import PATIENT, Plan
 from titrator.workflow.reminders.wanted import OVERDUE, Wanted
 from titrator.workflow.visit import Visit, day_at, instant, instant_or_none
 
@@ -27,17 +28,17 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
     """Make the reminders of a patient those that are wanted."""
     mine = Where("patient_id", "=", patient.id)
     before = {(row.kind, row.due_on): row for row in visit.session.find(Reminder, mine, Where("status", "in", OPEN))}
-    kinds = {row.kind: row for row in before.values()}
     stay: set[tuple[str, str]] = set()
     new: list[Reminder] = []
-    for one in (_anchored(one, kinds, visit.today(patient)) for one in some):
+    for one in (_anchored(visit, one, list(before.values()), plan, patient) for one in some):
         row = before.get((one.kind, one.due_on))
         if row is None or row.clinic_id != patient.clinic_id:  # another clinic tells it anew
             new += [made] if (made := _made(visit, patient, one, plan)) is not None else []
         else:
             stay.add((row.kind, row.due_on))
-            if row.remind_on != one.remind_on:
-                visit.session.change(_moved(visit, row, one.remind_on, plan))
+            changed = _replanned(visit, row, plan) if row.remind_on == one.remind_on else _moved(visit, row, one, plan)
+            if changed != row:
+                visit.session.change(replace(changed, version=row.version + 1, changed_at=instant(visit.now)))
     for key, row in before.items():
         if key not in stay:
             close(visit, row, "done")
@@ -45,14 +46,32 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
         visit.session.put(*new)
 
 
-def _anchored(one: Wanted, rows: Mapping[str, Reminder], today: str) -> Wanted:
-    """What has no day of its own, with the day since which there is a row of it; overdue once that has passed."""
-    late = OVERDUE.get(one.kind)
-    row = rows.get(one.kind) or rows.get(late or "")
-    if not one.floating or row is None:
+def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, patient: Patient) -> Wanted:
+    """What has no day of its own, with the day since which there is a row of it; overdue once that has passed.
+
+    The row may be one that a person has cancelled. A day to come on which the clinic is closed is none.
+    """
+    if not one.floating:
         return one
-    is_late = late is not None and row.remind_on < today
-    return one._replace(kind=late if late and is_late else one.kind, due_on=row.due_on, remind_on=row.remind_on)
+    late, today = OVERDUE.get(one.kind), visit.today(patient)
+    kinds = (one.kind, *([late] if late else []))
+    same = (row for row in rows if row.kind in kinds and row.event == one.event)
+    row = next(same, None) or _cancelled(visit, patient, one.event, kinds)
+    if row is None or row.due_on < one.since:
+        return one
+    closed = one.event is not None and row.remind_on >= today and not plan.days.works(row.remind_on)
+    remind_on = one.remind_on if closed else row.remind_on
+    is_late = late is not None and remind_on < today
+    return one._replace(kind=late if late and is_late else one.kind, due_on=row.due_on, remind_on=remind_on)
+
+
+def _cancelled(visit: Visit, patient: Patient, event: str | None, kinds: tuple[str, ...]) -> Reminder | None:
+    """The reminder of an event that a person has cancelled, if the last one of it was."""
+    if event is None:
+        return None
+    same = Where("patient_id", "=", patient.id), Where("event", "=", event)
+    found = visit.session.find(Reminder, *same, order=("-sequence",), limit=1)
+    return next((row for row in found if row.status == "cancelled" and row.kind in kinds), None)
 
 
 def close(visit: Visit, row: Reminder, status: str, by: str | None = None, reason: str | None = None) -> Reminder:
@@ -103,27 +122,35 @@ def _made(visit: Visit, patient: Patient, one: Wanted, plan: Plan) -> Reminder |
 
 
 def first_telling(plan: Plan, kind: str, remind_on: str, now: datetime) -> tuple[int, datetime | None]:
-    """Which step is told first, and when; what was to be told before the day is left out once the day has come."""
+    """Which step is told first, and when.
+
+    What patients were to be told before the day is left out once the day has come. Staff are told late rather than not.
+    """
     today = day_at(plan.clinic, now)
     steps = plan.steps[kind]
-    step = next((i for i, one in enumerate(steps) if one.after_days >= 0 or today < remind_on), len(steps))
+    in_time = (i for i, one in enumerate(steps) if one.after_days >= 0 or today < remind_on or one.to != PATIENT)
+    step = next(in_time, len(steps))
     at = plan.told_at(kind, step, remind_on)
-    return step, at if at is None or at > now else plan.not_quiet(now)
+    return step, at if at is None or at > now else plan.soon(now, steps[step].to)
 
 
-def _moved(visit: Visit, row: Reminder, remind_on: str, plan: Plan) -> Reminder:
-    next_at = row.next_at
-    if next_at is not None:
-        told_at = plan.told_at(row.kind, row.step, remind_on)
-        next_at = instant_or_none(told_at)
-    return replace(
-        row,
-        version=row.version + 1,
-        remind_on=remind_on,
-        sequence=row.sequence + 1,
-        next_at=next_at,
-        changed_at=instant(visit.now),
-    )
+def _moved(visit: Visit, row: Reminder, one: Wanted, plan: Plan) -> Reminder:
+    """A row with another day at the clinic: told from the beginning, but for what a person sees to or has put off."""
+    moved = replace(row, remind_on=one.remind_on, sequence=row.sequence + 1)
+    if row.changed_by is not None:
+        return moved
+    untell(visit, row)
+    step, next_at = first_telling(plan, row.kind, one.remind_on, visit.now)
+    return replace(moved, round=row.round + 1, step=step, next_at=instant_or_none(next_at))
+
+
+def _replanned(visit: Visit, row: Reminder, plan: Plan) -> Reminder:
+    """A row with its next step when the clinic wants it told, if that is to come; not one that was put off."""
+    if row.next_at is None or row.changed_by is not None or row.next_at <= instant(visit.now):
+        return row
+    step = min(row.step, len(plan.steps[row.kind]) - 1)
+    at = plan.told_at(row.kind, step, row.remind_on)
+    return replace(row, step=step, next_at=row.next_at if at is None or at <= visit.now else instant(at))
 
 
 def _sequence(visit: Visit, patient: Patient, event: str | None) -> int:

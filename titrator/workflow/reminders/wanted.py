@@ -6,10 +6,11 @@ Nothing of it is typed in: what is no longer wanted is done, or has moved.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from titrator.store.base import Where
 from titrator.store.records import CourseVersion, Decision, Patient, Standing, Waiting
+from titrator.titration.documents import reread
 from titrator.titration.due import What
 from titrator.titration.quantities import DAYS, iso
 from titrator.titration.recommend import WEEK
@@ -17,7 +18,7 @@ from titrator.workflow.delivery import lapsed, undelivered
 from titrator.workflow.propose import open_course
 from titrator.workflow.reminders.days import injection_day, plus, working_day
 from titrator.workflow.reminders.plan import Kind, Plan
-from titrator.workflow.tasks import Task
+from titrator.workflow.tasks import Answer, Task, covered
 from titrator.workflow.visit import Visit, day_at_text
 
 #: Blood counts go on weekly for so many weeks after romiplostim has been stopped (US label, 2.1; EU 4.4).
@@ -47,7 +48,8 @@ OVERDUE: Final = {
 class Wanted(NamedTuple):
     """A reminder that there should be: of a kind, since `due_on`, on a day of the clinic.
 
-    `event` names its entry in a calendar, if it has one. What is `floating` is due since it was first wanted.
+    `event` names its entry in a calendar, if it has one. What is `floating` is due since it was first wanted; but what
+    was wanted before the day `since` was something else.
     """
 
     kind: Kind
@@ -55,6 +57,7 @@ class Wanted(NamedTuple):
     remind_on: str
     event: str | None = None
     floating: bool = False
+    since: str = ""
 
 
 def wanted(visit: Visit, patient: Patient, standing: Standing | None, line: Waiting | None, plan: Plan) -> list[Wanted]:
@@ -63,9 +66,13 @@ def wanted(visit: Visit, patient: Patient, standing: Standing | None, line: Wait
         return []
     today = visit.today(patient)
     tasks = () if line is None else line.tasks
-    found = [Wanted(kind, today, today, floating=True) for kind, some in _OF_TASKS if not some.isdisjoint(tasks)]
+    found = [
+        Wanted(kind, today, today, floating=True, since=_proposed_since(standing) if kind is Kind.SIGN_OFF else "")
+        for kind, some in _OF_TASKS
+        if not some.isdisjoint(tasks)
+    ]
     if standing is not None:
-        found += _of_course(standing, _decided(visit, patient, today), plan, today)
+        found += _of_course(visit, patient, standing, plan)
         if Task.NO_NEXT_DATE in tasks:
             found.append(Wanted(Kind.NO_ANSWER, today, today, floating=True))
     elif Task.NO_NEXT_DATE in tasks:
@@ -75,10 +82,24 @@ def wanted(visit: Visit, patient: Patient, standing: Standing | None, line: Wait
     return found
 
 
-def _of_course(standing: Standing, decision: Decision | None, plan: Plan, today: str) -> Iterator[Wanted]:
-    for text in standing.dues:
-        what, day, number, floats = text.split(" ")
-        floating = floats == "1"
+def _proposed_since(standing: Standing | None) -> str:
+    """The day of the count that a proposal rests on: who has not signed the one before is told of this one anew."""
+    if standing is None:
+        return ""
+    evidence = cast(Answer, cast(Answer, reread(standing.answer))["evidence"])
+    return max(cast("list[str]", evidence["counts_used"]), default="")
+
+
+def _of_course(visit: Visit, patient: Patient, standing: Standing, plan: Plan) -> Iterator[Wanted]:
+    today = visit.today(patient)
+    decision = _decided(visit, patient, today)
+    dues = [text.split(" ") for text in standing.dues]
+    if decision is not None and decision.due_on is None and covered(decision, cast(Answer, reread(standing.answer))):
+        dues = [due for due in dues if due[0] != What.DOSE]  # that none is given has been decided upon these facts
+    if decision is not None and decision.due_on is not None and What.DOSE not in {due[0] for due in dues}:
+        dues += _beside_the_rules(visit, patient, standing, decision)
+    for what, since, number, floats in dues:
+        day, floating = since, floats == "1"
         if what == What.DOSE:
             last = None if floating else plus(day, -WEEK)
             if decision is not None and decision.due_on is not None:
@@ -89,7 +110,18 @@ def _of_course(standing: Standing, decision: Decision | None, plan: Plan, today:
         kind, noun = Kind(what), _NOUNS[What(what)]
         if not floating and remind_on < today:
             kind = OVERDUE.get(kind, kind)
-        yield Wanted(kind, day, remind_on, f"{noun}/{int(number) + 1}", floating)
+        yield Wanted(kind, day, remind_on, f"{noun}/{standing.course_id}/{int(number) + 1}", floating)
+
+
+def _beside_the_rules(visit: Visit, patient: Patient, standing: Standing, decision: Decision) -> Iterator[list[str]]:
+    """The dose that somebody has chosen where the rules offer none; one that was accepted is not given any more."""
+    if decision.kind != "override" or decision.due_on is None:
+        return
+    course = visit.session.get(CourseVersion, patient.id, standing.course_id, standing.course_version)
+    facts = visit.session.course_facts(patient.id)
+    began = "" if course is None else course.started_on
+    given = {fact.day for fact in facts if fact.kind == "dose" and fact.status == "final" and fact.day >= began}
+    yield [str(What.DOSE), decision.due_on, str(len(given)), "1"]
 
 
 _NOUNS: Final = {
@@ -102,9 +134,9 @@ _NOUNS: Final = {
 
 
 def _decided(visit: Visit, patient: Patient, today: str) -> Decision | None:
-    """The dose that has been decided and still holds."""
+    """What has been decided and still holds: a dose and its day, or that none is given."""
     decision = undelivered(visit, patient)
-    if decision is None or decision.status != "in-force" or decision.dose is None:
+    if decision is None or decision.status != "in-force":
         return None
     return None if lapsed(decision, today) or decision.reopened_answer is not None else decision
 
@@ -115,7 +147,7 @@ def _of_silence(visit: Visit, patient: Patient, plan: Plan, today: str) -> Wante
     if course is None or course.status != "paused":
         return Wanted(Kind.NO_ANSWER, today, today, floating=True)
     since = day_at_text(plan.clinic, course.changed_at)
-    passed = max(0, DAYS[today] - DAYS[since] - 1) // _PAUSE_REVIEWED_EVERY + 1
+    passed = max(1, (DAYS[today] - DAYS[since]) // _PAUSE_REVIEWED_EVERY)  # each one until the next
     due_on = plus(since, passed * _PAUSE_REVIEWED_EVERY)
     event = f"paused/{course.id}/{course.version}/{passed}"
     return Wanted(Kind.PAUSED_REVIEW, due_on, working_day(plan.days, due_on), event)
