@@ -61,7 +61,7 @@ class Recipient(NamedTuple):
 
 def plan_deliveries(services: Services, now: datetime) -> int:
     """Make the deliveries of all steps that have come; how many."""
-    made, planner = 0, _Planner(services, now)
+    made, planner = 0, _Planner(services, now, instant(now))
     while taken := planner.take():
         made += taken.deliveries
         if taken.reminders < _PLANNED_AT_ONCE:
@@ -80,12 +80,12 @@ class _Planner:
 
     services: Services
     now: datetime
+    at: str
     plans: dict[str, Plan] = field(default_factory=dict)
     audiences: dict[str, dict[str, list[Recipient]]] = field(default_factory=dict)
 
     def take(self) -> _Taken:
-        at = instant(self.now)
-        come = Where("status", "=", "open"), Where("next_at", "<=", at)
+        come = Where("status", "=", "open"), Where("next_at", "<=", self.at)
         with self.services.store.writing(durable=False) as session:
             rows = session.take(Reminder, *come, order=("next_at",), limit=_PLANNED_AT_ONCE)
             if not rows:
@@ -117,7 +117,7 @@ class _Planner:
             key = (row.patient_id, row.kind, row.due_on, row.round, *one)
             if key not in told:
                 told.add(key)
-                yield _delivery(row, one, self.now)
+                yield _delivery(row, one, self.at)
 
     def _advanced(self, session: Session, row: Reminder) -> Reminder:
         """A reminder with its next step; one that has passed already is told on the next working day, not at once."""
@@ -144,12 +144,9 @@ class _Planner:
         clinics = {row.patient_id: row.clinic_id for row in rows}
         owners = tuple(f"{PATIENT}/{ident}" for ident in clinics)
         found: dict[str, list[Recipient]] = {}
-        usable = {
-            channel.id: channel.clinic_id
-            for channel in session.find(
-                ChannelRow, Where("clinic_id", "in", tuple(set(clinics.values()))), Where("active", "=", 1)
-            )
-        }
+        theirs = Where("clinic_id", "in", tuple(set(clinics.values()))), Where("audience", "=", "gateway")
+        gateways = session.find(ChannelRow, *theirs, Where("active", "=", 1))
+        usable = {one.id: one.clinic_id for one in gateways}
         for contact in session.find(Contact, Where("owner", "in", owners)) if usable else ():
             ident = contact.owner.partition("/")[2]
             if usable.get(contact.channel_id) == clinics[ident]:
@@ -160,20 +157,21 @@ class _Planner:
         later = tuple({row.patient_id for row in rows if row.step})
         if not later:
             return set()
-        found = session.find(Delivery, Where("about", "in", later), Where("status", "!=", "cancelled"))
+        days = Where("due_on", "in", tuple({row.due_on for row in rows if row.step}))
+        found = session.find(Delivery, Where("about", "in", later), days, Where("status", "!=", "cancelled"))
         return {(one.about, one.kind, one.due_on, one.step // _ROUND, one.recipient, one.channel_id) for one in found}
 
 
 _ROUND: Final = 100
 
 
-def _delivery(row: Reminder, one: Recipient, now: datetime) -> Delivery:
+def _delivery(row: Reminder, one: Recipient, at: str) -> Delivery:
     return new_delivery(
         (row.patient_id, row.kind, row.due_on, row.round * _ROUND + row.step),
         one,
         clinic_id=row.clinic_id,
         rank=RANK[row.kind],
-        at=instant(now),
+        at=at,
     )
 
 
