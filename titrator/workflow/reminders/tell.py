@@ -278,6 +278,7 @@ class Sender:
     opened: dict[str | None, Channel] = field(default_factory=dict)
     told: Told = field(default_factory=Told)
     aside: list[Delivery] = field(default_factory=list)
+    spared: int = 0
     plan: Plan | None = None
 
     def send_all(self) -> Told:
@@ -315,7 +316,8 @@ class Sender:
             plan = self.plan = self.plan or plan_of(session, cast(Clinic, session.get(Clinic, channel.clinic_id)))
             if channel.audience != EHR and plan.not_quiet(now) != now:
                 return None
-            used = channel.in_minute if channel.minute == minute else 0
+            used = channel.in_minute - self.spared if channel.minute == minute else 0
+            self.spared = 0  # what was leased and not sent takes no place in the minute
             most = 1 if channel.failures else min(_LEASED_AT_ONCE, channel.per_minute - used)
             if most <= 0 or (channel.failures and used >= channel.per_minute):
                 return None
@@ -359,6 +361,7 @@ class Sender:
         with self.services.store.reading() as session:
             if not _stands(session, delivery):
                 self.aside.append(delivery)
+                self.spared += 1
                 return True
         unsent = self._try(lease, delivery, to)
         if unsent is None:
