@@ -256,6 +256,15 @@ def test_who_puts_it_off_has_the_same_told_again_under_another_id(overdue: Desk,
     assert len(set(ids)) == len(ids) == 5
 
 
+def test_who_puts_it_off_twice_has_the_same_told(overdue: Desk, mail: MailServer) -> None:
+    """Nobody has been told since it was put off first, so nobody else is told by putting it off again."""
+    desk = overdue
+    for day in ("2026-03-16", "2026-03-17"):
+        with desk.visit() as visit:
+            manage.put_off(visit, which(), day, "travels")
+    assert told(desk, mail, datetime(2026, 3, 18, tzinfo=UTC)) == [("pharmacist", "Tue 17 08:00")]
+
+
 def test_what_is_put_off_before_anybody_was_told_is_told_then(desk: Desk, mail: MailServer) -> None:
     everybody(desk, mail)
     ask(desk, "dose-overdue", DAY, NOW)

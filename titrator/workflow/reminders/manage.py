@@ -24,7 +24,7 @@ from titrator.workflow.reminders.days import working_day
 from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
 from titrator.workflow.reminders.messages import number_of, telling_of, test_message
 from titrator.workflow.reminders.plan import PATIENT, RANK, Plan, made, plan_of, settings_fields
-from titrator.workflow.reminders.tell import open_for, unsettle
+from titrator.workflow.reminders.tell import ROUND, open_for, unsettle
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -123,7 +123,7 @@ def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) 
     last = (date.fromisoformat(today) + timedelta(days=FURTHEST)).isoformat()
     if not today < until <= last:
         raise Invalid(Fault("until", f"must be after {today}, today at the clinic, and not after {last}"))
-    told = visit.session.count(Delivery, *_deliveries_of(row))
+    told = visit.session.count(Delivery, *_deliveries_of(row), Where("step", ">=", row.round * ROUND))
     step = max(0, row.step - 1) if told else row.step
     day = until if plan.to(row.kind, step) == PATIENT else working_day(plan.days, until)
     return _changed(

@@ -159,15 +159,16 @@ class _Planner:
             return set()
         days = Where("due_on", "in", tuple({row.due_on for row in rows if row.step}))
         found = session.find(Delivery, Where("about", "in", later), days, Where("status", "!=", "cancelled"))
-        return {(one.about, one.kind, one.due_on, one.step // _ROUND, one.recipient, one.channel_id) for one in found}
+        return {(one.about, one.kind, one.due_on, one.step // ROUND, one.recipient, one.channel_id) for one in found}
 
 
-_ROUND: Final = 100
+#: The steps of a round are numbered from this times the round.
+ROUND: Final = 100
 
 
 def _delivery(row: Reminder, one: Recipient, at: str) -> Delivery:
     return new_delivery(
-        (row.patient_id, row.kind, row.due_on, row.round * _ROUND + row.step),
+        (row.patient_id, row.kind, row.due_on, row.round * ROUND + row.step),
         one,
         clinic_id=row.clinic_id,
         rank=RANK[row.kind],
