@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from apscheduler.schedulers.blocking import BlockingScheduler
@@ -22,6 +22,7 @@ from titrator.assembly import now
 from titrator.scheduler import Reminding, behind, forever
 from titrator.store.base import StoreError
 from titrator.store.records import Clinic, Job, Patient, Waiting
+from titrator.workflow.reminders import work
 from titrator.workflow.reminders.tell import Told
 from titrator.workflow.reminders.work import HEARTBEAT, Health, health
 from titrator.workflow.visit import instant
@@ -74,6 +75,24 @@ def test_each_pharmacist_has_the_digest_once_a_working_day_however_many_beat_at_
         came.update((to, f"{desk.clock.now:%a %H:%M}") for to in recipients(mail)[before:])
         desk.clock.on(minutes=15)
     assert came == {(to, f"{day} 07:30"): 1 for to in THREE for day in ("Fri", "Mon", "Tue")}
+
+
+def test_of_four_who_find_a_digest_due_one_makes_it(
+    tmp_path: Path, mail: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them have looked before any has begun."""
+    desk = summarised(tmp_path, mail, week_plan=False)
+    looked, found = threading.Barrier(4), work.due_summaries
+
+    def look(*arguments: Any) -> Any:
+        due = found(*arguments)
+        looked.wait(PATIENCE)
+        return due
+
+    monkeypatch.setattr(work, "due_summaries", look)
+    told = at_once(desk, 4)
+    assert sorted(one.planned for one in told) == [0, 0, 0, 3]
+    assert sorted(recipients(mail)) == list(THREE)
 
 
 def test_the_week_plan_comes_once_a_week_on_its_first_working_day(tmp_path: Path, mail: MailServer) -> None:
