@@ -1,18 +1,21 @@
-"""Calendars: what stands in them, and what becomes of an address; messages that were given up; another plan."""
+"""Calendars: what stands in them, by two parsers, and what becomes of an address; messages that were given up."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, NamedTuple
 
 import icalendar
 import pytest
+import vobject
 
-from tests.api.deciding import decided, dosed, give, worklist
-from tests.api.support import SILENT, WHY, House, day
+from tests.api.deciding import SAYS, decided, dosed, give, starting, worklist
+from tests.api.support import SILENT, TODAY, WHY, House, count, day
 from titrator.notify.base import Message, NotSent
+from titrator.security.permissions import Role
 from titrator.store.records import Delivery, KeptAnswer, Reminder
 from titrator.workflow.reminders.work import beat, health
 from titrator.workflow.standing import settle_all
@@ -58,6 +61,79 @@ def entries(house: House, path: str) -> dict[date, str]:
     assert response.status_code == 200, response.data
     calendar: Any = icalendar.Calendar.from_ical(response.data.decode())
     return {one.decoded("dtstart"): str(one["summary"]) for one in calendar.walk("vevent")}
+
+
+class Entry(NamedTuple):
+    """An entry of a calendar: when its day begins and ends, how often it has moved, what it says."""
+
+    begins: date
+    ends: date
+    sequence: int
+    summary: str
+    description: str
+    url: str | None
+
+
+def fetched(house: House, path: str) -> bytes:
+    settle_all(house.services, house.clock())
+    response = house.app.test_client().get(path)
+    assert (response.status_code, response.mimetype) == (200, "text/calendar"), response.data
+    return bytes(response.data)
+
+
+def parsed(house: House, path: str) -> dict[str, Entry]:
+    """What stands in a calendar, by UID: the same by two parsers, and no UID twice."""
+    raw = fetched(house, path)
+    by_one: Any = icalendar.Calendar.from_ical(raw.decode())
+    found = {}
+    for one in by_one.walk("vevent"):
+        url = one.get("url")
+        entry = Entry(
+            one.decoded("dtstart"),
+            one.decoded("dtend"),
+            one.decoded("sequence"),
+            str(one["summary"]),
+            str(one["description"]),
+            None if url is None else str(url),
+        )
+        found[str(one["uid"])] = entry
+    by_other: Any = vobject.readOne(raw.decode())
+    again = {}
+    for one in getattr(by_other, "vevent_list", []):
+        url = one.contents.get("url")
+        said = one.summary.value, one.description.value, url[0].value if url else None
+        again[one.uid.value] = Entry(one.dtstart.value, one.dtend.value, int(one.sequence.value), *said)
+    assert again == found
+    assert (
+        Counter(line for line in raw.splitlines() if line.startswith(b"UID:")).most_common(1)[:1]
+        == [(one, 1) for one in raw.splitlines() if one.startswith(b"UID:")][:1]
+    ), "a UID twice"
+    return found
+
+
+def of_clinic(house: House) -> str:
+    return path_of(house.post(f"/clinics/{house.clinic}/calendars", LABEL))
+
+
+def of_patient(house: House, patient: str) -> str:
+    return path_of(house.post(f"/patients/{patient}/calendars", LABEL))
+
+
+def only(entries: dict[str, Entry], what: str) -> tuple[str, Entry]:
+    """The one entry that says something: its UID and all else."""
+    (found,) = [(uid, entry) for uid, entry in entries.items() if what in entry.summary]
+    return found
+
+
+def at(text: str) -> date:
+    return date.fromisoformat(text)
+
+
+def change_clinic(house: House, **particulars: object) -> None:
+    clinic = house.get(f"/clinics/{house.clinic}", "admin")
+    body = {name: clinic[name] for name in ("name", "time_zone", "injection_days", "holidays")}
+    path = f"/clinics/{house.clinic}"
+    assert house.call("admin", "PUT", path, body | particulars, version="*").status == 200
 
 
 def test_an_address_is_read_until_it_is_revoked(house: House) -> None:
@@ -210,3 +286,244 @@ def test_who_chooses_fewer_steps_has_the_last_one_told(house: House) -> None:
         assert (row.status, row.next_at) == ("open", None)
         recipients = [one.recipient for one in session.find(Delivery) if one.kind == "dose-overdue"]
     assert recipients == ["role/technician"], "who has nobody else is told for the pharmacist, and once"
+
+
+# What a calendar is
+
+
+def test_a_calendar_is_one_by_the_book(house: House) -> None:
+    """RFC 5545: days without times, lines of at most 75 octets, ended by CRLF; whatever the clinic is called."""
+    change_clinic(house, name="Hämatologische Tagesklinik „Zum Kranich“, Haus 3; Straße\\Ebene 2 – 血液内科 🩸 Łódź")
+    patient = dosed(house)
+    raw = fetched(house, of_clinic(house))
+    lines = raw.split(b"\r\n")
+    assert lines[-1] == b""
+    assert max(map(len, lines)) <= 75
+    assert not any(b"\r" in line or b"\n" in line for line in lines)
+    assert lines[0:3] == [b"BEGIN:VCALENDAR", b"VERSION:2.0", lines[2]]
+    unfolded = raw.replace(b"\r\n ", b"").decode().split("\r\n")
+    (named,) = [line for line in unfolded if line.startswith("X-WR-CALNAME")]
+    assert "血液内科 🩸 Łódź" in named
+    assert "METHOD:PUBLISH" in unfolded
+    assert any(line.startswith("REFRESH-INTERVAL") and line.endswith("PT1H") for line in unfolded)
+    assert f"DTSTART;VALUE=DATE:{TODAY.replace('-', '')}" in unfolded
+    own = parsed(house, of_patient(house, patient))
+    assert {"血液内科 🩸 Łódź" in one.summary for one in own.values()} == {True}
+
+
+def test_an_entry_is_a_day(house: House) -> None:
+    dosed(house)
+    found = parsed(house, of_clinic(house))
+    assert {(one.begins, one.ends - one.begins) for one in found.values()} == {
+        (at(TODAY), timedelta(days=1)),
+        (at(day(-7)), timedelta(days=1)),
+    }
+    assert all(one.url and one.url.startswith("https://titrator.example/patients/") for one in found.values())
+
+
+def test_an_empty_calendar_is_one_too(house: House) -> None:
+    assert parsed(house, of_clinic(house)) == {}
+
+
+def test_a_patients_calendar_names_neither_number_nor_medicine_nor_link(house: House) -> None:
+    patient = dosed(house)
+    raw = fetched(house, of_patient(house, patient)).decode().casefold()
+    for hint in ("pharmacist-", "patient1", "ada", "romiplo", "nplate", "platelet", "dose", "http", patient):
+        assert hint not in raw, hint
+    found = parsed(house, of_patient(house, patient))
+    assert {one.url for one in found.values()} == {None}
+    assert {one.summary for one in found.values()} == {
+        "Your appointment at Haematology A",
+        "Your blood test at Haematology A",
+    }
+
+
+def test_a_calendar_says_no_more_than_number_and_link_whatever_messages_say(house: House) -> None:
+    patient = dosed(house)
+    path = f"/clinics/{house.clinic}/reminder-settings"
+    assert house.call("admin", "PUT", path, {"show": ["name", "values"]}, version=0).status == 200
+    raw = fetched(house, of_clinic(house)).decode()
+    assert "pharmacist-1" in raw
+    assert patient in raw
+    assert "Ada" not in raw
+    assert "micrograms" not in raw
+
+
+# What moves
+
+
+def decided_for_another_day(house: House) -> None:
+    patient = house.get("/patients")["items"][0]["id"]
+    decided(house, patient, "override", micrograms_per_kg=2, due_on=day(-2), **SAYS)
+
+
+MOVES: list[tuple[str, Callable[[House], None], str, str]] = [
+    ("dose", decided_for_another_day, TODAY, day(-2)),
+    ("dose", lambda house: change_clinic(house, holidays=[TODAY]), TODAY, day(-1)),
+    ("dose", lambda house: change_clinic(house, injection_days=["wednesday"]), TODAY, day(-2)),
+    ("count", lambda house: change_clinic(house, holidays=[day(-7)]), day(-7), day(-8)),
+    ("count", lambda house: change_clinic(house, time_zone="Pacific/Kiritimati"), day(-7), day(-7)),
+]
+
+
+@pytest.mark.parametrize(("what", "step", "before", "after"), MOVES)
+def test_an_entry_moves_with_its_day(
+    house: House, what: str, step: Callable[[House], None], before: str, after: str
+) -> None:
+    """The same UID, and a higher SEQUENCE if it has moved, so that a calendar moves it."""
+    patient = dosed(house)
+    ours, own = of_clinic(house), of_patient(house, patient)
+    uid, entry = only(parsed(house, ours), what)
+    assert (entry.begins, entry.sequence) == (at(before), 0)
+    step(house)
+    moved = parsed(house, ours)
+    assert (moved[uid].begins, moved[uid].sequence) == (at(after), int(before != after))
+    assert len(moved) == 2
+    assert parsed(house, own)[uid].begins == at(after), "the patient's own calendar says the same"
+
+
+def test_a_count_moves_with_the_dose_that_is_given(house: House) -> None:
+    """Counted, but given two days later: the next count is to show that dose."""
+    patient = dosed(house, last=7)
+    ours = of_clinic(house)
+    uid, entry = only(parsed(house, ours), "count")
+    assert entry.begins == at(day(-7))
+    house.clock.on(days=2)
+    give(house, patient, ago=-2)
+    moved = parsed(house, ours)[uid]
+    assert (moved.begins, moved.sequence) == (at(day(-9)), 1)
+
+
+def test_a_count_that_was_taken_early_makes_room_for_the_next(house: House) -> None:
+    patient = dosed(house)
+    ours = of_clinic(house)
+    uid, _ = only(parsed(house, ours), "count")
+    house.clock.on(days=4)
+    house.post(f"/patients/{patient}/platelet-counts", count(-4, 90))
+    other, entry = only(parsed(house, ours), "count")
+    assert (other != uid, entry.begins, entry.sequence) == (True, at(day(-11)), 0)
+
+
+def test_what_is_overdue_stays_on_its_day_and_says_so(house: House) -> None:
+    patient = dosed(house)
+    ours, own = of_clinic(house), of_patient(house, patient)
+    uid, entry = only(parsed(house, ours), "dose")
+    house.clock.on(days=2)
+    late = parsed(house, ours)[uid]
+    assert (late.begins, late.sequence) == (entry.begins, 1)
+    assert "dose overdue" in late.summary
+    assert parsed(house, own)[uid].summary == "Please call Haematology A"
+    give(house, patient, ago=-2)
+    done = parsed(house, ours)
+    assert (done[uid].begins, done[uid].sequence) == (entry.begins, 1), "done, late"
+    assert {one.begins for one in done.values()} >= {at(day(-9))}
+
+
+def test_a_dose_that_is_held_since_this_morning_is_not_there(house: House) -> None:
+    patient = dosed(house, platelets=90)
+    decided(house, patient)
+    ours, own = of_clinic(house), of_patient(house, patient)
+    assert only(parsed(house, ours), "dose due")[1].begins == at(TODAY)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 450))
+    for path in (ours, own):
+        assert [one.begins for one in parsed(house, path).values()] == [at(day(-7))], "the re-check, and no dose"
+
+
+def test_what_was_cancelled_is_gone_and_nothing_older_comes_back(house: House) -> None:
+    patient = dosed(house)
+    ours = of_clinic(house)
+    uid, _ = only(parsed(house, ours), "dose")
+    house.clock.on(days=2)
+    assert uid in parsed(house, ours)
+    path = f"/patients/{patient}/reminders/dose-overdue/{TODAY}/cancellation"
+    house.post(path, WHY, If_Match="*")
+    assert uid not in parsed(house, ours)
+
+
+# Who reads it
+
+
+def test_a_revoked_address_is_as_one_that_never_was(house: House) -> None:
+    patient = dosed(house)
+    made = house.post(f"/patients/{patient}/calendars", LABEL)
+    client = house.app.test_client()
+    fetched(house, path_of(made))
+    house.call("pharmacist", "DELETE", f"/patients/{patient}/calendars/{made['id']}")
+    for method in (client.get, client.head):
+        revoked, unknown = method(path_of(made)), method("/calendars/titr_unknown.ics")
+        assert (revoked.status_code, unknown.status_code) == (404, 404)
+        texts = [one.get_data(as_text=True).replace(one.headers["X-Request-Id"], "") for one in (revoked, unknown)]
+        assert texts[0] == texts[1]
+        assert {*revoked.headers.keys()} == {*unknown.headers.keys()}
+
+
+def test_a_calendar_is_read_anew_only_if_it_has_changed(house: House) -> None:
+    patient = dosed(house)
+    path = of_clinic(house)
+    fetched(house, path)
+    client = house.app.test_client()
+    first = client.get(path)
+    assert first.headers["Cache-Control"] == "private, max-age=900"
+    same = {"If-None-Match": first.headers["ETag"]}
+    house.clock.on(hours=3)
+    again = client.get(path, headers=same)
+    assert (again.status_code, again.data) == (304, b"")
+    give(house, patient)
+    settle_all(house.services, house.clock())
+    assert client.get(path, headers=same).status_code == 200
+
+
+def test_a_calendar_of_who_is_not_active_is_not_there(house: House) -> None:
+    patient = dosed(house)
+    ours, own = of_clinic(house), of_patient(house, patient)
+    fetched(house, own)
+    client = house.app.test_client()
+    for active, status in ((False, 404), (True, 200)):
+        body = {"active": active, **WHY}
+        assert house.call("pharmacist", "PATCH", f"/patients/{patient}", body, version="*").status == 200
+        settle_all(house.services, house.clock())
+        assert client.get(own).status_code == status
+        assert (parsed(house, ours) != {}) is active
+
+
+def test_a_read_is_in_the_trail_and_its_secret_nowhere(house: House) -> None:
+    patient = starting(house)
+    made = house.post(f"/patients/{patient}/calendars", LABEL)
+    ours = house.post(f"/clinics/{house.clinic}/calendars", LABEL)
+    for one in (made, ours):
+        fetched(house, path_of(one))
+    found = [row for row in house.trail(patient) if "calendar" in row.action]
+    assert [(row.action, row.account_id is None) for row in found] == [
+        ("issue-calendar", False),
+        ("read-calendar", True),
+    ]
+    assert {row.subject for row in found} == {f"patient/{patient}/calendars/{made['id']}"}
+    found = [row for row in house.trail() if "calendar" in row.action]
+    assert [row.action for row in found] == ["issue-calendar", "read-calendar"]
+    assert {row.subject for row in found} == {f"clinic/{house.clinic}/calendars/{ours['id']}"}
+    secrets = [path_of(one).removeprefix("/calendars/").removesuffix(".ics") for one in (made, ours)]
+    everything = str(house.everything()) + str([house.trail(), house.trail(patient)])
+    assert not any(secret in everything for secret in secrets)
+
+
+def test_other_clinics_issue_read_and_revoke_nothing(house: House) -> None:
+    patient = dosed(house)
+    for path in (f"/patients/{patient}/calendars", f"/clinics/{house.clinic}/calendars"):
+        made = house.post(path, LABEL)
+        assert house.call("stranger", "POST", path, LABEL).status == 404
+        assert house.call("stranger", "GET", path).status == 404
+        assert house.call("stranger", "DELETE", f"{path}/{made['id']}").status == 404
+        elsewhere = f"/clinics/{house.other_clinic}/calendars/{made['id']}"
+        assert house.call("stranger", "DELETE", elsewhere).status == 404
+        fetched(house, path_of(made))
+
+
+def test_who_moves_to_another_clinic_takes_the_calendar_along(house: House) -> None:
+    patient = dosed(house)
+    ours, own = of_clinic(house), of_patient(house, patient)
+    fetched(house, own)
+    _, both = house.account("both", Role.PHARMACIST, house.clinic, house.other_clinic)
+    body = {"clinic": house.other_clinic, **WHY}
+    assert house.call(both, "PATCH", f"/patients/{patient}", body, version="*").status == 200
+    assert "Haematology B" in fetched(house, own).decode()
+    assert parsed(house, ours) == {}

@@ -1,8 +1,9 @@
 """Calendars to subscribe to: what falls on which day, of a clinic or of one patient.
 
 An address has a secret, which is all that one needs to read it; it can be revoked, and what it shows is little: a
-patient's number and a link, of a patient's own calendar neither. The entry of a dose or a count keeps its UID when its
-day moves, and has a higher SEQUENCE then, so that a calendar moves it (RFC 5545, 3.8.7.4).
+patient's number and a link, whatever a clinic lets messages say; of a patient's own calendar neither. The entry of a
+dose or a count keeps its UID when its day moves, and has a higher SEQUENCE then, so that a calendar moves it (RFC 5545,
+3.8.7.4).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from icalendar import Calendar, Event, vDuration
 
 from titrator.security.secrets import new_id, new_secret, sha256
 from titrator.store.base import Where
-from titrator.store.records import CalendarFeed, Clinic, Patient, Reminder
+from titrator.store.records import CalendarFeed, Clinic, Fact, Patient, Reminder
 from titrator.workflow.errors import Unknown
+from titrator.workflow.reminders.keep import OPEN
 from titrator.workflow.reminders.manage import clinic_of
 from titrator.workflow.reminders.messages import STAFF, link_to, telling_of, words
 from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, Plan, plan_of
-from titrator.workflow.visit import Visit, day_at, instant
+from titrator.workflow.visit import Visit, day_at, day_at_text, instant
 
 CLINIC: Final = "clinic"
 #: What has been done stays in a calendar for so many days.
@@ -107,7 +109,7 @@ def read(visit: Visit, secret: str) -> Feed:
     if what == PATIENT and (patient is None or not patient.active):
         raise Unknown("calendar")
     clinic = visit.session.get(Clinic, feed.clinic_id if patient is None else patient.clinic_id)
-    plan = plan_of(visit.session, cast(Clinic, clinic))
+    plan = replace(plan_of(visit.session, cast(Clinic, clinic)), show=frozenset())
     rows = _rows(visit, plan, patient)
     visit.note("read-calendar", f"{feed.about}/calendars/{feed.id}", patient=patient, entries=len(rows))
     made = _calendar(visit, plan, rows, of_patient=patient is not None)
@@ -117,23 +119,36 @@ def read(visit: Visit, secret: str) -> Feed:
 def _rows(visit: Visit, plan: Plan, patient: Patient | None) -> list[Reminder]:
     """The latest row of each entry, by day: what is open, and what has been done of late, since its day had come.
 
-    What was done with before its day is no entry of that day: it was given early, or the course has ended.
+    What was done with before its day is no entry of that day: it was given early, or the course has ended. Nor is today
+    what is not to be done any more, as a dose that is held since this morning.
     """
     today = date.fromisoformat(day_at(plan.clinic, visit.now))
     since = (today - timedelta(days=_SHOWN_AFTER)).isoformat()
     mine = [Where("clinic_id", "=", plan.clinic.id)]
     if patient is not None:
         mine = [Where("patient_id", "=", patient.id), Where("kind", "in", tuple(sorted(OF_PATIENTS)))]
-    shown = Where("remind_on", ">=", since), Where("event", "is not null"), Where("status", "!=", "cancelled")
+    shown = Where("remind_on", ">=", since), Where("event", "is not null")
     latest: dict[tuple[str, str], Reminder] = {}
     for row in visit.session.find(Reminder, *mine, *shown, order=("sequence",)):
         latest[row.patient_id, cast(str, row.event)] = row
-    rows = [row for row in latest.values() if row.status != "done" or _day_of(plan, row.changed_at) >= row.remind_on]
+    rows = [row for row in latest.values() if row.status in OPEN or _is_done(visit, plan, row)]
     return sorted(rows, key=lambda row: (row.remind_on, row.patient_id, row.kind))[-_MOST:]
 
 
-def _day_of(plan: Plan, at: str) -> str:
-    return day_at(plan.clinic, datetime.fromisoformat(at))
+def _is_done(visit: Visit, plan: Plan, row: Reminder) -> bool:
+    """Whether a reminder was done once its day had come; today only if something was recorded for it."""
+    if row.status != "done" or day_at_text(plan.clinic, row.changed_at) < row.remind_on:
+        return False
+    if row.remind_on < day_at(plan.clinic, visit.now):
+        return True
+    noun = cast(str, row.event).partition("/")[0]
+    mine = Where("patient_id", "=", row.patient_id), Where("current", "=", 1), Where("status", "!=", "entered-in-error")
+    recorded = Where("kind", "=", _RECORDED.get(noun, noun)), Where("day", ">=", row.due_on)
+    return visit.session.count(Fact, *mine, *recorded) > 0
+
+
+#: What is recorded for the events of other names than that.
+_RECORDED: Final = {"count": "platelet-count", "follow-up": "platelet-count"}
 
 
 def _calendar(visit: Visit, plan: Plan, rows: Iterable[Reminder], *, of_patient: bool) -> bytes:
