@@ -20,7 +20,7 @@ from titrator.notify.base import Message
 from titrator.notify.texts import Texts
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.store.base import Where
-from titrator.store.records import Account, ChannelRow, Contact, Delivery, Fact, Patient, Reminder
+from titrator.store.records import Account, ChannelRow, Contact, Decision, Delivery, Fact, Patient, Reminder, Standing
 from titrator.store.sqlite import SqliteStore
 from titrator.workflow import courses, record, sign_off
 from titrator.workflow.errors import Asked
@@ -46,12 +46,17 @@ SAYS: Final = {"reason_code": "clinical-judgement", "comment": "as discussed"}
 
 
 class Heard(NamedTuple):
-    """What came out of a channel: when, its delivery, the reminder as it was then (None for a summary)."""
+    """What came out of a channel: when, its delivery, and what there was then.
+
+    That is the reminder (None for a summary), where the patient stood, and what had been decided and not carried out.
+    """
 
     at: datetime
     message: Message
     delivery: Delivery
     reminder: Reminder | None
+    standing: Standing | None
+    decision: Decision | None
 
 
 @dataclass
@@ -274,7 +279,11 @@ class Ward:
         with self.services.store.reading() as session:
             delivery = session.find(Delivery, Where("id", "=", message.id))[0]
             row = session.get(Reminder, delivery.about, delivery.kind, delivery.due_on)
-        self.heard.append(Heard(self.now, message, delivery, row))
+            patient, standing = session.get(Patient, delivery.about), session.get(Standing, delivery.about)
+            same = Where("patient_id", "=", delivery.about), Where("current", "=", 1)
+            ident = None if patient is None else patient.decision_id
+            decided = [] if ident is None else session.find(Decision, *same, Where("id", "=", ident))
+        self.heard.append(Heard(self.now, message, delivery, row, standing, next(iter(decided), None)))
 
     def beats(self) -> Told:
         return beat(self.services, lambda: self.now)
