@@ -29,7 +29,7 @@ from tests.workflow.reminders.telling import (
 )
 from titrator.notify.base import Message
 from titrator.store.base import Where
-from titrator.store.records import ChannelRow, Contact, Patient, Waiting
+from titrator.store.records import ChannelRow, Contact, Delivery, Patient, Waiting
 from titrator.workflow import record, trail
 from titrator.workflow.errors import Code, Conflict, Unknown
 from titrator.workflow.facts import WEIGHTS
@@ -515,6 +515,24 @@ def test_what_was_given_up_is_tried_again_if_somebody_says_so(given_up: tuple[De
     assert [one.id for one in hook.arrived] == [ident]
     assert [one.status for one in desk.deliveries] == ["sent"]
     assert [row.chain for row in desk.trail("retry-delivery")] == [patient]
+
+
+def test_what_is_tried_again_begins_from_the_beginning(given_up: tuple[Desk, str, str], hook: Hook) -> None:
+    """However often it had failed, it rests for a minute only, and has the time of a new message."""
+    desk, patient, ident = given_up
+    with desk.store.writing() as session:
+        session.claim(Delivery, {"attempts": 12})
+    desk.put(replace(channel(desk), failures=0, rests_until=""))
+    desk.clock.on(hours=1)
+    with desk.visit() as visit:
+        manage.settle_delivery(visit, ident, again=True)
+    desk.settles()
+    hook.status = 500
+    assert desk.delivers() == Told(failed=1)
+    hook.status = 204
+    desk.clock.on(minutes=1)
+    assert desk.delivers() == Told(sent=1)
+    assert (desk.deliveries[0].attempts, desk.get(Patient, patient).settled) == (2, True)
 
 
 def test_what_was_given_up_ends_when_somebody_has_seen_to_it(given_up: tuple[Desk, str, str], hook: Hook) -> None:

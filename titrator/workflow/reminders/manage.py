@@ -17,6 +17,7 @@ from titrator.security.permissions import Permission
 from titrator.security.secrets import new_id
 from titrator.store.base import Duplicate, Where
 from titrator.store.records import ChannelRow, Clinic, Contact, Delivery, Patient, Reminder, ReminderSettings
+from titrator.store.rows import Value
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_day
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
@@ -486,7 +487,8 @@ def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
         row = visit.session.get(Reminder, one.about, one.kind, one.due_on)
         if row is None or row.status != "open":
             raise Conflict(Code.REMINDER_CLOSED, "Its reminder is not open any more: there is nothing to tell.")
-    changes = {"status": "waiting", "send_at": at, "made_at": at} if again else {"status": "dismissed"}
+    anew: dict[str, Value] = {"status": "waiting", "send_at": at, "made_at": at, "attempts": 0}
+    changes: dict[str, Value] = anew if again else {"status": "dismissed"}
     new = visit.session.claim(Delivery, changes, *same)[0]
     unsettle(visit.session, [new])
     subject = f"deliveries/{one.id}"
