@@ -20,6 +20,7 @@ from tests.workflow.reminders.telling import NOW, Desk, Hook, recipients, text_o
 from titrator import scheduler
 from titrator.assembly import now
 from titrator.scheduler import Reminding, behind, forever
+from titrator.security.trail import SYSTEM
 from titrator.store.base import StoreError
 from titrator.store.records import Clinic, Job, Patient, Waiting
 from titrator.workflow.reminders import work
@@ -93,6 +94,7 @@ def test_of_four_who_find_a_digest_due_one_makes_it(
     told = at_once(desk, 4)
     assert sorted(one.planned for one in told) == [0, 0, 0, 3]
     assert sorted(recipients(mail)) == list(THREE)
+    assert [row.chain for row in desk.trail()] == [SYSTEM] * 3
 
 
 def test_the_week_plan_comes_once_a_week_on_its_first_working_day(tmp_path: Path, mail: MailServer) -> None:
