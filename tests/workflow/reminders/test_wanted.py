@@ -254,6 +254,28 @@ def test_a_weight_that_is_too_old_to_start_with(ward: Ward, ago: int, expected: 
     assert ward.open(patient, "weight-due") == expected
 
 
+def test_a_weight_that_grows_too_old_to_start_with_is_due_then(ward: Ward) -> None:
+    """By a protocol of current weights there is a day for the next one already, in twelve weeks."""
+    patient = ward.on_course("us-itp-paediatric", born_on="2018-05-01")
+    ward.weigh(patient, 30)
+    ward.at("2026-03-30")
+    ward.count(patient, 20)
+    assert ward.open(patient, "weight-due", "dose-due") == ["dose-due 03-30", "weight-due 05-25"]
+    ward.after(1)
+    assert ward.open(patient, "weight-due", "dose-due", "dose-overdue") == ["weight-due 03-31"]
+    ward.weigh(patient, 30)
+    assert ward.open(patient, "weight-due", "dose-due", "dose-overdue") == ["dose-due 03-31", "weight-due 06-23"]
+
+
+def test_a_start_that_was_decided_for_later_and_withdrawn_is_due_now(ward: Ward) -> None:
+    patient = ward.on_course()
+    ward.count(patient, 20)
+    made = ward.decides(patient, "override", micrograms_per_kg=1, due_on="2026-03-06", **SAYS)
+    assert ward.open(patient, "dose-due") == ["dose-due 03-06"]
+    ward.does("mona", sign_off.withdraw, patient, made.id, "changed our mind", None)
+    assert ward.open(patient, "dose-due") == ["dose-due 03-02"]
+
+
 # What ends a course, or interrupts it
 
 

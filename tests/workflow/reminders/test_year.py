@@ -396,7 +396,7 @@ class Year:
             lapses = decision.due_on and (date.fromisoformat(decision.due_on) + timedelta(days=3)).isoformat()
             if decision.due_on is None:
                 return None  # that none is given; what comes of it once the facts are others has stories of its own
-            if lapses >= said.day and (said.action not in NO_DOSE or decision.kind == "override"):
+            if lapses >= said.day and (said.dose_due_on is not None or decision.kind == "override"):
                 return decision.due_on, None if said.action in (*NO_DOSE, "resume") else last
         if said.dose_due_on is None or said.action in (*NO_DOSE, "resume", "start"):
             return None

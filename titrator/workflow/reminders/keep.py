@@ -49,7 +49,8 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
 def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, patient: Patient) -> Wanted:
     """What has no day of its own, with the day since which there is a row of it; overdue once that has passed.
 
-    The row may be one that a person has cancelled. A day to come on which the clinic is closed is none.
+    The row may be one that a person has cancelled, but none that was due on a day to come: it is due now. A day to come
+    on which the clinic is closed is none.
     """
     if not one.floating:
         return one
@@ -57,7 +58,7 @@ def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, p
     kinds = (one.kind, *([late] if late else []))
     same = (row for row in rows if row.kind in kinds and row.event == one.event)
     row = next(same, None) or _cancelled(visit, patient, one.event, kinds)
-    if row is None or row.due_on < one.since:
+    if row is None or not one.since <= row.due_on <= today:
         return one
     closed = one.event is not None and row.remind_on >= today and not plan.days.works(row.remind_on)
     remind_on = one.remind_on if closed else row.remind_on
