@@ -256,6 +256,13 @@ def test_who_puts_it_off_has_the_same_told_again_under_another_id(overdue: Desk,
     assert len(set(ids)) == len(ids) == 5
 
 
+def test_what_is_put_off_to_a_weekend_is_told_to_staff_after_it(overdue: Desk, mail: MailServer) -> None:
+    desk = overdue
+    with desk.visit() as visit:
+        manage.put_off(visit, which(), "2026-03-14", None)
+    assert told(desk, mail, datetime(2026, 3, 17, tzinfo=UTC)) == [("pharmacist", "Mon 16 08:00")]
+
+
 def test_who_puts_it_off_twice_has_the_same_told(overdue: Desk, mail: MailServer) -> None:
     """Nobody has been told since it was put off first, so nobody else is told by putting it off again."""
     desk = overdue

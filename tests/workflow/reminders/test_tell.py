@@ -28,12 +28,12 @@ from tests.workflow.reminders.telling import (
     text_of,
 )
 from titrator.notify.base import Message
-from titrator.store.base import Where
+from titrator.store.base import StoreError, Where
 from titrator.store.records import ChannelRow, Contact, Delivery, Patient, Waiting
 from titrator.workflow import record, trail
 from titrator.workflow.errors import Code, Conflict, Unknown
 from titrator.workflow.facts import WEIGHTS
-from titrator.workflow.reminders import manage
+from titrator.workflow.reminders import manage, tell
 from titrator.workflow.reminders.plan import OF_PATIENTS, Kind
 from titrator.workflow.reminders.tell import Told
 from titrator.workflow.visit import instant
@@ -607,7 +607,8 @@ def test_a_message_says_a_number_and_a_link_no_name_and_no_value(desk: Desk, mai
     }
 
 
-SHOWN: Final = [
+#: What a clinic has chosen, and whether staff are then told the name and the values.
+SHOWN: Final[list[tuple[list[str], bool, bool]]] = [
     ([], False, False),
     (["name"], True, False),
     (["values"], False, True),
@@ -639,6 +640,26 @@ def test_a_clinic_may_have_staff_told_more_and_never_patients(
     for text in said.values():
         for secret in (FAMILY_NAME, "Ada", "increase", "187.5", "microgram", "p-17", "patients/", "platelet"):
             assert secret not in text
+
+
+def test_a_message_is_marked_and_in_the_trail_or_neither(
+    desk: Desk, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that cannot write the entry leaves the message to others, who send it again."""
+    (ident,) = waiting(desk, hook, 1)
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(tell, "enter", fail)
+    with pytest.raises(StoreError):
+        desk.delivers()
+    assert (desk.statuses(), desk.trail()) == ({"p000": "waiting"}, [])
+    monkeypatch.undo()
+    desk.clock.on(minutes=5)
+    desk.delivers()
+    assert (desk.statuses(), len(desk.trail())) == ({"p000": "sent"}, 1)
+    assert [one.id for one in hook.arrived] == [ident, ident]
 
 
 def test_a_repeat_has_the_same_ids(desk: Desk, mail: MailServer, hook: Hook) -> None:

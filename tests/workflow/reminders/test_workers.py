@@ -53,6 +53,8 @@ WORKERS: Final = 4
 LEASE_SECONDS: Final = 2
 #: Nothing waits for so many seconds unless it fails.
 PATIENCE: Final = 120
+#: So many times workers are killed while they plan.
+PLANNING: Final = 3
 #: Reminders that a patient has.
 EACH: Final = 5
 KINDS: Final = ("dose-overdue", "count-due", "weight-due", "sign-off", "re-opened")
@@ -154,10 +156,6 @@ class Worker:
             self.ready.set()
         self.process.stdout.read()
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.close()
-
     def close(self) -> int:
         """Its exit code, once it has ended by itself or was killed."""
         assert self.process.stdin is not None
@@ -169,30 +167,36 @@ class Worker:
         return code
 
 
-def kill_often(instance: Path, told: Told, reminders: int, kills: int, seed: int) -> None:
-    chance = random.Random(seed)
+def kill_often(instance: Path, told: Told, reminders: int, times: int, seed: int) -> None:
+    """Kill so many times, mostly one worker; first all of them while they plan."""
+    chance, killed = random.Random(seed), 0
     fill(instance, told.web.url, reminders)
     workers = [Worker(instance) for _ in range(WORKERS)]
     try:
-        for number in range(kills):
-            if number < 2:
-                wait_until_planned(instance, chance.randint(1, reminders // 2))
+        for number in range(times):
+            if number < PLANNING:
+                wait_until_planned(instance, chance.randint(1, reminders * (number + 1) // (PLANNING + 1)))
             else:
                 left = reminders - told.messages - WORKERS
-                told.wait_for(told.messages + chance.randint(1, max(1, 2 * left // (kills - number + 2))))
+                told.wait_for(told.messages + chance.randint(1, max(1, 2 * left // (times - number + 2))))
             threading.Event().wait(chance.random() / 50)  # in the midst of a message, not right after one
             begun = [place for place, one in enumerate(workers) if one.ready.is_set()]
-            place = chance.choice(begun)
-            workers[place].kill()
-            workers[place] = Worker(instance)
+            some = begun if number < PLANNING or chance.random() < 0.1 else [chance.choice(begun)]
+            for place in some:
+                workers[place].process.kill()
+            for place in some:
+                workers[place].close()
+                workers[place] = Worker(instance)
+            killed += len(some)
         told.wait_for(reminders)
         codes = [one.close() for one in workers]
         assert codes == [0] * WORKERS
     finally:
         for one in workers:
             if one.process.poll() is None:
-                one.kill()
-    look(instance, told, reminders, kills)
+                one.process.kill()
+                one.close()
+    look(instance, told, reminders, killed)
 
 
 def wait_until_planned(instance: Path, many: int) -> None:
@@ -208,7 +212,7 @@ def wait_until_planned(instance: Path, many: int) -> None:
     store.close()
 
 
-def look(instance: Path, told: Told, reminders: int, kills: int) -> None:
+def look(instance: Path, told: Told, reminders: int, killed: int) -> None:
     """Everything arrived, was marked and is in the trail once; what came twice came so for a kill."""
     store = SqliteStore(instance / "titrator.db")
     assert store.check() == []
@@ -224,13 +228,13 @@ def look(instance: Path, told: Told, reminders: int, kills: int) -> None:
     assert {one.id for one in deliveries} == set(told.times)
     assert (count, faults) == (reminders, [])
     assert set(entries.values()) == {1}
-    assert told.repeats <= kills, "a message came twice without a kill"
-    assert max(told.times.values()) <= 1 + kills
+    assert told.repeats <= killed, "a message came twice without a kill"
+    assert max(told.times.values()) <= 1 + killed
     assert beats is not None
     assert counted is not None
     assert 0 < counted.version <= told.times.total()
     logging.getLogger(__name__).info(
-        "%d messages, %d kills, %d repeats, %d broken off, none lost", reminders, kills, told.repeats, told.broken_off
+        "%d messages, %d killed, %d repeats, %d broken off, none lost", reminders, killed, told.repeats, told.broken_off
     )
 
 
