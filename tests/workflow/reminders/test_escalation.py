@@ -12,7 +12,7 @@ import pytest
 from tests.notify.servers import MailServer
 from tests.workflow.reminders.telling import NOW, Desk, Hook, recipients
 from titrator.store.base import StoreError
-from titrator.store.records import Clinic, Delivery, Reminder
+from titrator.store.records import Clinic, Delivery, Record, Reminder
 from titrator.store.sqlite import SqliteSession
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.keep import first_telling
@@ -334,6 +334,29 @@ def test_what_is_done_cancels_what_waits_in_the_same_transaction(
     desk.settles()
     assert state() == ("done", {"cancelled"})
     assert desk.row(patient, "dose-due").status == "open"
+
+
+@pytest.mark.parametrize(("writes", "what"), [("add", Delivery), ("put", Reminder)])
+def test_a_step_is_planned_and_the_next_is_set_or_neither(
+    desk: Desk, mail: MailServer, monkeypatch: pytest.MonkeyPatch, writes: str, what: type[Record]
+) -> None:
+    """A worker that fails in the midst of planning leaves all of it to others."""
+    everybody(desk, mail)
+    before = desk.reminder()
+    write = getattr(SqliteSession, writes)
+
+    def refuse(session: SqliteSession, *records: Record) -> None:
+        if records and isinstance(records[0], what):
+            raise StoreError("the disk is full")
+        write(session, *records)
+
+    monkeypatch.setattr(SqliteSession, writes, refuse)
+    with pytest.raises(StoreError):
+        desk.plans()
+    monkeypatch.undo()
+    assert (desk.deliveries, desk.row()) == ([], before)
+    assert desk.plans() == 1
+    assert desk.row().step == 1
 
 
 def test_a_shorter_escalation_ends_what_has_gone_beyond_it(tmp_path: Path, mail: MailServer) -> None:
