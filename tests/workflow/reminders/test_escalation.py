@@ -336,21 +336,24 @@ def test_what_is_done_cancels_what_waits_in_the_same_transaction(
     assert desk.row(patient, "dose-due").status == "open"
 
 
-@pytest.mark.parametrize(("writes", "what"), [("add", Delivery), ("put", Reminder)])
+@pytest.mark.parametrize("what", [Delivery, Reminder])
 def test_a_step_is_planned_and_the_next_is_set_or_neither(
-    desk: Desk, mail: MailServer, monkeypatch: pytest.MonkeyPatch, writes: str, what: type[Record]
+    desk: Desk, mail: MailServer, monkeypatch: pytest.MonkeyPatch, what: type[Record]
 ) -> None:
     """A worker that fails in the midst of planning leaves all of it to others."""
     everybody(desk, mail)
     before = desk.reminder()
-    write = getattr(SqliteSession, writes)
 
-    def refuse(session: SqliteSession, *records: Record) -> None:
-        if records and isinstance(records[0], what):
-            raise StoreError("the disk is full")
-        write(session, *records)
+    def refusing(write: Any) -> Any:
+        def refuse(session: SqliteSession, *records: Any, **more: Any) -> Any:
+            if records and (records[0] is what or isinstance(records[0], what)):
+                raise StoreError("the disk is full")
+            return write(session, *records, **more)
 
-    monkeypatch.setattr(SqliteSession, writes, refuse)
+        return refuse
+
+    for writes in {"add", "put", "change", "claim", "update"}.intersection(vars(SqliteSession)):
+        monkeypatch.setattr(SqliteSession, writes, refusing(getattr(SqliteSession, writes)))
     with pytest.raises(StoreError):
         desk.plans()
     monkeypatch.undo()
