@@ -386,6 +386,20 @@ def test_a_claim_gives_records_as_they_are_then(filled: Store) -> None:
     assert found(filled, Delivery, Where("leased_by", "=", "w")) == 2
 
 
+def test_updated_are_those_that_meet_the_conditions_and_how_many_is_told(store: Store) -> None:
+    jobs = [sample(Job, name=str(number), at="a" if number < 2 else "b") for number in range(5)]
+    add(store, *jobs)
+    with store.writing() as session:
+        assert session.update(Job, {"version": 7, "at": "c"}, Where("at", "=", "b")) == 3
+        assert session.update(Job, {"version": 8}, Where("at", "=", "nothing")) == 0
+    with undone(store) as session:
+        assert session.update(Job, {"version": 9}) == 5
+    with store.reading() as session:
+        assert session.find(Job, order=("name",)) == jobs[:2] + [replace(one, version=7, at="c") for one in jobs[2:]]
+        with pytest.raises(RuntimeError):
+            session.update(Job, {"version": 9})
+
+
 def test_a_claim_is_undone_with_its_transaction(store: Store) -> None:
     add(store, sample(Job))
     with undone(store) as session:
@@ -450,8 +464,13 @@ def test_who_takes_records_has_them_until_the_transaction_ends(filled: Store) ->
 
 @pytest.mark.parametrize(
     "refused",
-    [lambda draft: draft.claim(Job, {"version": 7}), lambda draft: draft.take(Job), lambda draft: draft.remove(Job)],
-    ids=["claim", "take", "remove"],
+    [
+        lambda draft: draft.claim(Job, {"version": 7}),
+        lambda draft: draft.update(Job, {"version": 7}),
+        lambda draft: draft.take(Job),
+        lambda draft: draft.remove(Job),
+    ],
+    ids=["claim", "update", "take", "remove"],
 )
 def test_a_draft_refuses(store: Store, refused: Callable[[Draft], object]) -> None:
     """It could not say which they were."""

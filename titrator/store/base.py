@@ -109,6 +109,10 @@ class Session(Protocol):
         """
         ...
 
+    def update(self, record: type[Record], changes: Mapping[str, Value], *where: Where) -> int:
+        """Change columns of the records that meet all conditions; how many they were."""
+        ...
+
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, as `find`, in a writing transaction.
 

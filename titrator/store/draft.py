@@ -67,6 +67,10 @@ class Draft:
         """Not in a draft, which could not say which they were."""
         raise RuntimeError(f"a draft cannot claim {record.TABLE}")
 
+    def update(self, record: type[Record], *_: object) -> int:
+        """Not in a draft, which could not say how many they were."""
+        raise RuntimeError(f"a draft cannot update {record.TABLE}")
+
     def take(self, record: type[R], *_: object, **__: object) -> list[R]:
         """Not in a draft, which holds nothing against others."""
         raise RuntimeError(f"a draft cannot take {record.TABLE}")

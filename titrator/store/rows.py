@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar, cast
 
 from titrator.store.records import Record
@@ -54,16 +55,22 @@ class Mapping(Generic[R]):
         self.record = record
         self.columns = tuple(field.name for field in fields(record))
         coders = [_CODERS[cast(str, field.type)] for field in fields(record)]
-        self._to = [(name, None if to is _plain else to) for name, (to, _) in zip(self.columns, coders, strict=True)]
-        self._back = [None if back is _plain else back for _, back in coders]
+        self._all = attrgetter(*self.columns)
+        self._to = [(place, to) for place, (to, _) in enumerate(coders) if to is not _plain]
+        self._back = [(place, back) for place, (_, back) in enumerate(coders) if back is not _plain]
 
     def to_row(self, record: R) -> list[Value]:
         """The columns of a record, in order."""
-        return [getattr(record, name) if to is None else to(getattr(record, name)) for name, to in self._to]
+        row = list(self._all(record))
+        for place, to in self._to:
+            row[place] = to(row[place])
+        return row
 
     def to_record(self, row: tuple[Value, ...]) -> R:
         """The record of a row."""
-        values = [column if back is None else back(column) for back, column in zip(self._back, row, strict=True)]
+        values: list[object] = list(row)
+        for place, back in self._back:
+            values[place] = back(row[place])
         return self.record(**dict(zip(self.columns, values, strict=True)))
 
 

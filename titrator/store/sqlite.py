@@ -176,6 +176,13 @@ class SqliteSession:
             found.sort(key=partial(_sortable, name.lstrip("-")), reverse=name[0] == "-")
         return found
 
+    def update(self, record: type[Record], changes: Mapping[str, Value], *where: Where) -> int:
+        """Change columns of the records that meet all conditions; how many they were."""
+        self._refuse_unless_writing()
+        conditions, values = _conditions(where)
+        new = ", ".join(f"{name} = ?" for name in changes)
+        return self._write(f"update {record.TABLE} set {new}{conditions}", [*changes.values(), *values])  # noqa: S608
+
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions; only one transaction writes at a time, so no other one takes them."""
         self._refuse_unless_writing()

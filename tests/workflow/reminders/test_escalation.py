@@ -314,14 +314,14 @@ def test_what_is_done_cancels_what_waits_in_the_same_transaction(
     desk.settles()
     desk.plans()
     desk.counted(patient)
-    claim = SqliteSession.claim
+    update = SqliteSession.update
 
     def refuse(session: SqliteSession, record: Any, *rest: Any, **more: Any) -> Any:
         if record is Delivery:
             raise StoreError("the disk is full")
-        return claim(session, record, *rest, **more)
+        return update(session, record, *rest, **more)
 
-    monkeypatch.setattr(SqliteSession, "claim", refuse)
+    monkeypatch.setattr(SqliteSession, "update", refuse)
     with pytest.raises(StoreError):
         desk.settles()
     monkeypatch.undo()

@@ -21,19 +21,19 @@ from titrator.workflow.reminders.wanted import OVERDUE, Wanted
 from titrator.workflow.visit import Visit, day_at, instant, instant_or_none
 
 OPEN: Final = ("open", "acknowledged")
-_AT_ONCE: Final = 5000
 
 
 def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan: Plan) -> None:
     """Make the reminders of a patient those that are wanted."""
     mine = Where("patient_id", "=", patient.id)
     before = {(row.kind, row.due_on): row for row in visit.session.find(Reminder, mine, Where("status", "in", OPEN))}
+    ever = bool(before or visit.session.find(Reminder, mine, limit=1))
     stay: set[tuple[str, str]] = set()
     new: list[Reminder] = []
-    for one in (_anchored(visit, one, list(before.values()), plan, patient) for one in some):
+    for one in (_anchored(visit, one, list(before.values()), plan, patient) if ever else one for one in some):
         row = before.get((one.kind, one.due_on))
         if row is None or row.clinic_id != patient.clinic_id:  # another clinic tells it anew
-            new += [made] if (made := _made(visit, patient, one, plan)) is not None else []
+            new += [made] if (made := _made(visit, patient, one, plan, ever=ever)) is not None else []
         else:
             stay.add((row.kind, row.due_on))
             changed = _replanned(visit, row, plan) if row.remind_on == one.remind_on else _moved(visit, row, one, plan)
@@ -54,7 +54,7 @@ def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, p
     """
     if not one.floating:
         return one
-    late, today = OVERDUE.get(one.kind), visit.today(patient)
+    late, today = OVERDUE.get(one.kind), day_at(plan.clinic, visit.now)
     kinds = (one.kind, *([late] if late else []))
     same = (row for row in rows if row.kind in kinds and row.event == one.event)
     row = next(same, None) or _cancelled(visit, patient, one.event, kinds)
@@ -89,17 +89,20 @@ def close(visit: Visit, row: Reminder, status: str, by: str | None = None, reaso
 def untell(visit: Visit, row: Reminder) -> None:
     """Tell nobody any more who has not been told of a reminder yet."""
     same = [Where(name, "=", value) for name, value in zip(_KEY, (row.patient_id, row.kind, row.due_on), strict=True)]
-    visit.session.claim(Delivery, {"status": "cancelled"}, *same, Where("status", "=", "waiting"))
+    visit.session.update(Delivery, {"status": "cancelled"}, *same, Where("status", "=", "waiting"))
 
 
 _KEY: Final = ("about", "kind", "due_on")
 
 
-def _made(visit: Visit, patient: Patient, one: Wanted, plan: Plan) -> Reminder | None:
-    """A new row; or the one that was done with, where the same is wanted again: it is told again."""
+def _made(visit: Visit, patient: Patient, one: Wanted, plan: Plan, *, ever: bool) -> Reminder | None:
+    """A new row; or the one that was done with, where the same is wanted again: it is told again.
+
+    `ever` is whether the patient has had any reminder, among which to look.
+    """
     now = instant(visit.now)
     step, next_at = first_telling(plan, one.kind, one.remind_on, visit.now)
-    known = visit.session.get(Reminder, patient.id, one.kind, one.due_on)
+    known = visit.session.get(Reminder, patient.id, one.kind, one.due_on) if ever else None
     if known is not None and known.status == "cancelled":  # by a person, who knew why
         return None
     return Reminder(
@@ -111,7 +114,7 @@ def _made(visit: Visit, patient: Patient, one: Wanted, plan: Plan) -> Reminder |
         remind_on=one.remind_on,
         status="open",
         event=one.event,
-        sequence=_sequence(visit, patient, one.event),
+        sequence=_sequence(visit, patient, one.event) if ever else 0,
         round=0 if known is None else known.round + 1,
         step=step,
         next_at=instant_or_none(next_at),
@@ -164,7 +167,5 @@ def _sequence(visit: Visit, patient: Patient, event: str | None) -> int:
 
 
 def unsettle_clinic(session: Session, clinic_id: str) -> None:
-    """Have all patients of a clinic gone through anew, some at a time: their rows are not held all at once."""
-    mine = Where("clinic_id", "=", clinic_id), Where("settled", "=", 1)
-    while session.claim(Patient, {"settled": 0}, *mine, order=("id",), limit=_AT_ONCE):
-        pass
+    """Have all patients of a clinic gone through anew."""
+    session.update(Patient, {"settled": 0}, Where("clinic_id", "=", clinic_id), Where("settled", "=", 1))

@@ -125,7 +125,7 @@ def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) 
     if not today < until <= last:
         raise Invalid(Fault("until", f"must be after {today}, today at the clinic, and not after {last}"))
     told = visit.session.count(Delivery, *_deliveries_of(row), Where("step", ">=", row.round * ROUND))
-    step = max(0, row.step - 1) if told else row.step
+    step = plan.begins(row.kind, row.step - 1) if told else row.step
     day = until if plan.to(row.kind, step) == PATIENT else working_day(plan.days, until)
     return _changed(
         visit,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, time
 from enum import StrEnum
 from typing import Final, NamedTuple, cast
@@ -108,9 +108,17 @@ class Plan:
     show: frozenset[str]
     give_up_hours: int
     steps: Mapping[str, tuple[Step, ...]]
+    known: dict[tuple[str, int, str], datetime | None] = field(default_factory=dict, compare=False, repr=False)
+    known_soon: dict[tuple[datetime, str], datetime] = field(default_factory=dict, compare=False, repr=False)
 
     def told_at(self, kind: str, step: int, remind_on: str) -> datetime | None:
         """When a step is to be told, in UTC; None if there is no such step. Staff are told on working days."""
+        which = (kind, step, remind_on)
+        if which not in self.known:  # the same few, for all patients of a clinic
+            self.known[which] = self._told_at(*which)
+        return self.known[which]
+
+    def _told_at(self, kind: str, step: int, remind_on: str) -> datetime | None:
         if step >= len(self.steps[kind]):
             return None
         after_days, to = self.steps[kind][step]
@@ -121,6 +129,12 @@ class Plan:
         """Whom a step tells; the last one, where a clinic has chosen fewer since."""
         steps = self.steps[kind]
         return steps[min(step, len(steps) - 1)].to
+
+    def begins(self, kind: str, step: int) -> int:
+        """The first of the steps that are told on the same day as a step."""
+        steps = self.steps[kind]
+        day = steps[max(0, min(step, len(steps) - 1))].after_days
+        return next(place for place, one in enumerate(steps) if one.after_days == day)
 
     def at(self, day: str, of_day: time | None = None) -> datetime:
         """A time of a day at the clinic, that of reminders if none is given, but not in its quiet hours."""
@@ -133,6 +147,12 @@ class Plan:
 
     def soon(self, moment: datetime, to: str) -> datetime:
         """An instant, or the next at which somebody may be told: not in quiet hours, staff on a working day."""
+        which = (moment, to)
+        if which not in self.known_soon:
+            self.known_soon[which] = self._soon(*which)
+        return self.known_soon[which]
+
+    def _soon(self, moment: datetime, to: str) -> datetime:
         told = self.not_quiet(moment)
         day = day_at(self.clinic, told)
         return told if to == PATIENT or self.days.works(day) else self.at(working_day(self.days, day))

@@ -33,11 +33,11 @@ def due_summaries(services: Services, now: datetime) -> list[tuple[str, Plan, st
             today = day_at(clinic, now)
             if plan.digest_at is None or not plan.days.works(today) or now < plan.at(today, plan.digest_at):
                 continue
-            kinds = [DIGEST, *([WEEK_PLAN] if plan.week_plan and _begins_week(plan, today) else [])]
-            for kind in kinds:
-                job = session.get(Job, _job(kind, clinic.id))
-                if job is None or job.at < today:
-                    found.append((kind, plan, today))
+            digest, week = (session.get(Job, _job(kind, clinic.id)) for kind in SUMMARIES)
+            if digest is None or digest.at < today:
+                found.append((DIGEST, plan, today))
+            if plan.week_plan and _wants_week(plan, today, week):
+                found.append((WEEK_PLAN, plan, today))
     return found
 
 
@@ -92,9 +92,10 @@ def _week_lines(visit: Visit, plan: Plan, day: str) -> list[str]:
     ] or ["nothing falls due"]
 
 
-def _begins_week(plan: Plan, today: str) -> bool:
+def _wants_week(plan: Plan, today: str, before: Job | None) -> bool:
+    """Whether a clinic has had no plan of this week: on its first working day, or on the next if no worker ran then."""
     monday = plus(today, -WEEKDAYS.index(weekday(today)))
-    return working_day(plan.days, monday) == today
+    return working_day(plan.days, monday) == today if before is None else before.at < monday
 
 
 def _job(kind: str, clinic_id: str) -> str:

@@ -96,7 +96,7 @@ class _Planner:
             for row in rows:
                 deliveries += self._step(session, row, contacts, told)
             session.add(*deliveries)
-            session.put(*(self._advanced(session, row) for row in rows))
+            self._advance(session, rows)
         return _Taken(len(rows), len(deliveries))
 
     def _step(
@@ -119,15 +119,26 @@ class _Planner:
                 told.add(key)
                 yield _delivery(row, one, self.at)
 
-    def _advanced(self, session: Session, row: Reminder) -> Reminder:
-        """A reminder with its next step; one that has passed already is told on the next working day, not at once."""
+    def _advance(self, session: Session, rows: Iterable[Reminder]) -> None:
+        """Set the next step of reminders; those that go from the same step to the same instant together."""
+        alike: dict[tuple[str, str, int, str | None], list[str]] = {}
+        for row in rows:
+            alike.setdefault((row.kind, row.due_on, row.step, self._next_at(session, row)), []).append(row.patient_id)
+        for (kind, due_on, step, next_at), patients in alike.items():
+            same = Where("kind", "=", kind), Where("due_on", "=", due_on), Where("step", "=", step)
+            changes: dict[str, Value] = {"step": step + 1, "next_at": next_at}
+            session.update(Reminder, changes, Where("patient_id", "in", tuple(patients)), *same)
+
+    def _next_at(self, session: Session, row: Reminder) -> str | None:
+        """When the step after this one is told; one that has passed already on the next working day, not at once."""
         plan = self._plan(session, row.clinic_id)
         steps, following = plan.steps[row.kind], row.step + 1
         at = plan.told_at(row.kind, following, row.remind_on)
         if at is not None and at <= self.now:
-            together = steps[following].after_days == steps[row.step].after_days
+            now = steps[min(row.step, len(steps) - 1)]  # that a patient is told keeps no staff waiting
+            together = steps[following].after_days == now.after_days or now.to == PATIENT
             at = plan.soon(self.now, steps[following].to) if together else plan.next_morning(self.now)
-        return replace(row, step=following, next_at=instant_or_none(at), version=row.version + 1)
+        return instant_or_none(at)
 
     def _plan(self, session: Session, clinic_id: str) -> Plan:
         if clinic_id not in self.plans:
@@ -324,7 +335,7 @@ class Sender:
                 return None
             waits = Where("channel_id", "=", channel.id), Where("status", "=", "waiting")
             run_out = Where("leased_until", ">", ""), Where("leased_until", "<=", at)
-            session.claim(Delivery, _FREE, *waits, *run_out)
+            session.update(Delivery, {"leased_until": ""}, *waits, *run_out)  # who had it may still mark it
             found = session.claim(
                 Delivery,
                 {"leased_until": instant(until), "leased_by": self.worker},
@@ -352,7 +363,7 @@ class Sender:
             owner = f"{PATIENT}/{one.about}" if one.recipient == PATIENT else one.recipient
             contact = session.get(Contact, owner, channel.id)
             if contact is None:  # taken back since
-                session.claim(Delivery, {"status": "cancelled", **_FREE}, *_of(one))
+                session.update(Delivery, {"status": "cancelled", **_FREE}, *_of(one))
             else:
                 held.append((one, contact.address))
         return held
@@ -395,11 +406,11 @@ class Sender:
         at = instant(self.now())
         done: dict[str, Value] = {"status": "sent", "sent_at": at, "attempts": delivery.attempts + 1, **_FREE}
         with self.services.store.writing(durable=False) as session:
-            if session.claim(Delivery, done, *_of(delivery), Where("leased_by", "=", self.worker)):
+            if session.update(Delivery, done, *_of(delivery), Where("leased_by", "=", self.worker)):
                 enter(self.services.audit_key, session, [_entry(delivery, at)])
             if lease.channel.failures:
                 well: dict[str, Value] = {"failures": 0, "rests_until": "", "error": None}
-                session.claim(ChannelRow, well, Where("id", "=", self.channel_id))
+                session.update(ChannelRow, well, Where("id", "=", self.channel_id))
 
     def _mark_unsent(self, lease: Lease, delivery: Delivery, unsent: _Unsent) -> int:
         """Try again later, or give up; how many were given up. The channel rests unless only this is refused."""
@@ -431,7 +442,7 @@ class Sender:
                     "rests_until": instant(now + rest),
                     "error": unsent.why,
                 }
-                session.claim(ChannelRow, ill, Where("id", "=", self.channel_id))
+                session.update(ChannelRow, ill, Where("id", "=", self.channel_id))
             unsettle(session, given_up)
         return len(given_up)
 
@@ -444,7 +455,7 @@ class Sender:
             return
         with self.services.store.writing(durable=False) as session:
             for one in held:
-                session.claim(Delivery, _FREE, *_of(one), Where("leased_by", "=", self.worker))
+                session.update(Delivery, _FREE, *_of(one), Where("leased_by", "=", self.worker))
 
 
 _FREE: Final[dict[str, Value]] = {"leased_until": "", "leased_by": ""}
@@ -454,7 +465,7 @@ def unsettle(session: Session, deliveries: Iterable[Delivery]) -> None:
     """Have the worklist tell what has become of deliveries about patients."""
     about = tuple({one.about for one in deliveries if one.kind in RANK})
     if about:
-        session.claim(Patient, {"settled": 0}, Where("id", "in", about))
+        session.update(Patient, {"settled": 0}, Where("id", "in", about))
 
 
 def give_up_unused(session: Session, channel_id: str) -> int:

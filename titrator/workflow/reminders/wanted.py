@@ -19,7 +19,7 @@ from titrator.workflow.propose import open_course
 from titrator.workflow.reminders.days import injection_day, plus, working_day
 from titrator.workflow.reminders.plan import Kind, Plan
 from titrator.workflow.tasks import Answer, Task, covered
-from titrator.workflow.visit import Visit, day_at_text
+from titrator.workflow.visit import Visit, day_at, day_at_text
 
 #: Blood counts go on weekly for so many weeks after romiplostim has been stopped (US label, 2.1; EU 4.4).
 FOLLOW_UP_WEEKS: Final = 2
@@ -64,7 +64,7 @@ def wanted(visit: Visit, patient: Patient, standing: Standing | None, line: Wait
     """What is to be reminded of a patient today."""
     if not patient.active:
         return []
-    today = visit.today(patient)
+    today = day_at(plan.clinic, visit.now)
     tasks = () if line is None else line.tasks
     found = [
         Wanted(kind, today, today, floating=True, since=_proposed_since(standing) if kind is Kind.SIGN_OFF else "")
@@ -91,7 +91,7 @@ def _proposed_since(standing: Standing | None) -> str:
 
 
 def _of_course(visit: Visit, patient: Patient, standing: Standing, plan: Plan) -> Iterator[Wanted]:
-    today = visit.today(patient)
+    today = day_at(plan.clinic, visit.now)
     decision = _decided(visit, patient, today)
     dues = [text.split(" ") for text in standing.dues]
     if decision is not None and decision.due_on is None and covered(decision, cast(Answer, reread(standing.answer))):
