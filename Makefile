@@ -56,6 +56,7 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/service.py
 	$(RUN) bench.sign_off
+	$(RUN) bench.reminders
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

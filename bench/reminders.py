@@ -2,10 +2,11 @@
 
     ours    of each patient, from where the patient stands: what is wanted, its rows, the deliveries of the first step,
             then all of them leased, fifty at a time
-    bare    the same rows, inserted into the same tables with the same indexes and updated as often, by sqlite3 alone, in
-            transactions of the same size
+    bare    the same rows, inserted into the same tables with the same indexes and updated as often, by sqlite3 alone,
+            in transactions of the same size
 
-Both run in turn, each on a copy of the same file; told are the median of the ratios, and the peak of memory at two sizes.
+Both run in turn, each on a copy of the same file; told are the median of the ratios, and the peak of memory at two
+sizes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _PATIENTS_AT_ONCE, _PLANNED_AT_ONCE, _LEASED_AT_ONCE = 50, 500, 50
 
 
 def fill(folder: Path, patients: int) -> None:
-    """An instance with so many patients of whom a dose and a count are due today, and a channel to those who are told."""
+    """An instance with so many patients of whom a dose and a count are due today, and a channel to technicians."""
     services = make_services(Settings(instance=folder))
     with services.store.writing() as session:
         actor = Actor("bench", "bench", Role.ADMIN, frozenset(), PERMISSIONS[Role.ADMIN])
@@ -108,11 +109,13 @@ def ours(folder: Path) -> float:
             visit = Visit(services=services, session=session, actor=None, now=NOW)
             standings = {one.patient_id: one for one in session.find(Standing, ids)}
             lines = {one.patient_id: one for one in session.find(Waiting, ids)}
+            new: list[Reminder] = []
             for patient in page:
                 plan = plans.get(patient.clinic_id) or plan_of(session, visit.clinic(patient.clinic_id))
                 plans[patient.clinic_id] = plan
                 some = wanted(visit, patient, standings.get(patient.id), lines.get(patient.id), plan)
-                keep_reminders(visit, patient, some, plan)
+                new += keep_reminders(visit, patient, some, plan)
+            session.put(*new)
     planned = plan_deliveries(services, NOW)
     if services.telling is None or planned != REMINDERS:
         raise RuntimeError(f"{planned} deliveries")
@@ -225,7 +228,8 @@ def main() -> None:
             shutil.rmtree(here)
         low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
         print(
-            f"{REMINDERS:,} reminders planned and claimed / bare SQL: {middle:.2f} ({low:.2f} to {high:.2f}), at most 3; "
+            f"{REMINDERS:,} reminders planned and claimed / bare SQL: {middle:.2f} "
+            f"({low:.2f} to {high:.2f}), at most 3; "
             f"{statistics.median(times):.1f} s beside {statistics.median(limits):.1f} s"
         )
         few, many = peak(folder / "tenth"), peak(folder / "all")

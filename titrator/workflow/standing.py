@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 
 from titrator.security.secrets import sha256
 from titrator.store.base import Stale, Where
-from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Standing, Waiting
+from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Reminder, Standing, Waiting
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
 from titrator.titration.due import count_due, dose_due, dues
@@ -114,8 +114,7 @@ def settle(services: Services, patients: Iterable[str], now: datetime) -> int:
         if found:
             with services.store.writing(durable=False) as session:
                 visit = Visit(services=services, session=session, actor=None, now=now)
-                for one in found:
-                    _keep(visit, one)
+                session.put(*[row for one in found for row in _keep(visit, one)])
     return done
 
 
@@ -276,16 +275,16 @@ def _holds(services: Services, standing: Standing, patient: Patient) -> bool:
         return False
 
 
-def _keep(visit: Visit, found: _Settled) -> None:
-    """Keep where a patient stands, unless something has happened since it was computed."""
+def _keep(visit: Visit, found: _Settled) -> list[Reminder]:
+    """Keep where a patient stands, unless something has happened since it was computed; reminders still to be put."""
     patient, session = found.patient, visit.session
     if open_mismatches(visit, patient) != found.departed or undeliverable(visit, patient) != found.undelivered:
-        return
+        return []
     try:
         same = [Where(name, "=", getattr(patient, name)) for name in ("revision", "version", "decided")]
         session.change(replace(patient, settled=True), *same)
     except Stale:
-        return
+        return []
     for kind, record in ((Standing, found.standing), (Waiting, found.line)):
         if record is None:
             session.remove(kind, Where("patient_id", "=", patient.id))
@@ -294,4 +293,4 @@ def _keep(visit: Visit, found: _Settled) -> None:
             session.change(record)
         except Stale:
             session.add(record)
-    keep_reminders(visit, patient, found.reminders, found.plan)
+    return keep_reminders(visit, patient, found.reminders, found.plan)

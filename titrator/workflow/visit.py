@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -233,6 +233,11 @@ def day_at_text(clinic: Clinic, stored: str) -> str:
 
 def instant(moment: datetime) -> str:
     """An instant as it is stored and sent: in UTC, to the microsecond."""
+    return _instant(moment)
+
+
+@lru_cache(maxsize=256)
+def _instant(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -23,8 +23,8 @@ from titrator.workflow.visit import Visit, day_at, instant, instant_or_none
 OPEN: Final = ("open", "acknowledged")
 
 
-def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan: Plan) -> None:
-    """Make the reminders of a patient those that are wanted."""
+def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan: Plan) -> list[Reminder]:
+    """Make the reminders of a patient those that are wanted; but for new ones, which are still to be put."""
     mine = Where("patient_id", "=", patient.id)
     before = {(row.kind, row.due_on): row for row in visit.session.find(Reminder, mine, Where("status", "in", OPEN))}
     ever = bool(before or visit.session.find(Reminder, mine, limit=1))
@@ -42,8 +42,7 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
     for key, row in before.items():
         if key not in stay:
             close(visit, row, "done")
-    if new:
-        visit.session.put(*new)
+    return new
 
 
 def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, patient: Patient) -> Wanted:
