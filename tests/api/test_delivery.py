@@ -43,6 +43,12 @@ def signed_for_tomorrow(house: House) -> str:
     return patient
 
 
+def signed_for_the_day_after_tomorrow(house: House) -> str:
+    patient = dosed(house, last=5)
+    decided(house, patient)
+    return patient
+
+
 def held(house: House) -> str:
     """To give nothing is decided."""
     patient = dosed(house, 450)
@@ -127,8 +133,10 @@ GIVEN: Final[list[tuple[Make, list[tuple[int, object]], list[str]]]] = [
     (signed, [(0, 1505)], ["amount", "ceiling"]),
     (signed, [(0, 150), (-2, 150)], ["no-decision"]),
     (signed, [(0, 150), (-2, 1355)], ["no-decision", "ceiling"]),
-    (signed_for_tomorrow, [(0, 150)], ["early"]),
-    (signed_for_tomorrow, [(0, 140)], ["amount", "early"]),
+    (signed_for_the_day_after_tomorrow, [(0, 150)], ["early"]),
+    (signed_for_the_day_after_tomorrow, [(0, 140)], ["amount", "early"]),
+    (signed_for_the_day_after_tomorrow, [(-1, 150)], []),
+    (signed_for_tomorrow, [(0, 150)], []),
     (signed_for_tomorrow, [(-1, 150)], []),
     (signed_for_tomorrow, [(-4, 150)], []),
     (signed_for_tomorrow, [(-5, 150)], ["late"]),
@@ -283,7 +291,7 @@ def test_a_dose_that_is_corrected_is_compared_again(house: House) -> None:
 
 
 def test_a_dose_that_is_moved_carries_out_on_its_new_day(house: House) -> None:
-    patient = signed_for_tomorrow(house)
+    patient = signed_for_the_day_after_tomorrow(house)
     house.clock.on(days=1)
     assert give(house, patient, 150, 0) == [FLAG]
     assert departures(house, patient) == {TODAY: ["early"]}

@@ -16,6 +16,8 @@ from titrator.titration.override import (
     chosen_dose,
     departs,
     highest_by_step,
+    is_early,
+    is_late,
     within,
 )
 
@@ -202,3 +204,12 @@ def test_the_ceiling_of_any_seven_days(
 @pytest.mark.parametrize(("given", "decided", "so"), DEPARTURES)
 def test_half_a_graduation_is_the_same_dose(given: str, decided: str, so: bool) -> None:
     assert departs(D(given), D(decided)) is so
+
+
+@pytest.mark.parametrize(
+    ("days", "early", "late"), [(-2, True, False), (-1, False, False), (3, False, False), (4, False, True)]
+)
+def test_a_dose_has_its_time(days: int, early: bool, late: bool) -> None:
+    """From the day before it is due, six days after the last one, to three days after."""
+    due = 739_000
+    assert (is_early(due + days, due), is_late(due + days, due)) == (early, late)

@@ -20,6 +20,9 @@ from titrator.titration.terms import HALF_GRADUATION, HALF_GRADUATION_DILUTED
 
 #: µg/kg in any seven days. Nobody may exceed it here, by whatever reason: twice the highest dose of any label.
 CEILING: Final = Decimal(20)
+#: A dose is given at its time from so many days before its due day, 6 days after the last one, to so many after it.
+EARLIEST: Final = 1
+LATEST: Final = 3
 _ABOVE_RANGE: Final = {Reason.ABOVE_RANGE_CONFOUNDED, Reason.ABOVE_RANGE_UNCONFIRMED}
 
 
@@ -77,6 +80,16 @@ def ceiling_exceeded(
     week = [micrograms for at, micrograms in given if 0 <= day - at < WEEK]
     most = times(CEILING, least)
     return most if reduce(EXACT.add, week, planned) > most else None
+
+
+def is_early(day: int, due: int) -> bool:
+    """Whether a dose is given before its time; days are ordinals."""
+    return day < due - EARLIEST
+
+
+def is_late(day: int, due: int) -> bool:
+    """Whether a dose is given, or a decision to give it is carried out, after its time."""
+    return day > due + LATEST
 
 
 def departs(given: Decimal, decided: Decimal) -> bool:

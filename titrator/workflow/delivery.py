@@ -20,7 +20,7 @@ from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
-from titrator.titration.override import ceiling_exceeded, departs
+from titrator.titration.override import ceiling_exceeded, departs, is_early, is_late
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, times
 from titrator.titration.recommend import Recommendation, recommend
@@ -32,8 +32,6 @@ from titrator.workflow.visit import Visit, day_at, instant
 UNDELIVERED: Final = ("awaiting-second", "in-force", "referred")
 #: Acted upon, or still to be: what a correction re-opens.
 _COUNTS: Final = ("awaiting-second", "in-force", "delivered", "not-given")
-#: A decision lapses so many days after its due day.
-LAPSES_AFTER: Final = 3
 
 
 class Essence(NamedTuple):
@@ -75,7 +73,7 @@ def drawn_up(dose: object) -> object:
 def lapsed(decision: Decision, day: str) -> bool:
     """Whether a decision has lapsed on a day: it was due more than three days before, and no dose was given."""
     undelivered = decision.status in UNDELIVERED and decision.due_on is not None
-    return undelivered and DAYS[day] > DAYS[cast(str, decision.due_on)] + LAPSES_AFTER
+    return undelivered and is_late(DAYS[day], DAYS[cast(str, decision.due_on)])
 
 
 def undelivered(visit: Visit, patient: Patient) -> Decision | None:
@@ -284,8 +282,8 @@ def _departs(decision: Decision, day: str, micrograms: Decimal, reopened: bool) 
     due = DAYS[cast(str, decision.due_on)]
     wrong = {
         "amount": departs(micrograms, cast(Decimal, decision.micrograms)),
-        "early": DAYS[day] < due,
-        "late": DAYS[day] > due + LAPSES_AFTER,
+        "early": is_early(DAYS[day], due),
+        "late": is_late(DAYS[day], due),
         "re-opened": reopened,
     }
     return tuple(name for name, so in wrong.items() if so)
