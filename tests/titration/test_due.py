@@ -150,6 +150,11 @@ DUES: list[tuple[str, Course, list[str]]] = [
     ("us-itp-adult", {"weights": [], "platelet_counts": [count(7, 30)]}, ["count-due 0 1", "weight-due 0 0~"]),
     ("us-itp-adult", {"weights": [], "platelet_counts": [count(8, 30)]}, ["count-due 1 1", "weight-due 0 0~"]),
     ("us-itp-adult", {"weights": []}, ["count-due 0 0~", "weight-due 0 0~"]),
+    (
+        "us-itp-adult",
+        {"weights": [], "platelet_counts": [count(3, 30), count(0, 30, unreliable=True)]},
+        ["count-due 0 1", "weight-due 0 0~"],
+    ),
     (CHILD, steady(7, (0, 90), weights=[weight(85, 100)]), ["dose-due 0 10", "monthly-count -28 10", "weight-due 1 1"]),
     (
         "us-itp-adult",

@@ -85,6 +85,21 @@ def test_the_first_working_day_not_before_a_day(days: OpenDays, day: str, works:
     assert working_day(days, day) == works
 
 
+@pytest.mark.parametrize(
+    ("days", "works", "injects"),
+    [
+        (clinic(), "MTWTF..", "MTWTF.."),
+        (clinic("monday", "saturday"), "MTWTFS.", "M....S."),
+        (clinic("monday", closed=["2026-03-09", "2026-03-11"]), ".T.TF..", "......."),
+        (clinic("sunday", working=frozenset()), "......S", "......S"),
+    ],
+)
+def test_on_which_days_of_a_week_a_clinic_works_and_injects(days: OpenDays, works: str, injects: str) -> None:
+    week = [(plus("2026-03-09", n), sign) for n, sign in enumerate("MTWTFSS")]
+    assert "".join(sign if days.works(day) else "." for day, sign in week) == works
+    assert "".join(sign if days.injects(day) else "." for day, sign in week) == injects
+
+
 # the clinic, when the dose is due, when the last one was given, the day on which it is to be given
 INJECTION = [
     # without injection days: whenever it works
@@ -388,6 +403,12 @@ def test_what_is_told_first_of_a_reminder(kind: Kind, remind_on: str, now: str, 
     found, at = first_telling(plan(holidays=EASTER), kind, remind_on, when(now))
     assert at is not None
     assert (found, f"{at.astimezone(ZoneInfo(BERLIN)):%Y-%m-%d %H:%M}") == (step, told)
+
+
+def test_patients_are_told_on_the_day_where_a_clinic_wants_that() -> None:
+    on_the_day = plan(steps={"dose-due": [{"after_days": 0, "to": "patient"}, {"after_days": 1, "to": "technician"}]})
+    now = when("2026-03-12T09:00Z")
+    assert first_telling(on_the_day, "dose-due", "2026-03-12", now) == (0, now)
 
 
 def test_staff_are_told_late_rather_than_not() -> None:

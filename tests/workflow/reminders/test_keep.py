@@ -9,7 +9,7 @@ import pytest
 
 from tests.workflow.reminders.ward import SAYS, Ward
 from titrator.store.base import Where
-from titrator.store.records import Delivery
+from titrator.store.records import ChannelRow, Delivery
 from titrator.workflow import courses, record
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.keep import first_telling
@@ -162,6 +162,26 @@ def test_a_week_of_messages(ward: Ward) -> None:
     }
 
 
+def test_who_was_not_told_in_time_does_not_keep_the_next_from_being_told(ward: Ward) -> None:
+    """The service was down from Sunday to Monday: when the patient is told at last, staff do not wait for that."""
+    patient = on_monday(ward)
+    ward.reachable(patient)
+    heard = ward.beats_at("2026-03-09", (10, 0), (10, 1))
+    assert heard == [f"{kind} to {to}" for to in ("patient", "role/technician") for kind in ("dose-due", "count-due")]
+
+
+def test_what_is_long_overdue_is_not_told_to_all_at_once(ward: Ward) -> None:
+    """It goes up one step each working morning: as of a patient who is recorded with doses of two weeks ago."""
+    ward.at("2026-03-12")
+    ward.treated("90", weeks=3)
+    ward.after(10)  # a Sunday
+    heard = {day: ward.beats_at(day, *MORNING, (9, 0)) for day in (f"2026-03-{n}" for n in range(22, 27))}
+    assert [len([one for one in told if "dose" in one]) for told in heard.values()] == [0, 1, 1, 1, 0]
+    assert [one for told in heard.values() for one in told if "dose" in one] == [
+        f"dose-overdue to role/{role}" for role in ("technician", "pharmacist", "prescriber")
+    ]
+
+
 def test_nothing_is_told_of_what_is_done(ward: Ward) -> None:
     patient = on_monday(ward)
     ward.reachable(patient)
@@ -173,19 +193,23 @@ def test_nothing_is_told_of_what_is_done(ward: Ward) -> None:
 
 
 def test_what_waits_to_be_sent_is_withdrawn_with_its_reminder(ward: Ward) -> None:
-    """Planned late in the evening, to be sent after the quiet hours: until then it was done."""
-    ward.chooses(send_at="19:00", quiet_from="19:00")
-    patient = ward.treated("90")
-    ward.count(patient, 90)
-    ward.give(patient)
-    ward.befalls(patient, "thrombosis")
-    ward.settles()
-    ward.at("2026-03-02", 20)
-    ward.beats()
-    assert ward.heard == []
-    ward.at("2026-03-03", 6)
-    ward.changes(patient, courses.discontinue)
-    assert ward.beats_at("2026-03-03", (7, 0), (9, 0)) == []
+    """Planned, and not sent, for its channel may not send more in that minute; until the next one it was done."""
+    patients = [on_monday(ward) for _ in range(2)]
+    ward.beats_at("2026-03-08", (8, 0))
+    with ward.services.store.writing(durable=False) as session:
+        session.claim(ChannelRow, {"per_minute": 1}, Where("id", "=", "technician"))
+    assert len(ward.beats_at("2026-03-09", (7, 45), (8, 0))) == 1
+    assert sorted(statuses(ward, *patients)) == ["sent", "waiting", "waiting", "waiting"]
+    for patient in patients:
+        ward.changes(patient, courses.discontinue)
+    assert ward.beats_at("2026-03-09", (8, 1), (8, 2), (8, 3), (8, 4)) == []
+    assert sorted(statuses(ward, *patients)) == ["cancelled", "cancelled", "cancelled", "sent"]
+
+
+def statuses(ward: Ward, *patients: str) -> list[str]:
+    """What has become of all messages about patients."""
+    with ward.services.store.reading() as session:
+        return [one.status for one in session.find(Delivery, Where("about", "in", patients))]
 
 
 def test_what_comes_back_is_told_again(ward: Ward) -> None:
@@ -268,16 +292,40 @@ def test_what_is_put_off_is_told_on_that_day_whatever_is_settled_until_then(ward
     ward.chooses(send_at="09:00")
     assert [one for one in ward.beats_at("2026-03-11", *MORNING, (9, 0)) if "count" in one] == []
     assert [one for one in ward.beats_at("2026-03-12", *MORNING, (9, 0)) if "count" in one] == []
-    told = ["count-overdue to role/technician"]
-    assert [one for one in ward.beats_at("2026-03-13", *MORNING, (9, 0)) if "count" in one] == told
+    assert "count-overdue to role/technician" in ward.beats_at("2026-03-13", *MORNING, (9, 0), (9, 1))
 
 
-@pytest.mark.parametrize(("day", "told"), [("2026-03-14", "03-16 08:00"), ("2026-03-16", "03-16 08:00")])
-def test_what_is_put_off_to_a_day_off_is_told_staff_on_the_next_working_day(ward: Ward, day: str, told: str) -> None:
+def test_what_is_put_off_stays_so_when_its_day_moves_or_the_hour_is_another(ward: Ward) -> None:
+    """A weight that is due on a day to come, of which nobody has been told yet."""
+    patient = ward.treated("90", protocol="us-itp-paediatric", born_on="2018-05-01")
+    assert ward.open(patient, "weight-due") == ["weight-due 05-11"]
+    ward.at("2026-05-03")
+    ward.does("tom", manage.put_off, which(ward, patient, "weight-due"), "2026-05-06", None)
+    ward.chooses(send_at="09:00")
+    ward.settles()
+    assert ward.told_at(ward.row(patient, "weight-due")) == "05-06 08:00"
+    ward.closes("2026-05-11")
+    assert ward.open(patient, "weight-due") == ["weight-due 05-11 on 05-12"]
+    assert ward.told_at(ward.row(patient, "weight-due")) == "05-06 08:00"
+
+
+def test_who_is_told_for_others_is_told_once(tmp_path: Path) -> None:
+    """Nobody but pharmacists can be reached, so they are told for technician and prescriber, too."""
+    ward = Ward(tmp_path)
+    ward.channels("pharmacist")
+    on_monday(ward)
+    heard = [one for day in range(9, 18) for one in ward.beats_at(f"2026-03-{day:02}", *MORNING)]
+    kinds = ("dose-due", "count-due", "dose-overdue", "count-overdue")
+    assert heard == [f"{kind} to role/pharmacist" for kind in kinds]
+
+
+@pytest.mark.parametrize("until", ["2026-03-14", "2026-03-16"])
+def test_what_is_put_off_to_a_day_off_is_told_staff_on_the_next_working_day(ward: Ward, until: str) -> None:
     patient = on_monday(ward)
     ward.beats_at("2026-03-10", *MORNING)
-    ward.does("tom", manage.put_off, which(ward, patient, "count-overdue"), day, None)
-    assert ward.told_at(ward.row(patient, "count-overdue")) == told
+    ward.does("tom", manage.put_off, which(ward, patient, "count-overdue"), until, None)
+    heard = {day: ward.beats_at(day, *MORNING) for day in (f"2026-03-{n}" for n in range(11, 17))}
+    assert [day for day, told in heard.items() if "count-overdue to role/technician" in told] == ["2026-03-16"]
 
 
 # What a clinic chooses
@@ -302,8 +350,9 @@ def test_fewer_steps_than_have_been_told_stop_nothing(ward: Ward) -> None:
     ward.reachable(patient)
     ward.beats_at("2026-03-08", *MORNING)
     assert ward.row(patient, "dose-due").step == 1
-    ward.chooses(steps={"dose-due": [{"after_days": 0, "to": "pharmacist"}]})
-    assert ward.beats_at("2026-03-09", *MORNING) == ["dose-due to role/pharmacist", "count-due to role/technician"]
+    ward.chooses(steps={"dose-due": [{"after_days": 0, "to": "pharmacist"}]}, send_at="09:00")
+    assert ward.beats_at("2026-03-09", *MORNING) == []
+    assert ward.beats_at("2026-03-09", (9, 0)) == ["dose-due to role/pharmacist", "count-due to role/technician"]
     assert ward.row(patient, "dose-due").next_at is None
 
 

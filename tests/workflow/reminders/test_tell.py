@@ -689,11 +689,11 @@ def test_the_trail_has_an_entry_a_message_and_no_address(desk: Desk, mail: MailS
         desk.delivers()
     entries = [(row.chain, row.subject, json.loads(row.detail)) for row in desk.trail()]
     sent = {one.id: one for one in desk.deliveries}
-    assert len(entries) == len(mail.mails) == len(sent) == 2
+    assert len(entries) == len(mail.mails) == len(sent) == 3
     for chain, subject, told in entries:
         one = sent[told["message"]]
         assert (chain, subject) == ("p", f"patient/p/reminders/{one.kind}")
         assert told == {"message": one.id, "to": one.recipient, "channel": one.channel_id, "due_on": TODAY}
     assert "@" not in "".join(row.detail for row in desk.trail())
     with desk.store.reading() as session:
-        assert trail.verify(session, KEY, desk.seals) == (3, [])
+        assert trail.verify(session, KEY, desk.seals) == (4, [])

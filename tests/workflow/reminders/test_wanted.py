@@ -203,6 +203,28 @@ def test_a_dose_that_was_accepted_is_not_asked_for_once_something_speaks_against
     assert ward.open(patient) == ["hold-re-check 03-09", "re-opened 03-02", "sign-off 03-02"]
 
 
+def test_a_dose_that_was_decided_falls_on_the_day_of_the_rules_again_once_it_is_re_opened(ward: Ward) -> None:
+    patient = ward.treated("90")
+    count = ward.count(patient, 90)
+    ward.decides(patient, "override", micrograms_per_kg=1, due_on="2026-03-05", **SAYS)
+    assert ward.open(patient) == ["count-due 03-09", "dose-due 03-05"]
+    body = {"collected_on": ward.today, "value": Decimal(20), "unit": "10*9/L", **WHY}
+    ward.confirmed("mona", record.correct, ward.fact(patient, count), body)
+    assert ward.open(patient) == ["count-due 03-09", "dose-due 03-02", "re-opened 03-02", "sign-off 03-02"]
+
+
+def test_a_dose_that_was_accepted_waits_for_what_is_missing_since(ward: Ward) -> None:
+    """Accepted on the last day on which the weight was young enough to start with."""
+    patient = ward.on_course("us-itp-paediatric", born_on="2018-05-01")
+    ward.weigh(patient, 30)
+    ward.at("2026-03-30")
+    ward.count(patient, 20)
+    ward.accepts(patient)
+    assert ward.open(patient, "dose-due", "weight-due") == ["dose-due 03-30", "weight-due 05-25"]
+    ward.after(1)
+    assert ward.open(patient, "dose-due", "dose-overdue", "weight-due") == ["weight-due 03-31"]
+
+
 def test_a_single_dose_once_given_is_followed_by_nothing(ward: Ward) -> None:
     patient = ward.on_course("us-hs-ars")
     assert ward.open(patient) == ["count-due 03-02", "dose-due 03-02", "sign-off 03-02"]
@@ -322,6 +344,34 @@ def test_who_was_never_given_a_dose_needs_no_follow_up(ward: Ward) -> None:
     patient = ward.on_course()
     ward.count(patient, 20)
     ward.changes(patient, courses.discontinue)
+    assert ward.open(patient) == []
+
+
+def test_the_doses_of_another_course_need_no_second_follow_up(ward: Ward) -> None:
+    patient = ward.treated("90")
+    ward.changes(patient, courses.discontinue)
+    ward.after(14)
+    ward.count(patient, 60)
+    ward.starts(patient)
+    ward.changes(patient, courses.discontinue)
+    assert ward.open(patient) == []
+
+
+def test_a_follow_up_count_that_nobody_has_verified_is_none(ward: Ward) -> None:
+    patient = ward.treated("90")
+    ward.changes(patient, courses.discontinue)
+    ward.at("2026-03-09")
+    count = ward.count(patient, 1500, who="feed")
+    assert ward.open(patient) == ["follow-up-count 03-09"]
+    ward.does("mona", record.verify, ward.fact(patient, count), WHY)
+    assert ward.open(patient) == ["follow-up-count 03-16"]
+
+
+def test_who_is_not_active_is_not_followed_up(ward: Ward) -> None:
+    patient = ward.treated("90")
+    ward.changes(patient, courses.discontinue)
+    assert ward.open(patient) == ["follow-up-count 03-09"]
+    ward.particulars_change(patient, active=False)
     assert ward.open(patient) == []
 
 
