@@ -191,6 +191,8 @@ def remind_command(often: str | None, as_json: bool) -> None:
     click.echo(f"{told.planned} messages planned, {told.sent} sent, {told.failed} failed so far, {told.dead} given up.")
     if found.due or found.dead:
         click.echo(f"{found.due} wait, {found.dead} were given up: GET /api/v1/deliveries/undelivered lists them.")
+    if found.silent_clinics:
+        click.echo(f"{found.silent_clinics} clinics have nobody who is told: titrator channels add")
 
 
 def _until_stopped(services: Services, seconds: int) -> None:

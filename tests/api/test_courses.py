@@ -365,7 +365,7 @@ def test_a_service_that_fails_its_self_test_computes_no_dose(
         "reminders": {
             "beat_seconds_ago": None,
             "beat_at": None,
-            **dict.fromkeys(("due", "sent", "late", "dead", "oldest_seconds"), 0),
+            **dict.fromkeys(("due", "sent", "late", "dead", "oldest_seconds", "silent_clinics"), 0),
         },
     }
     broken = house.with_services(broken=("us-itp-adult: example 3 fails",))

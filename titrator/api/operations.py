@@ -126,4 +126,5 @@ _SAYS: Final = {
     "late": "Messages that have been due for ten minutes.",
     "dead": "Messages that were given up, and that nobody has seen to.",
     "oldest_seconds": "Seconds since the oldest message that is due was made.",
+    "silent_clinics": "Clinics that have something to be reminded of, and no channel in use.",
 }

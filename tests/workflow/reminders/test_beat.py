@@ -218,6 +218,14 @@ def test_health_tells_what_is_due_late_dead_and_sent(desk: Desk, hook: Hook) -> 
     assert found() == Health(instant(desk.clock.now), 0, 2, 0, 1, 0)
 
 
+def test_health_counts_the_clinics_at_which_nobody_can_be_told(desk: Desk, hook: Hook) -> None:
+    assert health(desk.store, desk.clock()).silent_clinics == 0, "nothing to be told"
+    desk.reminder(desk.patient("p"))
+    assert health(desk.store, desk.clock()).silent_clinics == 1
+    desk.channel("hook", "pharmacist", hook.web.url)
+    assert health(desk.store, desk.clock()).silent_clinics == 0
+
+
 def test_health_tells_the_age_of_the_oldest_message_though_it_was_tried_since(desk: Desk, hook: Hook) -> None:
     desk.channel("hook", "pharmacist", hook.web.url)
     desk.told("p1", "hook")

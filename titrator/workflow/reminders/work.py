@@ -15,9 +15,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from titrator.store.base import Stale, Store, Where
-from titrator.store.records import Delivery, Job
-from titrator.workflow.reminders.keep import unsettle_clinic
+from titrator.store.base import Session, Stale, Store, Where
+from titrator.store.records import ChannelRow, Clinic, Delivery, Job, Reminder
+from titrator.workflow.reminders.keep import OPEN, unsettle_clinic
 from titrator.workflow.reminders.plan import RANK
 from titrator.workflow.reminders.summaries import WEEK_PLAN, claim_summary, due_summaries
 from titrator.workflow.reminders.tell import Told, audience_of, deliver, new_delivery, plan_deliveries, staff_of
@@ -35,7 +35,8 @@ LATE_AFTER: Final = timedelta(minutes=10)
 class Health(NamedTuple):
     """How the reminders are: when one last beat, how many messages are due, sent so far, late, dead.
 
-    `oldest_seconds` is how long ago the oldest message that is due was made.
+    `oldest_seconds` is how long ago the oldest message that is due was made; `silent_clinics` counts those that have
+    something to be reminded of and no channel in use.
     """
 
     beat_at: str | None
@@ -44,6 +45,7 @@ class Health(NamedTuple):
     late: int
     dead: int
     oldest_seconds: int
+    silent_clinics: int = 0
 
 
 def beat(services: Services, now: Callable[[], datetime]) -> Told:
@@ -66,8 +68,18 @@ def health(store: Store, now: datetime) -> Health:
         late = session.count(Delivery, waits[0], Where("send_at", "<=", instant(now - LATE_AFTER))) if due else 0
         oldest = session.find(Delivery, *waits, order=("made_at",), limit=1) if due else []
         dead = session.count(Delivery, Where("status", "=", "dead"))
+        silent = sum(_is_silent(session, clinic) for clinic in session.find(Clinic))
     age = int((now - datetime.fromisoformat(oldest[0].made_at)).total_seconds()) if oldest else 0
-    return Health(None if job is None else job.at, due, 0 if counted is None else counted.version, late, dead, age)
+    sent = 0 if counted is None else counted.version
+    return Health(None if job is None else job.at, due, sent, late, dead, age, silent)
+
+
+def _is_silent(session: Session, clinic: Clinic) -> bool:
+    """Whether there is something to be reminded of at a clinic, and nobody who could be told."""
+    mine = Where("clinic_id", "=", clinic.id)
+    if session.find(ChannelRow, mine, Where("active", "=", 1), limit=1):
+        return False
+    return bool(session.find(Reminder, mine, Where("status", "in", OPEN), limit=1))
 
 
 def _plan_summaries(services: Services, now: datetime) -> int:
