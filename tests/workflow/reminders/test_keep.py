@@ -344,6 +344,14 @@ def test_what_a_clinic_chooses_holds_for_what_is_not_told_yet(ward: Ward) -> Non
     assert ward.beats_at("2026-03-09", *MORNING) == ["count-due to role/technician"]
 
 
+def test_steps_of_the_same_day_are_told_together(ward: Ward) -> None:
+    steps = [{"after_days": 0, "to": to} for to in ("pharmacist", "technician", "prescriber")]
+    ward.chooses(steps={"dose-due": steps, "count-due": [{"after_days": 60, "to": "technician"}]})
+    on_monday(ward)
+    told = [f"dose-due to role/{to}" for to in ("pharmacist", "technician", "prescriber")]
+    assert ward.beats_at("2026-03-09", *MORNING, (8, 2)) == told
+
+
 def test_fewer_steps_than_have_been_told_stop_nothing(ward: Ward) -> None:
     """The patient was told, the technician is to be; then the clinic wants one step only."""
     patient = on_monday(ward)
