@@ -21,6 +21,8 @@ from titrator.notify.base import Message
 
 SOON = 0.3  # seconds that a channel waits for a server that hangs
 
+DEADLINE = 0.4  # seconds that a send may take where a server drips
+
 
 @dataclass
 class MailServer:
@@ -140,6 +142,43 @@ def silent_server() -> Iterator[int]:
     """A port that takes connections and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
+
+
+@contextmanager
+def dripping_server(*, first: bytes = b"", drip: bytes, heard: bytes = b"") -> Iterator[int]:
+    """A port that says `first`, and then `drip` every twentieth second until it is hung up on, or 10 seconds long.
+
+    If `heard` is given, it waits until the client has said a line that holds it before it drips; to other lines it
+    answers 250 OK.
+    """
+    stop = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with connection, suppress(OSError), connection.makefile("rb") as lines:
+            connection.sendall(first)
+            while heard and heard not in (line := lines.readline()):
+                if not line:
+                    return
+                connection.sendall(b"250 OK\r\n")
+            for _ in range(200):
+                connection.sendall(drip)
+                if stop.wait(0.05):
+                    return
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            stop.set()
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @contextmanager

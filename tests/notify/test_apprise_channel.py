@@ -6,6 +6,8 @@ import json
 import shutil
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,7 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.notify.servers import SOON, MailServer, Receiver, mail_server, message, receiver, silent_server
+from tests.notify.servers import (
+    DEADLINE,
+    SOON,
+    MailServer,
+    Receiver,
+    dripping_server,
+    mail_server,
+    message,
+    receiver,
+    silent_server,
+)
 from titrator.notify.address import with_recipient
 from titrator.notify.apprise_channel import AppriseChannel
 from titrator.notify.base import NotSent, Unacceptable
@@ -143,6 +155,65 @@ def test_one_of_two_recipients_is_refused(server: MailServer) -> None:
 def test_a_server_that_hangs() -> None:
     with silent_server() as port:
         assert str(refusal(to(port))) == "the mail server did not answer in time"
+
+
+@pytest.mark.parametrize(
+    ("first", "drip", "heard"),
+    [
+        (b"", b"2", b""),
+        (b"", b"220-more\r\n", b""),
+        (b"220 test\r\n", b"250-MORE\r\n", b"ehlo"),
+        (b"220 test\r\n", b"550-no such user\r\n", b"rcpt"),
+        (b"220 test\r\n", b"550 ", b"rcpt"),
+        (b"220 test\r\n", b"354 ", b"data"),
+    ],
+)
+def test_a_mail_server_that_drips(first: bytes, drip: bytes, heard: bytes) -> None:
+    """Each byte comes in time, the answer does not; one that was cut off is none, whatever its code."""
+    with dripping_server(first=first, drip=drip, heard=heard) as port:
+        refused = slow(f"mailto://127.0.0.1:{port}/ward@example.org?{SENDER}")
+        assert str(refused) == "the mail server took too long"
+        assert not refused.lasting
+
+
+def test_a_mail_server_that_drips_into_the_handshake_of_tls() -> None:
+    with dripping_server(first=b"\x16\x03\x03\x40\x00", drip=b"\x02") as port:
+        refused = slow(f"mailtos://127.0.0.1:{port}/ward@example.org?mode=ssl&{SENDER}")
+        assert str(refused) == "the mail server took too long"
+
+
+def test_a_goodbye_that_drips_is_not_waited_for() -> None:
+    """What the server has taken is sent."""
+    said = b"220 test\r\n" + 3 * b"250 OK\r\n" + b"354 go\r\n250 OK\r\n"  # ehlo, mail, rcpt; data, the mail itself
+    with dripping_server(first=said, drip=b"2") as port:
+        began = time.monotonic()
+        AppriseChannel(f"mailto://127.0.0.1:{port}/ward@example.org?{SENDER}", 5, DEADLINE).send(message())
+        assert time.monotonic() - began < DEADLINE + 3
+
+
+def slow(address: str) -> NotSent:
+    """What a send raises, which must be soon after its deadline."""
+    began = time.monotonic()
+    refused = refusal(AppriseChannel(address, timeout_seconds=5, deadline_seconds=DEADLINE))
+    assert time.monotonic() - began < DEADLINE + 3
+    return refused
+
+
+def test_a_service_that_drips_is_left_behind_a_few_times_and_then_asked_no_more() -> None:
+    before = set(threading.enumerate())
+    with dripping_server(first=b"HTTP/1.1 200 OK\r\nX-Slow: ", drip=b"x") as port:
+        address = f"ntfy://127.0.0.1:{port}/token"
+        assert {str(slow(address)) for _ in range(3)} == {"the service took too long"}
+        left = {one for one in threading.enumerate() if one.name == "titrator-notify"} - before
+        assert len(left) == 3
+        assert str(slow(f"{address}-of-another")) == "the service still holds earlier messages up"
+        with receiver() as other:
+            other.answer = lambda asked: asked.give(200, b"{}")
+            AppriseChannel(f"ntfy://127.0.0.1:{other.port}/token", SOON).send(message())
+    for one in left:
+        one.join(10)
+    with pytest.raises(NotSent, match="could not be reached"):  # it is asked again once they have ended
+        AppriseChannel(address, SOON).send(message())
 
 
 def test_a_port_where_nothing_listens(dead_port: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +16,7 @@ from email.utils import format_datetime
 import pytest
 import standardwebhooks
 
-from tests.notify.servers import SOON, Answer, Receiver, message, receiver, silent_server
+from tests.notify.servers import DEADLINE, SOON, Answer, Receiver, dripping_server, message, receiver, silent_server
 from titrator.notify.base import NotSent, Unacceptable
 from titrator.notify.webhook import Webhook, new_secret, secret_faults, signature
 
@@ -176,6 +178,75 @@ def test_a_receiver_that_hangs(dead_port: int) -> None:
     assert str(refusal(f"http://127.0.0.1:{dead_port}/hooks")) == "the receiver could not be reached, or broke off"
     with silent_server() as port:
         assert "did not answer" in str(refusal(f"https://127.0.0.1:{port}/hooks"))
+
+
+@pytest.mark.parametrize(
+    ("first", "drip"),
+    [
+        (b"", b"H"),
+        (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Slow: x\r\n"),
+        (b"HTTP/1.1 410 Gone\r\nX-Slow: ", b"x"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_a_receiver_that_drips(first: bytes, drip: bytes) -> None:
+    """Each byte comes in time, the answer does not; headers that were cut off are no answer, whatever their status."""
+    with dripping_server(first=first, drip=drip) as port:
+        refused = _in_time(Webhook(f"http://127.0.0.1:{port}/hooks", SECRET, 5, DEADLINE))
+        assert refused is not None
+        assert str(refused) == "the receiver took too long"
+        assert not refused.lasting
+
+
+def test_a_receiver_that_drips_into_the_handshake_of_tls() -> None:
+    with dripping_server(first=b"\x16\x03\x03\x40\x00", drip=b"\x02") as port:
+        refused = _in_time(Webhook(f"https://127.0.0.1:{port}/hooks", SECRET, 5, DEADLINE))
+        assert str(refused) == "the receiver took too long"
+
+
+@pytest.mark.parametrize(("status", "sent"), [(b"200 OK", True), (b"500 No", False)])
+@pytest.mark.parametrize("coded", [b"Transfer-Encoding: chunked", b"Content-Encoding: gzip"])
+def test_a_body_that_drips_is_not_waited_for(status: bytes, sent: bool, coded: bytes) -> None:
+    """The status has said it all."""
+    first = b"HTTP/1.1 " + status + b"\r\n" + coded + b"\r\n\r\n"
+    with dripping_server(first=first, drip=b"0") as port:
+        refused = _in_time(Webhook(f"http://127.0.0.1:{port}/hooks", SECRET, 5, DEADLINE))
+        assert (refused is None) is sent
+        assert sent or str(refused) == "the receiver answered 500"
+
+
+def test_a_connection_that_is_kept_has_the_deadline_of_each_send(web: Receiver) -> None:
+    hook = Webhook(web.url, SECRET, 5, DEADLINE)
+    assert _in_time(hook) is None
+
+    def drip(asked: Answer) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                asked.handler.wfile.write(b"H")
+                if over.wait(0.05):
+                    break
+        asked.handler.close_connection = True
+
+    over, web.answer = threading.Event(), drip
+    assert str(_in_time(hook)) == "the receiver took too long"
+    over.set()
+    assert len(web.connections) == 1
+    web.answer = lambda asked: asked.give(204)
+    assert _in_time(hook) is None
+
+
+def _in_time(hook: Webhook) -> NotSent | None:
+    """What a send raises, which must be soon after its deadline."""
+    began = time.monotonic()
+    try:
+        hook.send(message())
+    except NotSent as error:
+        return error
+    else:
+        return None
+    finally:
+        assert time.monotonic() - began < DEADLINE + 3
 
 
 def test_https_to_a_port_that_speaks_http(web: Receiver) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,30 +23,62 @@ from typing import Final
 from apprise.plugins.email import NotifyEmail
 
 from titrator.notify.base import Message, NotSent
+from titrator.notify.deadline import Deadline
 
 #: What a server says of a mailbox that it will never have (RFC 5321, 4.2.3).
 _NO_SUCH_MAILBOX: Final = frozenset({550, 551, 553})
 #: An enhanced status X.7 is a matter of policy, such as a login that is missing, not of the mailbox (RFC 3463, 3.8).
 _POLICY: Final = b"5.7."
+_TOO_LONG: Final = "the mail server took too long"
 _SPECIAL: Final = re.compile(r'[()<>\[\]:;@\\,"]+')
 
 
-def send_mail(server: NotifyEmail, message: Message, timeout_seconds: float) -> None:
+class _Plain(smtplib.SMTP):
+    """Connections under a deadline."""
+
+    def __init__(self, deadline: Deadline, host: str, port: int, timeout_seconds: float) -> None:
+        self._deadline = deadline
+        super().__init__(host, port, timeout=timeout_seconds)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._deadline.connect(host, port, timeout)
+
+
+class _Encrypted(smtplib.SMTP_SSL):
+    """Connections under a deadline, encrypted from their beginning."""
+
+    def __init__(
+        self, deadline: Deadline, host: str, port: int, timeout_seconds: float, context: ssl.SSLContext
+    ) -> None:
+        self._deadline = deadline
+        super().__init__(host, port, timeout=timeout_seconds, context=context)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self.context.wrap_socket(self._deadline.connect(host, port, timeout), server_hostname=host)
+
+
+def send_mail(server: NotifyEmail, message: Message, timeout_seconds: float, deadline_seconds: float) -> None:
     """Send a message to all recipients of an address, in one mail. Raises NotSent.
+
+    `timeout_seconds` is for each step, `deadline_seconds` for all of them. A mail that the server has taken is sent,
+    however long it takes for its goodbye.
 
     Where a server takes some of the recipients and refuses others, that is NotSent: a repeat reaches those who have it
     already with the same Message-ID.
     """
     mail = _written(server, message)
     recipients = list(dict.fromkeys([*(address for _, address in server.targets), *server.cc, *server.bcc]))
-    with _reasons():
-        smtp = _connected(server, timeout_seconds)
+    with Deadline(deadline_seconds) as deadline, _reasons(deadline):
+        smtp = _connected(server, timeout_seconds, deadline)
         try:
             refused = smtp.sendmail(str(server.from_addr[1]), recipients, mail)
         except smtplib.SMTPRecipientsRefused as error:
             refused = error.recipients
         finally:
+            in_time = not deadline.passed
             _leave(smtp)
+    if not in_time:
+        raise NotSent(_TOO_LONG)
     if refused:
         raise _refusal(refused, len(recipients))
 
@@ -77,13 +110,13 @@ def _mailbox(name: object, address: str) -> Address:
     return Address(display_name=shown, addr_spec=address)
 
 
-def _connected(server: NotifyEmail, timeout_seconds: float) -> smtplib.SMTP:
+def _connected(server: NotifyEmail, timeout_seconds: float, deadline: Deadline) -> smtplib.SMTP:
     """A connection, encrypted and logged in as the address asks; certificates are checked."""
     host, port, context = server.smtp_host, server.port or 0, ssl.create_default_context()
     if server.secure_mode == "ssl":
-        smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=timeout_seconds, context=context)
+        smtp: smtplib.SMTP = _Encrypted(deadline, host, port, timeout_seconds, context)
     else:
-        smtp = smtplib.SMTP(host, port, timeout=timeout_seconds)
+        smtp = _Plain(deadline, host, port, timeout_seconds)
     try:
         if server.secure_mode == "starttls":
             smtp.starttls(context=context)
@@ -109,7 +142,19 @@ def _refusal(refused: Mapping[str, tuple[int, bytes]], of: int) -> NotSent:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _reasons(deadline: Deadline) -> Iterator[None]:
+    """NotSent, of the deadline once that has passed, for whatever is raised within."""
+    try:
+        with _reasons_in_time():
+            yield
+    except NotSent:
+        if deadline.passed:
+            raise NotSent(_TOO_LONG) from None
+        raise
+
+
+@contextmanager
+def _reasons_in_time() -> Iterator[None]:
     """NotSent for all that can go wrong with a mail server; its own words stay out, they may quote a mailbox."""
     try:
         yield

@@ -13,9 +13,11 @@ import hmac
 import json
 import re
 import secrets
+import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -26,15 +28,22 @@ from typing import Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.response import HTTPResponse
 
 from titrator.notify.address import faults, redacted
 from titrator.notify.base import Message, NotSent, Unacceptable
+from titrator.notify.deadline import Deadline
 
 _PREFIX: Final = "whsec_"
 _MOST_SECRETS: Final = 4
 _MOST_BYTES_READ: Final = 1024
 _DAY_SECONDS: Final = 86400
+_TOO_LONG: Final = "the receiver took too long"
+#: Of the send that this thread is about.
+_DEADLINE: Final[ContextVar[Deadline]] = ContextVar("_DEADLINE")
 
 
 def new_secret() -> str:
@@ -61,15 +70,16 @@ class Webhook:
     """A receiver at a URL. Several secrets, separated by spaces, sign all at once while one takes the other's place.
 
     Raises Unacceptable where the URL or the secret is not accepted. `timeout_seconds` is for the connection and for
-    each wait for the receiver's answer.
+    each wait for the receiver's answer, `deadline_seconds` for all of a send.
     """
 
-    def __init__(self, url: str, secret: str, timeout_seconds: float = 10) -> None:
+    def __init__(self, url: str, secret: str, timeout_seconds: float = 10, deadline_seconds: float = 30) -> None:
         if found := faults(url, "webhook") + secret_faults(secret):
             raise Unacceptable(found)
         self._url = url
         self._keys: Sequence[bytes] = [_key(part) for part in secret.split()]
         self._timeout_seconds = timeout_seconds
+        self._deadline_seconds = deadline_seconds
         self._own = threading.local()
 
     def __repr__(self) -> str:
@@ -78,8 +88,29 @@ class Webhook:
     def send(self, message: Message) -> None:
         """Post the event of a message; returns when the receiver has answered 2xx. Raises NotSent."""
         body = _body(message)
+        with Deadline(self._deadline_seconds) as deadline:
+            within = _DEADLINE.set(deadline)
+            try:
+                response = self._posted(message, body)
+            except NotSent:
+                if deadline.passed:
+                    raise NotSent(_TOO_LONG) from None
+                raise
+            finally:
+                _DEADLINE.reset(within)
+            with response:
+                if deadline.passed:  # headers that were cut off look like headers
+                    raise NotSent(_TOO_LONG)
+                # A short answer read to its end leaves the connection fit for the next message. It says nothing to us,
+                # and its status counts even if the rest of it does not come.
+                with contextlib.suppress(HTTPError, OSError):
+                    response.raw.read1(_MOST_BYTES_READ)
+                _judge(response, message.at)
+
+    def _posted(self, message: Message, body: bytes) -> requests.Response:
+        """The answer of the receiver, its body still to be read. Raises NotSent where there was none."""
         try:
-            response = self._session().post(
+            return self._session().post(
                 self._url,
                 data=body,
                 headers=self._headers(message, body),
@@ -93,11 +124,6 @@ class Webhook:
             raise NotSent("the certificate of the receiver is not trusted") from None
         except (requests.RequestException, HTTPError, UnicodeError):
             raise NotSent("the receiver could not be reached, or broke off") from None
-        with response:
-            # A short answer read to its end leaves the connection fit for the next message. It says nothing to us.
-            with contextlib.suppress(HTTPError, OSError):
-                response.raw.read1(_MOST_BYTES_READ)
-            _judge(response, message.at)
 
     def _headers(self, message: Message, body: bytes) -> dict[str, str]:
         timestamp = int(message.at.timestamp())
@@ -116,16 +142,69 @@ class Webhook:
             session = self._own.session = requests.Session()
             session.trust_env = False  # no proxy and no login from the environment: the URL says it all
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.mount("https://", _SystemTrust())
+            session.mount("https://", _Guarded())
+            session.mount("http://", _Guarded())
         return session
 
 
-class _SystemTrust(HTTPAdapter):
-    """Trusts what this computer trusts, too: the receivers of a hospital have certificates of its own authority."""
+class _Plain(HTTPConnection):
+    """A connection under the deadline of the send that it is used for."""
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as in urllib3 itself
+        """The answer; a connection that was kept is guarded anew."""
+        _guard(self)
+        return super().getresponse()
+
+
+class _Encrypted(HTTPSConnection):
+    """The same, encrypted."""
+
+    def _new_conn(self) -> socket.socket:
+        return _connected(self)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as in urllib3 itself
+        """The answer; a connection that was kept is guarded anew."""
+        _guard(self)
+        return super().getresponse()
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _EncryptedPool(HTTPSConnectionPool):
+    ConnectionCls = _Encrypted
+
+
+class _Guarded(HTTPAdapter):
+    """Makes connections under a deadline, and trusts what this computer trusts, too.
+
+    The receivers of a hospital have certificates of its own authority.
+    """
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
         """Make the pool with the trust store of the system."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=ssl.create_default_context(), **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
+
+
+def _connected(connection: HTTPConnection) -> socket.socket:
+    """The socket of a new connection. Raises the errors of urllib3."""
+    seconds = connection.timeout
+    try:
+        return _DEADLINE.get().connect(connection.host, connection.port, float(seconds or 0))
+    except TimeoutError:
+        raise ConnectTimeoutError(connection, "timed out") from None
+    except OSError:
+        raise NewConnectionError(connection, "not connected") from None
+
+
+def _guard(connection: HTTPConnection) -> None:
+    if connection.sock is not None:
+        _DEADLINE.get().guard(connection.sock)
 
 
 def _key(secret: str) -> bytes:
