@@ -397,7 +397,7 @@ class Year:
             if decision.due_on is None:
                 return None  # that none is given; what comes of it once the facts are others has stories of its own
             if lapses >= said.day and (said.dose_due_on is not None or decision.kind == "override"):
-                return decision.due_on, None if said.action in (*NO_DOSE, "resume") else last
+                return decision.due_on, None if said.action in (*NO_DOSE, "resume", "start") else last
         if said.dose_due_on is None or said.action in (*NO_DOSE, "resume", "start"):
             return None
         return said.dose_due_on, last
