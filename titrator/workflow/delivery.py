@@ -17,6 +17,7 @@ from titrator.protocols import read_edition
 from titrator.store.base import CourseFact, Where
 from titrator.store.records import CourseVersion, Decision, DoseMismatch, Fact, Patient, ProtocolEdition
 from titrator.titration.answer import to_text
+from titrator.titration.codes import Reason
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
@@ -57,9 +58,14 @@ def essence(answer: str) -> Essence:
     """That of an answer document."""
     said = cast("dict[str, object]", reread(answer))
     reasons, alerts = (
-        tuple(one["code"] for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
+        tuple(named(one) for one in cast("list[dict[str, str]]", said[name])) for name in ("reasons", "alerts")
     )
     return Essence(cast(str, said["action"]), reasons, alerts, drawn_up(said["dose"]), said["due_on"])
+
+
+def named(reason: Mapping[str, str]) -> str:
+    """A reason by its code; a safety event with its words, for another one is another reason."""
+    return f"{reason['code']}: {reason['text']}" if reason["code"] == Reason.SAFETY_EVENT else reason["code"]
 
 
 def drawn_up(dose: object) -> object:

@@ -12,8 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 
+import structlog
+
 from titrator.security.secrets import sha256
-from titrator.store.base import Stale, Where
+from titrator.store.base import Stale, StoreError, Where
 from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Reminder, Standing, Waiting
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
@@ -109,7 +111,8 @@ def settle(services: Services, patients: Iterable[str], now: datetime) -> int:
     for start in range(0, len(wanted), _AT_ONCE):
         with services.store.reading() as session:
             visit = Visit(services=services, session=session, actor=None, now=now)
-            found = [_settled(visit, patient) for patient in _unsettled(visit, wanted[start : start + _AT_ONCE])]
+            some = _unsettled(visit, wanted[start : start + _AT_ONCE])
+            found = [one for one in (_settled_or_told(visit, patient) for patient in some) if one is not None]
         done += len(found)
         if found:
             with services.store.writing(durable=False) as session:
@@ -194,6 +197,17 @@ def _is_of_today(visit: Visit, patient: Patient) -> bool:
     of = (visit.today(patient), visit.services.program)
     standing, line = visit.session.get(Standing, patient.id), visit.session.get(Waiting, patient.id)
     return all(row is None or (row.day, row.program) == of for row in (standing, line))
+
+
+def _settled_or_told(visit: Visit, patient: Patient) -> _Settled | None:
+    """Where a patient stands; None where that fails for a fault of ours: it is told, and nobody else waits for it."""
+    try:
+        return _settled(visit, patient)
+    except StoreError:
+        raise
+    except Exception:  # noqa: BLE001 (whatever it is, it must not keep others from being reminded)
+        structlog.get_logger().exception("not-settled", patient=sha256(patient.id)[:12])
+        return None
 
 
 def _settled(visit: Visit, patient: Patient) -> _Settled:

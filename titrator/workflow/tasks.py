@@ -13,7 +13,7 @@ from titrator.store.base import Where
 from titrator.store.records import Decision, Delivery, Fact, Identifier, Patient, Standing, Waiting
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
-from titrator.workflow.delivery import lapsed, open_mismatches, undelivered
+from titrator.workflow.delivery import lapsed, named, open_mismatches, undelivered
 from titrator.workflow.facts import BY_KIND
 from titrator.workflow.visit import Visit
 
@@ -52,7 +52,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
     decision = undelivered(visit, patient)
     if decision is not None and lapsed(decision, day):
         decision = None
-    reopened = _reopened(visit, patient)
+    reopened = reopened_of(visit, patient)
     departed = [one.day for one in open_mismatches(visit, patient)]
     verify = _to_verify(visit, patient)
     answer = None if standing is None else cast(Answer, reread(standing.answer))
@@ -114,7 +114,7 @@ def covered(decision: Decision | None, answer: Answer) -> bool:
 
 def _gist(answer: Answer) -> tuple[object, ...]:
     counts = cast(Answer, answer["evidence"])["counts_used"]
-    reasons = [one["code"] for one in cast("list[dict[str, str]]", answer["reasons"])]
+    reasons = [named(one) for one in cast("list[dict[str, str]]", answer["reasons"])]
     return answer["action"], answer["dose"], counts, reasons
 
 
@@ -241,7 +241,7 @@ def _fact(fact: Fact) -> dict[str, object]:
     }
 
 
-def _reopened(visit: Visit, patient: Patient) -> list[Decision]:
+def reopened_of(visit: Visit, patient: Patient) -> list[Decision]:
     """The decisions that a correction has re-opened and nobody has looked at."""
     if not patient.decided:
         return []

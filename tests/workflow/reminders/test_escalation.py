@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +13,11 @@ import pytest
 from tests.notify.servers import MailServer
 from tests.workflow.reminders.telling import NOW, Desk, Hook, recipients
 from titrator.store.base import StoreError
-from titrator.store.records import Clinic, Delivery, Record, Reminder
+from titrator.store.records import Account, Clinic, Delivery, Record, Reminder
 from titrator.store.sqlite import SqliteSession
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.keep import first_telling
-from titrator.workflow.reminders.plan import OF_PATIENTS, Kind, plan_of
+from titrator.workflow.reminders.plan import INSISTENT, OF_PATIENTS, Kind, plan_of
 from titrator.workflow.visit import instant, instant_or_none
 
 #: A Monday without a holiday near it.
@@ -95,8 +96,48 @@ def test_each_step_is_told_at_its_time_and_to_its_role(desk: Desk, mail: MailSer
     everybody(desk, mail)
     desk.clock.now = datetime(2026, 3, 1, tzinfo=UTC)
     ask(desk, kind, DAY, desk.clock.now)
-    assert told(desk, mail, datetime(2026, 3, 18, tzinfo=UTC)) == STEPS[kind]
-    assert desk.row(kind=kind).next_at is None
+    assert told(desk, mail, datetime(2026, 3, 16, 12, tzinfo=UTC)) == STEPS[kind]
+    assert (desk.row(kind=kind).next_at is not None) == (kind in INSISTENT)
+
+
+@pytest.mark.parametrize("kind", sorted(INSISTENT))
+def test_what_is_insistent_is_told_again_each_week_until_it_is_done(desk: Desk, mail: MailServer, kind: str) -> None:
+    """The last of staff who were told, and nobody else; each time it is another message."""
+    everybody(desk, mail)
+    ask(desk, kind, DAY, NOW)
+    last = STEPS[kind][-1][0]
+    told(desk, mail, datetime(2026, 3, 17, tzinfo=UTC))
+    again = told(desk, mail, datetime(2026, 4, 5, tzinfo=UTC))
+    assert {to for to, _ in again} == {last}
+    assert len(again) in {2, 3}
+    assert len({one.id for one in desk.deliveries}) == len(desk.deliveries)
+    row = desk.row(kind=kind)
+    desk.put(replace(row, status="done", next_at=None))
+    assert told(desk, mail, datetime(2026, 5, 5, tzinfo=UTC)) == []
+
+
+def test_a_step_waits_until_somebody_can_be_reached(desk: Desk, mail: MailServer) -> None:
+    """Nobody has a channel for a week; who gets one is told the next morning, from the step that waited."""
+    desk.patient()
+    ask(desk, "dose-overdue", DAY, NOW)
+    assert told(desk, mail, datetime(2026, 3, 16, 12, tzinfo=UTC)) == []
+    for role in ("technician", "pharmacist", "prescriber"):
+        desk.mailbox(mail, role)
+    heard = told(desk, mail, datetime(2026, 3, 20, tzinfo=UTC))
+    assert heard == [("technician", "Tue 17 08:00"), ("pharmacist", "Wed 18 08:00"), ("prescriber", "Thu 19 08:00")]
+
+
+@pytest.mark.parametrize("gone", [{"active": False}, {"clinics": ()}, {"role": "auditor"}])
+def test_who_is_not_of_the_clinic_any_more_is_not_told(desk: Desk, mail: MailServer, gone: dict[str, Any]) -> None:
+    """What waited for them is given up, where others see it."""
+    desk.gateway(mail)
+    desk.account("ann", "pharmacist", "ann@example.org")
+    desk.patient()
+    desk.reminder(kind="sign-off")
+    assert desk.plans() == 1
+    desk.put(replace(desk.get(Account, "ann"), **gone))
+    desk.delivers()
+    assert (mail.mails, [one.status for one in desk.deliveries]) == ([], ["dead"])
 
 
 def test_staff_are_told_on_working_days_and_patients_on_any(desk: Desk, mail: MailServer) -> None:
@@ -179,7 +220,6 @@ def test_nobody_is_told_twice_however_roles_fall_back(
     desk.patient()
     ask(desk, "dose-overdue", DAY, NOW)
     assert [to for to, _ in told(desk, mail, NOW + timedelta(days=9))] == who
-    assert desk.row(kind="dose-overdue").next_at is None
 
 
 def test_the_next_role_up_is_told_before_one_down(desk: Desk, mail: MailServer) -> None:
@@ -302,7 +342,7 @@ def test_what_waits_is_not_told_any_more_once_somebody_sees_to_it(overdue: Desk,
     told(desk, mail, datetime(2026, 3, 16, tzinfo=UTC))
     assert len(mail.envelopes) == before
     after = [to for to, _ in told(desk, mail, datetime(2026, 3, 27, tzinfo=UTC))]
-    assert after == (["prescriber"] if how == "put off" else [])
+    assert after == (["prescriber"] * 2 if how == "put off" else []), "again after a week"
 
 
 def test_what_is_done_cancels_what_waits_in_the_same_transaction(
@@ -369,4 +409,6 @@ def test_a_shorter_escalation_ends_what_has_gone_beyond_it(tmp_path: Path, mail:
     desk.reminder(kind="dose-overdue", step=2, next_at=instant(NOW))
     desk.reminder(desk.patient("q"), "sign-off")
     told(desk, mail, NOW + timedelta(minutes=10))
-    assert (desk.row(kind="dose-overdue").next_at, desk.row("q", "sign-off").step) == (None, 1)
+    late = desk.row(kind="dose-overdue")
+    assert (late.step, late.next_at) == (0, "2026-03-16T08:00:00.000000Z"), "a week later, by the step that is left"
+    assert desk.row("q", "sign-off").step == 1

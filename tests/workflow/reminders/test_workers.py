@@ -218,7 +218,7 @@ def look(instance: Path, told: Told, reminders: int, killed: int) -> None:
     assert store.check() == []
     with store.reading() as session:
         deliveries = session.find(Delivery)
-        assert session.count(Reminder, Where("next_at", "is not null")) == 0
+        assert session.count(Reminder, Where("status", "=", "open"), Where("next_at", "<=", instant(NOW))) == 0
         assert session.count(Patient, Where("settled", "=", 0)) == 0
         count, faults = trail.verify(session, audit_key(instance / "audit.key"), instance / "seals")
         entries = Counter(json.loads(row.detail)["message"] for row in session.find(AuditRow))

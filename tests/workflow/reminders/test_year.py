@@ -27,7 +27,7 @@ from titrator.workflow import courses, record, sign_off
 from titrator.workflow.errors import Refusal
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.manage import WhichReminder
-from titrator.workflow.reminders.plan import DEFAULT_STEPS
+from titrator.workflow.reminders.plan import DEFAULT_STEPS, INSISTENT
 
 HOLIDAYS: Final = (
     *("2026-04-03", "2026-04-06", "2026-05-01", "2026-05-14", "2026-05-25", "2026-10-03", "2026-12-24", "2026-12-25"),
@@ -329,7 +329,8 @@ class Year:
         key = (delivery.recipient, delivery.channel_id, *of)
         assert key not in self.told, f"told twice: {key}"
         self.told.add(key)
-        assert row.round == delivery.step // 100
+        # what is insistent is in its next round as soon as its last step has been planned
+        assert delivery.step // 100 in ({row.round, row.round - 1} if row.kind in INSISTENT else {row.round})
         if delivery.recipient != "patient":
             self.told_staff.add(Overdue(row.patient_id, row.kind, row.due_on))
         if row.kind in ("dose-due", "dose-overdue"):
@@ -392,15 +393,24 @@ class Year:
         decision, said = self.decided(patient), standing
         doses = [fact.day for fact in self.facts(patient, "dose") if fact.status == "final"]
         last = max(doses, default=None)
+        if decision is not None and decision.status == "referred":
+            return None  # to somebody who decides whether there is one
         if decision is not None and decision.status == "in-force" and decision.reopened_answer is None:
-            lapses = decision.due_on and (date.fromisoformat(decision.due_on) + timedelta(days=3)).isoformat()
             if decision.due_on is None:
                 return None  # that none is given; what comes of it once the facts are others has stories of its own
-            if lapses >= said.day and (said.dose_due_on is not None or decision.kind == "override"):
+            if said.dose_due_on is not None or decision.kind == "override":
                 return decision.due_on, None if said.action in (*NO_DOSE, "resume", "start") else last
+        if decision is None and said.dose_due_on is not None and self.was_withheld(patient, said.dose_due_on, said.day):
+            return None
         if said.dose_due_on is None or said.action in (*NO_DOSE, "resume", "start"):
             return None
         return said.dose_due_on, last
+
+    def was_withheld(self, patient: str, due: str, today: str) -> bool:
+        """Whether somebody has said within the week that the dose was not to be given."""
+        since = max(due, (date.fromisoformat(today) - timedelta(days=6)).isoformat())
+        said = [fact for fact in self.facts(patient, "dose-not-given") if fact.status == "final" and fact.day >= since]
+        return any(fact.code not in ("absent", "no-supply") for fact in said)
 
     def first(self, day: str) -> str:
         return next(one for one in days_of(day, 60) if works(one, self.holidays))

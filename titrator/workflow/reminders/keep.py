@@ -16,9 +16,10 @@ from typing import Final
 
 from titrator.store.base import Session, Where
 from titrator.store.records import Delivery, Patient, Reminder
-from titrator.workflow.reminders.plan import PATIENT, Plan
+from titrator.workflow.reminders.days import plus, working_day
+from titrator.workflow.reminders.plan import ACKNOWLEDGED_FOR, INSISTENT, PATIENT, Plan
 from titrator.workflow.reminders.wanted import OVERDUE, Wanted
-from titrator.workflow.visit import Visit, day_at, instant, instant_or_none
+from titrator.workflow.visit import Visit, day_at, day_at_text, instant, instant_or_none
 
 OPEN: Final = ("open", "acknowledged")
 
@@ -32,12 +33,14 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
     new: list[Reminder] = []
     for one in (_anchored(visit, one, list(before.values()), plan, patient) if ever else one for one in some):
         row = before.get((one.kind, one.due_on))
-        if row is None or row.clinic_id != patient.clinic_id:  # another clinic tells it anew
+        if row is None or row.clinic_id != patient.clinic_id or (one.floating and row.event != one.event):
+            # of another clinic, or for another cause: told anew
             new += [made] if (made := _made(visit, patient, one, plan, ever=ever)) is not None else []
         else:
             stay.add((row.kind, row.due_on))
+            row = _unacknowledged(visit, row, plan)
             changed = _replanned(visit, row, plan) if row.remind_on == one.remind_on else _moved(visit, row, one, plan)
-            if changed != row:
+            if changed != before[row.kind, row.due_on]:
                 visit.session.change(replace(changed, version=row.version + 1, changed_at=instant(visit.now)))
     for key, row in before.items():
         if key not in stay:
@@ -154,6 +157,20 @@ def _replanned(visit: Visit, row: Reminder, plan: Plan) -> Reminder:
     step = min(row.step, len(plan.steps[row.kind]) - 1)
     at = plan.told_at(row.kind, step, row.remind_on)
     return replace(row, step=step, next_at=row.next_at if at is None or at <= visit.now else instant(at))
+
+
+def _unacknowledged(visit: Visit, row: Reminder, plan: Plan) -> Reminder:
+    """A row whose acknowledgement has lapsed goes on being told; others as they are."""
+    if row.status != "acknowledged" or row.kind not in INSISTENT:
+        return row
+    day = day_at_text(plan.clinic, row.changed_at)
+    for _ in range(ACKNOWLEDGED_FOR):
+        day = working_day(plan.days, plus(day, 1))
+    if day_at(plan.clinic, visit.now) < day:
+        return row
+    step = min(row.step, len(plan.steps[row.kind]) - 1)
+    at = plan.soon(visit.now, plan.to(row.kind, step))
+    return replace(row, status="open", round=row.round + 1, step=step, next_at=instant(at), changed_by=None)
 
 
 def _sequence(visit: Visit, patient: Patient, event: str | None) -> int:

@@ -57,6 +57,11 @@ OF_PATIENTS: Final = frozenset(
         Kind.WEIGHT_DUE,
     }
 )
+#: What is told again every week once the last step has been told, and whose acknowledgement lapses.
+INSISTENT: Final = frozenset({Kind.REOPENED, Kind.REFERRAL, Kind.NO_ANSWER, Kind.DOSE_OVERDUE, Kind.COUNT_OVERDUE})
+INSISTS_EVERY: Final = 7
+#: An acknowledgement of what is insistent holds for so many working days.
+ACKNOWLEDGED_FOR: Final = 3
 #: A message says the patient's number and has a link, and what of these a clinic chooses.
 SHOWN: Final = ("name", "values")
 

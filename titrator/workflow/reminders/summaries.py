@@ -34,7 +34,7 @@ def due_summaries(services: Services, now: datetime) -> list[tuple[str, Plan, st
             if plan.digest_at is None or not plan.days.works(today) or now < plan.at(today, plan.digest_at):
                 continue
             digest, week = (session.get(Job, _job(kind, clinic.id)) for kind in SUMMARIES)
-            if digest is None or digest.at < today:
+            if digest is None or digest.at != today:
                 found.append((DIGEST, plan, today))
             if plan.week_plan and _wants_week(plan, today, week):
                 found.append((WEEK_PLAN, plan, today))
@@ -48,7 +48,7 @@ def claim_summary(visit: Visit, kind: str, plan: Plan, day: str) -> bool:
     if before is None:
         visit.session.add(Job(name=name, version=1, at=day))
         return True
-    if before.at >= day:
+    if before.at == day:
         return False
     visit.session.change(Job(name=name, version=before.version + 1, at=day), Where("version", "=", before.version))
     return True
@@ -95,7 +95,7 @@ def _week_lines(visit: Visit, plan: Plan, day: str) -> list[str]:
 def _wants_week(plan: Plan, today: str, before: Job | None) -> bool:
     """Whether a clinic has had no plan of this week: on its first working day, or on the next if no worker ran then."""
     monday = plus(today, -WEEKDAYS.index(weekday(today)))
-    return working_day(plan.days, monday) == today if before is None else before.at < monday
+    return working_day(plan.days, monday) == today if before is None else not monday <= before.at <= today
 
 
 def _job(kind: str, clinic_id: str) -> str:

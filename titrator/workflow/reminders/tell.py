@@ -28,9 +28,10 @@ from titrator.store.base import Session, Where
 from titrator.store.records import Account, ChannelRow, Clinic, Contact, Delivery, Patient, Reminder
 from titrator.store.rows import Value
 from titrator.titration.documents import encode
+from titrator.workflow.reminders.days import plus, working_day
 from titrator.workflow.reminders.messages import message
-from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, RANK, STAFF, Plan, plan_of
-from titrator.workflow.visit import Entry, Services, Telling, Visit, enter, instant, instant_or_none
+from titrator.workflow.reminders.plan import INSISTENT, INSISTS_EVERY, OF_PATIENTS, PATIENT, RANK, STAFF, Plan, plan_of
+from titrator.workflow.visit import Entry, Services, Telling, Visit, day_at, enter, instant, instant_or_none
 
 #: Reminders taken in one transaction, and deliveries leased together.
 _PLANNED_AT_ONCE: Final = 500
@@ -38,6 +39,8 @@ _LEASED_AT_ONCE: Final = 50
 #: How long a channel rests after its first failure, and at the most.
 _FIRST_REST: Final = timedelta(minutes=1)
 _LONGEST_REST: Final = timedelta(hours=4)
+#: Neither a rest nor a lease is longer than this: one that seems to be is of a clock that was ahead.
+_LONGEST_AT_ALL: Final = timedelta(days=1, minutes=1)
 #: A lease is not used in its last seconds: whoever takes it up must not meet its holder.
 _MARGIN: Final = timedelta(seconds=1)
 EHR: Final = "ehr"
@@ -74,6 +77,18 @@ class _Taken(NamedTuple):
     deliveries: int
 
 
+#: Who has been told by which channel of what: about, kind, due day, round, recipient, channel.
+_Told = tuple[str, str, str, int, str, str]
+
+
+class _Following(NamedTuple):
+    """What is told next of a reminder: a step, in which round, and when."""
+
+    step: int
+    round: int
+    next_at: str | None
+
+
 @dataclass(slots=True)
 class _Planner:
     """Plans steps at an instant. What it knows of clinics and their channels is as of its beginning."""
@@ -93,52 +108,80 @@ class _Planner:
             told = self._told_before(session, rows)
             contacts = self._contacts(session, rows)
             deliveries: list[Delivery] = []
+            unheard: list[Reminder] = []
             for row in rows:
-                deliveries += self._step(session, row, contacts, told)
+                recipients = self._recipients(session, row, contacts)
+                if recipients is None:
+                    unheard.append(row)
+                deliveries += self._step(session, row, recipients or [], told)
             session.add(*deliveries)
-            self._advance(session, rows)
+            self._wait(session, unheard)
+            waiting = {(row.patient_id, row.kind, row.due_on) for row in unheard}
+            self._advance(session, [row for row in rows if (row.patient_id, row.kind, row.due_on) not in waiting])
         return _Taken(len(rows), len(deliveries))
+
+    def _recipients(
+        self, session: Session, row: Reminder, contacts: Mapping[str, list[Recipient]]
+    ) -> list[Recipient] | None:
+        """Whom a step tells; None where it is for staff and nobody of them can be reached: it waits for them then."""
+        plan = self._plan(session, row.clinic_id)
+        to = plan.to(row.kind, row.step)
+        if to == PATIENT:
+            return contacts.get(row.patient_id, []) if row.kind in OF_PATIENTS else []
+        return staff_of(self._audience(session, plan), to) or None
 
     def _step(
         self,
         session: Session,
         row: Reminder,
-        contacts: Mapping[str, list[Recipient]],
+        recipients: list[Recipient],
         told: set[tuple[str, str, str, int, str, str]],
     ) -> Iterator[Delivery]:
         """The deliveries of a step; nobody is told of a reminder twice in one round."""
-        plan = self._plan(session, row.clinic_id)
-        to = plan.to(row.kind, row.step)
-        audience = self._audience(session, plan)
-        recipients = contacts.get(row.patient_id, []) if to == PATIENT else staff_of(audience, to)
-        if to == PATIENT and row.kind not in OF_PATIENTS:
-            recipients = []
+        audience = self._audience(session, self._plan(session, row.clinic_id))
         for one in [*recipients, *audience.get(EHR, ())]:
             key = (row.patient_id, row.kind, row.due_on, row.round, *one)
             if key not in told:
                 told.add(key)
                 yield _delivery(row, one, self.at)
 
+    def _wait(self, session: Session, rows: Iterable[Reminder]) -> None:
+        """Have the step of reminders come again in the morning."""
+        for row in rows:
+            morning = instant(self._plan(session, row.clinic_id).next_morning(self.now))
+            same = [Where(name, "=", getattr(row, name)) for name in Reminder.KEY]
+            session.update(Reminder, {"next_at": morning}, *same)
+
     def _advance(self, session: Session, rows: Iterable[Reminder]) -> None:
         """Set the next step of reminders; those that go from the same step to the same instant together."""
-        alike: dict[tuple[str, str, int, str | None], list[str]] = {}
+        alike: dict[tuple[str, str, int, int, _Following], list[str]] = {}
         for row in rows:
-            alike.setdefault((row.kind, row.due_on, row.step, self._next_at(session, row)), []).append(row.patient_id)
-        for (kind, due_on, step, next_at), patients in alike.items():
-            same = Where("kind", "=", kind), Where("due_on", "=", due_on), Where("step", "=", step)
-            changes: dict[str, Value] = {"step": step + 1, "next_at": next_at}
-            session.update(Reminder, changes, Where("patient_id", "in", tuple(patients)), *same)
+            key = (row.kind, row.due_on, row.round, row.step, self._following(session, row))
+            alike.setdefault(key, []).append(row.patient_id)
+        for (kind, due_on, turn, step, following), patients in alike.items():
+            same = [
+                Where(name, "=", value)
+                for name, value in (("kind", kind), ("due_on", due_on), ("round", turn), ("step", step))
+            ]
+            session.update(Reminder, following._asdict(), Where("patient_id", "in", tuple(patients)), *same)
 
-    def _next_at(self, session: Session, row: Reminder) -> str | None:
-        """When the step after this one is told; one that has passed already on the next working day, not at once."""
+    def _following(self, session: Session, row: Reminder) -> _Following:
+        """The step after this one; one that has passed already is told on the next working day, not at once.
+
+        What is insistent begins another round of its last step, a week later, and so on until it is done.
+        """
         plan = self._plan(session, row.clinic_id)
         steps, following = plan.steps[row.kind], row.step + 1
+        if following >= len(steps) and row.kind in INSISTENT:
+            last = max((place for place, one in enumerate(steps) if one.to != PATIENT), default=len(steps) - 1)
+            day = plus(day_at(plan.clinic, self.now), INSISTS_EVERY)
+            return _Following(last, row.round + 1, instant(plan.at(working_day(plan.days, day))))
         at = plan.told_at(row.kind, following, row.remind_on)
         if at is not None and at <= self.now:
             now = steps[min(row.step, len(steps) - 1)]  # that a patient is told keeps no staff waiting
             together = steps[following].after_days == now.after_days or now.to == PATIENT
             at = plan.soon(self.now, steps[following].to) if together else plan.next_morning(self.now)
-        return instant_or_none(at)
+        return _Following(following, row.round, instant_or_none(at))
 
     def _plan(self, session: Session, clinic_id: str) -> Plan:
         if clinic_id not in self.plans:
@@ -164,12 +207,10 @@ class _Planner:
                 found.setdefault(ident, []).append(Recipient(PATIENT, contact.channel_id))
         return found
 
-    def _told_before(self, session: Session, rows: list[Reminder]) -> set[tuple[str, str, str, int, str, str]]:
-        later = tuple({row.patient_id for row in rows if row.step})
-        if not later:
-            return set()
-        days = Where("due_on", "in", tuple({row.due_on for row in rows if row.step}))
-        found = session.find(Delivery, Where("about", "in", later), days, Where("status", "!=", "cancelled"))
+    def _told_before(self, session: Session, rows: list[Reminder]) -> set[_Told]:
+        about = Where("about", "in", tuple({row.patient_id for row in rows}))
+        days = Where("due_on", "in", tuple({row.due_on for row in rows}))
+        found = session.find(Delivery, about, days, Where("status", "!=", "cancelled"))
         return {(one.about, one.kind, one.due_on, one.step // ROUND, one.recipient, one.channel_id) for one in found}
 
 
@@ -247,7 +288,12 @@ def deliver(services: Services, now: Callable[[], datetime]) -> Told:
             Delivery, "channel_id", Where("status", "=", "waiting"), Where("send_at", "<=", instant(now()))
         )
     for channel_id in waiting:
-        told = _add(told, Sender(services, telling, cast(str, channel_id), worker, now).send_all())
+        sender = Sender(services, telling, cast(str, channel_id), worker, now)
+        try:
+            sender.send_all()
+        except Exception:  # noqa: BLE001 (whatever it is, the other channels must not wait for it)
+            structlog.get_logger().exception("reminders-of-channel", channel=channel_id)
+        told = _add(told, sender.told)
     return told
 
 
@@ -298,9 +344,11 @@ class Sender:
 
         What must wait stays leased meanwhile, so that what comes after it is reached.
         """
-        while (lease := self.lease()) is not None and self._send_held(lease):
-            pass
-        self._let_go(self.aside)
+        try:
+            while (lease := self.lease()) is not None and self._send_held(lease):
+                pass
+        finally:
+            self._let_go(self.aside)
         return self.told
 
     def _send_held(self, lease: Lease) -> bool:
@@ -308,8 +356,17 @@ class Sender:
         for place, (delivery, to) in enumerate(lease.held):
             if self.now() >= lease.until - _MARGIN:
                 break
-            if not self._send(lease, delivery, to):
-                self._let_go([one for one, _ in lease.held[place + 1 :]])
+            rest = [one for one, _ in lease.held[place + 1 :]]
+            try:
+                usable = self._send(lease, delivery, to)
+            except Exception:  # it may have been sent: it stays leased for a while
+                self._let_go(rest)
+                raise
+            except BaseException:  # the worker is told to end, and has not sent it
+                self._let_go([delivery, *rest])
+                raise
+            if not usable:
+                self._let_go(rest)
                 return False
         return True
 
@@ -320,7 +377,7 @@ class Sender:
         until = now + timedelta(seconds=self.telling.lease_seconds)
         with self.services.store.writing(durable=False) as session:
             channel = session.get(ChannelRow, self.channel_id)
-            if channel is None or channel.rests_until > at:
+            if channel is None or at < channel.rests_until <= instant(now + _LONGEST_AT_ALL):
                 return None
             if not channel.active:
                 self.told = _add(self.told, Told(dead=give_up_unused(session, channel.id)))
@@ -335,6 +392,8 @@ class Sender:
                 return None
             waits = Where("channel_id", "=", channel.id), Where("status", "=", "waiting")
             run_out = Where("leased_until", ">", ""), Where("leased_until", "<=", at)
+            by_a_clock_ahead = Where("leased_until", ">", instant(now + _LONGEST_AT_ALL))
+            session.update(Delivery, {"leased_until": ""}, *waits, by_a_clock_ahead)
             session.update(Delivery, {"leased_until": ""}, *waits, *run_out)  # who had it may still mark it
             found = session.claim(
                 Delivery,
@@ -362,10 +421,13 @@ class Sender:
         for one in found:
             owner = f"{PATIENT}/{one.about}" if one.recipient == PATIENT else one.recipient
             contact = session.get(Contact, owner, channel.id)
-            if contact is None:  # taken back since
+            if contact is not None and _is_told(session, one):
+                held.append((one, contact.address))
+            elif one.recipient == PATIENT:  # the contact was taken back since
                 session.update(Delivery, {"status": "cancelled", **_FREE}, *_of(one))
             else:
-                held.append((one, contact.address))
+                gone: dict[str, Value] = {"status": "dead", "error": "is not told by this channel any more", **_FREE}
+                unsettle(session, session.claim(Delivery, gone, *_of(one)))
         return held
 
     def _send(self, lease: Lease, delivery: Delivery, to: str | None) -> bool:
@@ -476,12 +538,30 @@ def give_up_unused(session: Session, channel_id: str) -> int:
     return len(given_up)
 
 
+def _is_told(session: Session, one: Delivery) -> bool:
+    """Whether who is to be told still has an account that works at the clinic; a patient need not."""
+    what, _, ident = one.recipient.partition("/")
+    if what != "account":
+        return True
+    account = session.get(Account, ident)
+    return account is not None and account.active and account.role in STAFF and one.clinic_id in account.clinics
+
+
 def _stands(session: Session, one: Delivery) -> bool:
     """Whether a reminder is still to be told, and nothing has been recorded of its patient that may change that."""
     if one.kind not in RANK:  # a summary says what holds when it is sent
         return True
     row, patient = session.get(Reminder, one.about, one.kind, one.due_on), session.get(Patient, one.about)
     return row is not None and patient is not None and row.status == "open" and patient.settled
+
+
+def _is_too_late(session: Session, one: Delivery, plan: Plan, now: datetime) -> bool:
+    """Whether a patient would be told only on the day itself, or after it, of what was to be told before."""
+    if one.recipient != PATIENT or one.kind in INSISTENT:
+        return False
+    row = session.get(Reminder, one.about, one.kind, one.due_on)
+    made_on = day_at(plan.clinic, datetime.fromisoformat(one.made_at))
+    return row is not None and made_on < row.remind_on <= day_at(plan.clinic, now)
 
 
 def _of(one: Delivery) -> tuple[Where, ...]:

@@ -5,20 +5,21 @@ Nothing of it is typed in: what is no longer wanted is done, or has moved.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple, cast
 
 from titrator.store.base import Where
-from titrator.store.records import CourseVersion, Decision, Patient, Standing, Waiting
+from titrator.store.records import CourseVersion, Decision, Fact, Patient, Standing, Waiting
 from titrator.titration.documents import reread
 from titrator.titration.due import What
 from titrator.titration.quantities import DAYS, iso
 from titrator.titration.recommend import WEEK
-from titrator.workflow.delivery import lapsed, undelivered
+from titrator.workflow.delivery import undelivered
+from titrator.workflow.facts import SAFETY_EVENTS
 from titrator.workflow.propose import open_course
 from titrator.workflow.reminders.days import injection_day, plus, working_day
 from titrator.workflow.reminders.plan import Kind, Plan
-from titrator.workflow.tasks import Answer, Task, covered
+from titrator.workflow.tasks import Answer, Task, covered, reopened_of
 from titrator.workflow.visit import Visit, day_at, day_at_text
 
 #: Blood counts go on weekly for so many weeks after romiplostim has been stopped (US label, 2.1; EU 4.4).
@@ -48,8 +49,8 @@ OVERDUE: Final = {
 class Wanted(NamedTuple):
     """A reminder that there should be: of a kind, since `due_on`, on a day of the clinic.
 
-    `event` names its entry in a calendar, if it has one. What is `floating` is due since it was first wanted; but what
-    was wanted before the day `since` was something else.
+    `event` names its entry in a calendar, or what else it comes of (`cause/...`). What is `floating` is due since it
+    was first wanted; but what was wanted before the day `since`, or came of something else, was another one.
     """
 
     kind: Kind
@@ -66,20 +67,53 @@ def wanted(visit: Visit, patient: Patient, standing: Standing | None, line: Wait
         return []
     today = day_at(plan.clinic, visit.now)
     tasks = () if line is None else line.tasks
-    found = [
-        Wanted(kind, today, today, floating=True, since=_proposed_since(standing) if kind is Kind.SIGN_OFF else "")
-        for kind, some in _OF_TASKS
-        if not some.isdisjoint(tasks)
-    ]
+    found = []
+    if line is not None:
+        of = _Of(patient, standing, line)
+        found = [_standing(visit, of, kind, today) for kind, some in _OF_TASKS if not some.isdisjoint(tasks)]
+        if Task.NO_NEXT_DATE in tasks:
+            found.append(_of_silence(visit, of, plan))
     if standing is not None:
         found += _of_course(visit, patient, standing, plan)
-        if Task.NO_NEXT_DATE in tasks:
-            found.append(Wanted(Kind.NO_ANSWER, today, today, floating=True))
-    elif Task.NO_NEXT_DATE in tasks:
-        found.append(_of_silence(visit, patient, plan, today))
-    else:
+    elif Task.NO_NEXT_DATE not in tasks:
         found += _after_the_end(visit, patient, plan, today)
     return found
+
+
+class _Of(NamedTuple):
+    """Of whom something is wanted, and where that patient stands."""
+
+    patient: Patient
+    standing: Standing | None
+    line: Waiting
+
+
+def _standing(visit: Visit, of: _Of, kind: Kind, today: str) -> Wanted:
+    """What goes on until somebody does something; for another cause it is another need, and told anew."""
+    since = _proposed_since(of.standing) if kind is Kind.SIGN_OFF else ""
+    return Wanted(kind, today, today, _cause(visit, of, kind), floating=True, since=since)
+
+
+def _cause(visit: Visit, of: _Of, kind: Kind) -> str | None:
+    """What a need that has no day of its own comes of."""
+    patient, standing, line = of
+    told = cast(Answer, reread(line.line))
+    decision = cast("Answer | None", told.get("decision"))
+    match kind:
+        case Kind.REFERRAL:
+            facts = visit.session.course_facts(patient.id)
+            unresolved = [fact.id for fact in facts if fact.code in SAFETY_EVENTS and fact.until is None]
+            reasons = () if standing is None else standing.reasons
+            return f"cause/{decision and decision['id']}/{'+'.join(reasons)}/{'+'.join(map(str, unresolved))}"
+        case Kind.REOPENED:
+            reopened = reopened_of(visit, patient)
+            return f"cause/{'+'.join(f'{one.id}@{one.reopened_at}' for one in reopened)}"
+        case Kind.SECOND_SIGNATURE:
+            return f"cause/{decision and decision['id']}"
+        case Kind.NO_ANSWER:
+            return f"cause/{told.get('refused')}"
+        case _:
+            return None
 
 
 def _proposed_since(standing: Standing | None) -> str:
@@ -92,8 +126,10 @@ def _proposed_since(standing: Standing | None) -> str:
 
 def _of_course(visit: Visit, patient: Patient, standing: Standing, plan: Plan) -> Iterator[Wanted]:
     today = day_at(plan.clinic, visit.now)
-    decision = _decided(visit, patient, today)
+    decision = _decided(visit, patient)
     dues = [text.split(" ") for text in standing.dues]
+    if _withheld(visit, patient, dues, today):
+        dues = [due for due in dues if due[0] != What.DOSE]
     if decision is not None and decision.due_on is None and covered(decision, cast(Answer, reread(standing.answer))):
         dues = [due for due in dues if due[0] != What.DOSE]  # that none is given has been decided upon these facts
     if decision is not None and decision.due_on is not None and What.DOSE not in {due[0] for due in dues}:
@@ -133,19 +169,41 @@ _NOUNS: Final = {
 }
 
 
-def _decided(visit: Visit, patient: Patient, today: str) -> Decision | None:
-    """What has been decided and still holds: a dose and its day, or that none is given."""
+def _decided(visit: Visit, patient: Patient) -> Decision | None:
+    """What has been decided and not been taken back: a dose and its day, or that none is given.
+
+    A decision that has lapsed has still named the day.
+    """
     decision = undelivered(visit, patient)
     if decision is None or decision.status != "in-force":
         return None
-    return None if lapsed(decision, today) or decision.reopened_answer is not None else decision
+    return None if decision.reopened_answer is not None else decision
 
 
-def _of_silence(visit: Visit, patient: Patient, plan: Plan, today: str) -> Wanted:
-    """Of who is on a course and has no answer: that a pause is looked at once in a while, else that there is none."""
-    course = open_course(visit, patient)
+def _withheld(visit: Visit, patient: Patient, dues: Iterable[list[str]], today: str) -> bool:
+    """Whether somebody has said that the dose is not for now: it was referred, or knowingly not given this week."""
+    decision = undelivered(visit, patient)
+    if decision is not None and decision.status == "referred":
+        return True
+    since = next((day for what, day, *_ in dues if what == What.DOSE), None)
+    if since is None or since > today or decision is not None:
+        return False
+    lately = Where("day", ">=", max(since, plus(today, 1 - WEEK)))
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("kind", "=", "dose-not-given")
+    said = visit.session.find(Fact, *mine, lately, Where("status", "=", "final"))
+    return any(fact.code not in _MISSED for fact in said)
+
+
+#: Why a dose was not given, and is overdue all the same.
+_MISSED: Final = ("absent", "no-supply")
+
+
+def _of_silence(visit: Visit, of: _Of, plan: Plan) -> Wanted:
+    """Of who is on a course and has no next date: that a pause is looked at now and then, else that there is none."""
+    today = day_at(plan.clinic, visit.now)
+    course = open_course(visit, of.patient) if of.standing is None else None
     if course is None or course.status != "paused":
-        return Wanted(Kind.NO_ANSWER, today, today, floating=True)
+        return _standing(visit, of, Kind.NO_ANSWER, today)
     since = day_at_text(plan.clinic, course.changed_at)
     passed = max(1, (DAYS[today] - DAYS[since]) // _PAUSE_REVIEWED_EVERY)  # each one until the next
     due_on = plus(since, passed * _PAUSE_REVIEWED_EVERY)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+import structlog
+
 from titrator.store.base import Session, Stale, Store, Where
 from titrator.store.records import ChannelRow, Clinic, Delivery, Job, Reminder
 from titrator.workflow.reminders.keep import OPEN, unsettle_clinic
@@ -52,11 +54,22 @@ def beat(services: Services, now: Callable[[], datetime]) -> Told:
     """Do all that is due; what was done."""
     at = now()
     if not services.broken:
-        settle_all(services, at)
-    planned = plan_deliveries(services, at) + _plan_summaries(services, at)
+        _stage("settle", lambda: settle_all(services, at))
+    planned = _stage("plan", lambda: plan_deliveries(services, at)) + _stage(
+        "summaries", lambda: _plan_summaries(services, at)
+    )
     told = deliver(services, now)
     _leave_sign(services.store, now(), told.sent)
     return told._replace(planned=planned)
+
+
+def _stage(name: str, do: Callable[[], int]) -> int:
+    """A part of a beat; where it fails, the others go on, and the next beat tries again."""
+    try:
+        return do()
+    except Exception:  # noqa: BLE001 (whatever it is, others are told all the same)
+        structlog.get_logger().exception("reminders", stage=name)
+        return 0
 
 
 def health(store: Store, now: datetime) -> Health:
@@ -112,7 +125,7 @@ def _leave_sign(store: Store, now: datetime, sent: int) -> None:
     """Say that reminders run, and count what was sent; not at each beat that had nothing to do."""
     with store.reading() as session:
         before = session.get(Job, HEARTBEAT)
-    if not sent and before is not None and before.at > instant(now - BEATS_EVERY):
+    if not sent and before is not None and instant(now - BEATS_EVERY) < before.at <= instant(now):
         return
     with store.writing(durable=False) as session:
         beats, counted = session.get(Job, HEARTBEAT), session.get(Job, SENT)
