@@ -16,7 +16,9 @@ from tests.api.deciding import SAYS, decided, dosed, give, starting, worklist
 from tests.api.support import SILENT, TODAY, WHY, House, count, day
 from titrator.notify.base import Message, NotSent
 from titrator.security.permissions import Role
+from titrator.store.base import Where
 from titrator.store.records import Delivery, KeptAnswer, Reminder
+from titrator.workflow.reminders import calendars
 from titrator.workflow.reminders.work import beat, health
 from titrator.workflow.standing import settle_all
 
@@ -283,7 +285,7 @@ def test_who_chooses_fewer_steps_has_the_last_one_told(house: House) -> None:
     beat(house.services, house.clock)
     with house.services.store.reading() as session:
         (row,) = [row for row in session.find(Reminder) if row.kind == "dose-overdue"]
-        assert (row.status, row.next_at) == ("open", None)
+        assert (row.status, row.step) == ("open", 0), "it is told again, a week later, by the step that is left"
         recipients = [one.recipient for one in session.find(Delivery) if one.kind == "dose-overdue"]
     assert recipients == ["role/technician"], "who has nobody else is told for the pharmacist, and once"
 
@@ -416,6 +418,8 @@ def test_what_is_overdue_stays_on_its_day_and_says_so(house: House) -> None:
     give(house, patient, ago=-2)
     done = parsed(house, ours)
     assert (done[uid].begins, done[uid].sequence) == (entry.begins, 1), "done, late"
+    assert "dose due" in done[uid].summary, "nobody need do anything about it any more"
+    assert parsed(house, own)[uid].summary == "Your appointment at Haematology A"
     assert {one.begins for one in done.values()} >= {at(day(-9))}
 
 
@@ -438,6 +442,40 @@ def test_what_was_cancelled_is_gone_and_nothing_older_comes_back(house: House) -
     path = f"/patients/{patient}/reminders/dose-overdue/{TODAY}/cancellation"
     house.post(path, WHY, If_Match="*")
     assert uid not in parsed(house, ours)
+
+
+def test_of_too_many_entries_the_nearest_are_there(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is open from today on first, the nearest first; then what has passed, the latest first."""
+    given = dosed(house)
+    decided(house, given)
+    give(house, given)
+    house.clock.on(days=3)
+    late = dosed(house, last=5)
+    ours = of_clinic(house)
+    everything = sorted(entry.begins for entry in parsed(house, ours).values())
+    past, ahead = ([one for one in everything if (one < at(day(-3))) is before] for before in (True, False))
+    assert past
+    assert len(ahead) > 2, late
+    for most in range(1, len(everything) + 2):
+        monkeypatch.setattr(calendars, "_MOST", most)
+        shown = sorted(entry.begins for entry in parsed(house, ours).values())
+        assert shown == [*past[::-1][: max(0, most - len(ahead))][::-1], *ahead[:most]]
+
+
+def test_what_a_standing_reminder_comes_of_is_no_entry(house: House) -> None:
+    """Whatever its kind: a cause is no day's work."""
+    patient = dosed(house)
+    ours = of_clinic(house)
+    before = parsed(house, ours)
+    with house.services.store.writing() as session:
+        (row,) = session.find(Reminder, Where("kind", "=", "sign-off"), Where("patient_id", "=", patient))
+        session.change(replace(row, event="cause/7"))
+        (row,) = session.find(Reminder, Where("kind", "=", "count-due"), Where("patient_id", "=", patient))
+        session.change(replace(row, event="cause/8"))
+    calendar: Any = icalendar.Calendar.from_ical(house.app.test_client().get(ours).data.decode())
+    said = [str(one["summary"]) for one in calendar.walk("vevent")]
+    assert len(said) == len(before) - 1
+    assert all("dose due" in one for one in said)
 
 
 # Who reads it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,10 +125,13 @@ def test_neither_address_nor_secret_is_shown_again(house: House) -> None:
     said = [house.call("admin", "GET", where).text for where in (path(house), path(house, ident), "/gateways")]
     new = changes(house, ident, address=mail.replace("ward-7", "ward-8"), label="other")
     assert new.status == 200
-    said += [new.text, house.call("admin", "GET", path(house, ident)).text, str(house.trail())]
-    said += [house.call("auditor", "GET", "/audit").text]
-    for secret in (PASSWORD, "ward-7", "ward-8", "t0ken", hook["secret"], hook["secret"].removeprefix("whsec_")):
-        assert not any(secret in one for one in said), secret
+    said += [new.text, house.call("admin", "GET", path(house, ident)).text]
+    trail = [str(house.trail()), house.call("auditor", "GET", "/audit").text]
+    for recipient in ("ward-7", "ward-8"):
+        assert not any(recipient in one for one in said), recipient
+        assert all(recipient in one for one in trail), "an auditor sees whom a mail reaches"
+    for secret in (PASSWORD, "t0ken", hook["secret"], hook["secret"].removeprefix("whsec_")):
+        assert not any(secret in one for one in said + trail), secret
 
 
 def test_the_trail_tells_who_changed_what(house: House) -> None:
@@ -139,6 +144,43 @@ def test_the_trail_tells_who_changed_what(house: House) -> None:
         (did, house.ids["admin"]) for did in ("create", "change", "change")
     ]
     assert [json.loads(row.detail).get("address_changed") for row in found] == [None, True, False]
+
+
+def test_the_trail_tells_another_recipient_from_another_password(house: House) -> None:
+    """By its recipients of a mail; of any address by a code, which nobody can make or undo without the audit key."""
+
+    def mail(word: str, to: str) -> str:
+        return f"mailtos://clinic:{word}@mail.example/{to}?from=a@example.org&cc=b@example.org,c@example.org&reply=d@example.org"
+
+    ident = added(house, "pharmacist", mail("one", "ward@example.org,desk@example.org"))["channel"]["id"]
+    changes(house, ident, address=mail("two", "ward@example.org,desk@example.org"))
+    changes(house, ident, address=mail("two", "stranger@example.org"))
+    changes(house, ident, label="ward")
+    gateway = "mailto://mail.example/{to}?from=a@example.org&reply=d@example.org"
+    added(house, "gateway", gateway)
+    added(house, "prescriber", "mailto://a:b@example.org")
+    added(house, "technician", "ntfys://ntfy.example/topic-of-the-ward")
+    details = [json.loads(row.detail) for row in house.trail() if "/channels/" in row.subject]
+    assert "topic-of-the-ward" not in str(details)
+    olds, news = [one["old"] for one in details if "old" in one], [one["new"] for one in details]
+    assert olds == news[:3]
+    others = {"cc": ["b@example.org", "c@example.org"], "bcc": [], "reply": ["d@example.org"]}
+    both = {"to": ["ward@example.org", "desk@example.org"], **others}
+    stranger = {"to": ["stranger@example.org"], **others}
+    assert [one["recipients"] for one in news] == [
+        both,
+        both,
+        stranger,
+        stranger,
+        {"to": ["{to}"], "cc": [], "bcc": [], "reply": ["d@example.org"]},
+        {"to": ["a@example.org"], "cc": [], "bcc": [], "reply": []},
+        None,
+    ]
+    first, rotated, redirected, labelled, *rest = [one["address_hmac"] for one in news]
+    assert redirected == labelled
+    assert len({first, rotated, redirected, *rest}) == 6
+    key, said = house.services.audit_key, b"channel-address\n" + gateway.encode()
+    assert rest[0] == hmac.new(key, said, hashlib.sha256).hexdigest()
 
 
 def test_a_channel_is_changed_in_the_version_that_was_seen(house: House) -> None:
@@ -221,6 +263,9 @@ def test_a_gateway_is_tried_with_one_person(house: House, mail: MailServer, body
     assert (answer.status, list(answer.faults)) == (422, [fault])
     assert house.post(f"{path(house, ident)}/test", {"to": "eva@example.org"}, "admin")["sent"] is True
     assert [envelope.rcpt_tos for envelope in mail.envelopes] == [["eva@example.org"]]
+    assert [json.loads(row.detail) for row in house.trail() if row.action == "test-channel"][-1][
+        "to"
+    ] == "eva@example.org"
 
 
 # Single persons
@@ -254,7 +299,9 @@ def test_accounts_and_patients_are_told_by_a_gateway(house: House, mail: MailSer
     assert any("pharmacist-1" in one.get_content() for one in mail.mails if one["To"] == "tom@example.org")
     trail = str(house.trail(patient)) + str(house.trail())
     assert '"to": "patient"' in trail
-    assert "tom@example.org" not in trail
+    (mine,) = [row for row in house.trail() if row.action == "change-contacts"]
+    detail = json.loads(mine.detail)
+    assert (detail["old"], detail["new"]) == ([], [{"gateway": gateway, "address": "tom@example.org"}])
     (changed,) = [row for row in house.trail(patient) if row.action == "change-contacts"]
     assert "her@example.org" in changed.detail, "an address of a patient is a particular of hers"
 
@@ -360,6 +407,33 @@ def test_who_dismisses_a_message_has_seen_to_it(house: House, mail: MailServer) 
     house.clock.on(hours=1)
     beat(house.services, house.clock)
     assert mail.envelopes == []
+
+
+def test_a_message_of_who_has_moved_is_seen_to_by_the_new_clinic(house: House, mail: MailServer) -> None:
+    before = given_up(house, mail)
+    of_patient = next(one for one in before if one["patient"])
+    ident, patient = of_patient["id"], of_patient["patient"]
+    assert house.get("/deliveries/undelivered", "stranger")["items"] == []
+    assert house.call("stranger", "POST", f"/deliveries/{ident}/dismissal", {}).status == 404
+    _, both = house.account("both", Role.PHARMACIST, house.clinic, house.other_clinic)
+    body = {"clinic": house.other_clinic, "reason": "moved"}
+    assert house.call(both, "PATCH", f"/patients/{patient}", body, version="*").status == 200
+    house.get("/reminders", "stranger")  # which settles what has changed
+
+    def listed(who: str, query: str = "") -> set[str]:
+        return {one["id"] for one in house.get(f"/deliveries/undelivered{query}", who)["items"]}
+
+    rest = {one["id"] for one in before if one["patient"] != patient}
+    assert listed("pharmacist") == rest
+    assert ident in listed("stranger")
+    assert ident in listed(both, f"?clinic={house.other_clinic}")
+    assert listed(both, f"?clinic={house.clinic}") == rest
+    for how in ("retry", "dismissal"):
+        assert house.call("pharmacist", "POST", f"/deliveries/{ident}/{how}", {}).status == 404
+    again = house.call("stranger", "POST", f"/deliveries/{ident}/retry", {})
+    assert (again.status, again.code) == (409, "REMINDER-CLOSED"), "it would tell those of the old clinic"
+    assert house.call("stranger", "POST", f"/deliveries/{ident}/dismissal", {}).json["status"] == "dismissed"
+    assert ident not in listed("stranger")
 
 
 def test_what_waits_for_a_channel_out_of_use_is_given_up_and_said(house: House, mail: MailServer) -> None:

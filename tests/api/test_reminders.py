@@ -14,6 +14,7 @@ from tests.api.deciding import SAYS, decide, decided, dosed, give, referred_by_r
 from tests.api.support import SILENT, TODAY, WHY, Answer, House, count, day, dose
 from titrator.notify.texts import Texts
 from titrator.security.permissions import Role
+from titrator.workflow import accounts
 from titrator.workflow.reminders.plan import DEFAULT_STEPS
 from titrator.workflow.reminders.work import beat
 
@@ -277,6 +278,53 @@ def test_what_waits_for_somebody_is_not_cancelled(house: House, kind: str, make:
     assert (answer.status, answer.code) == (409, "REMINDER-STANDS")
     assert sees_to(house, reminder, "postponement", {"until": day(-1)}).status == 200
     assert sees_to(house, reminder, "acknowledgement").json["status"] == "acknowledged"
+
+
+@pytest.mark.parametrize(("kind", "make"), STAND, ids=[kind for kind, _ in STAND])
+def test_what_waits_for_a_decision_is_seen_to_by_who_may_take_it(
+    house: House, kind: str, make: Callable[[House], str]
+) -> None:
+    """Nobody else can make it silent; and not for longer than three days."""
+    reminder = one_of(house, make(house), kind)
+    before = house.everything()["reminders"]
+    with house.visit() as visit:
+        few = {"label": "tests", "days": 30, "permissions": ["patients:read", "reminders:see-to"]}
+        narrow = accounts.issue_token(visit, house.ids["pharmacist"], few).secret
+    for who in ("technician", "ehr", narrow):
+        for how, body in (("acknowledgement", None), ("postponement", {"until": day(-1)})):
+            answer = sees_to(house, reminder, how, body, who=who)
+            assert (answer.status, answer.code) == (403, "FORBIDDEN"), (who, how)
+    assert sees_to(house, reminder, "cancellation", WHY, who="ehr").code == "FORBIDDEN"
+    late = sees_to(house, reminder, "postponement", {"until": day(-4)})
+    assert (late.status, list(late.faults)) == (422, ["until"])
+    assert house.everything()["reminders"] == before
+    assert sees_to(house, reminder, "postponement", {"until": day(-3)}, who="prescriber").status == 200
+    assert sees_to(house, reminder, "acknowledgement").status == 200
+
+
+def test_what_is_overdue_is_cancelled_by_who_may_sign(house: House) -> None:
+    patient = dosed(house)
+    decided(house, patient)
+    house.clock.on(days=8)
+    for kind in ("dose-overdue", "count-overdue"):
+        reminder = one_of(house, patient, kind)
+        for who in ("technician", "ehr"):
+            assert sees_to(house, reminder, "cancellation", WHY, who=who).code == "FORBIDDEN"
+        assert sees_to(house, reminder, "acknowledgement", who="ehr").code == "FORBIDDEN"
+        assert sees_to(house, reminder, "postponement", {"until": day(-9)}, who="ehr").code == "FORBIDDEN"
+        assert sees_to(house, reminder, "acknowledgement", who="technician").status == 200
+        assert sees_to(house, reminder, "cancellation", WHY).json["status"] == "cancelled"
+
+
+def test_a_system_sees_to_what_patients_are_told_of(house: House) -> None:
+    patient = dosed(house)
+    reminder = one_of(house, patient, "dose-due")
+    for how, body in WAYS:
+        assert sees_to(house, reminder, how, body, who="ehr").status == 200, how
+    house.call("pharmacist", "POST", f"/patients/{patient}/course/pause", WHY, version="*")
+    paused = one_of(house, patient, "paused-review")
+    for how, body in WAYS:
+        assert sees_to(house, paused, how, body, who="ehr").code == "FORBIDDEN", how
 
 
 WAYS: list[tuple[str, object]] = [

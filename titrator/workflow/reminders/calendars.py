@@ -21,9 +21,9 @@ from titrator.store.base import Where
 from titrator.store.records import CalendarFeed, Clinic, Fact, Patient, Reminder
 from titrator.workflow.errors import Unknown
 from titrator.workflow.reminders.keep import OPEN
-from titrator.workflow.reminders.manage import clinic_of
+from titrator.workflow.reminders.manage import STANDING_KINDS, clinic_of
 from titrator.workflow.reminders.messages import STAFF, link_to, telling_of, words
-from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, Plan, plan_of
+from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, RANK, Kind, Plan, plan_of
 from titrator.workflow.visit import Visit, day_at, day_at_text, instant
 
 CLINIC: Final = "clinic"
@@ -32,6 +32,10 @@ _SHOWN_AFTER: Final = 60
 _REFRESH: Final = timedelta(hours=1)
 #: A calendar has at most so many entries, the nearest ones.
 _MOST: Final = 5000
+#: What has a day, of all that is reminded of.
+_KINDS: Final = tuple(sorted(RANK.keys() - STANDING_KINDS))
+#: What a standing reminder comes of is named so: it is no entry.
+_CAUSE: Final = "cause/"
 
 
 class Feed(NamedTuple):
@@ -120,19 +124,37 @@ def _rows(visit: Visit, plan: Plan, patient: Patient | None) -> list[Reminder]:
     """The latest row of each entry, by day: what is open, and what has been done of late, since its day had come.
 
     What was done with before its day is no entry of that day: it was given early, or the course has ended. Nor is today
-    what is not to be done any more, as a dose that is held since this morning.
+    what is not to be done any more, as a dose that is held since this morning. Where there is too much of it, what is
+    open from today on comes before what has passed, the nearest first.
     """
-    today = date.fromisoformat(day_at(plan.clinic, visit.now))
-    since = (today - timedelta(days=_SHOWN_AFTER)).isoformat()
-    mine = [Where("clinic_id", "=", plan.clinic.id)]
+    today = day_at(plan.clinic, visit.now)
+    since = (date.fromisoformat(today) - timedelta(days=_SHOWN_AFTER)).isoformat()
+    mine = [Where("clinic_id", "=", plan.clinic.id), Where("kind", "in", _KINDS)]
     if patient is not None:
         mine = [Where("patient_id", "=", patient.id), Where("kind", "in", tuple(sorted(OF_PATIENTS)))]
-    shown = Where("remind_on", ">=", since), Where("event", "is not null")
-    latest: dict[tuple[str, str], Reminder] = {}
-    for row in visit.session.find(Reminder, *mine, *shown, order=("sequence",)):
-        latest[row.patient_id, cast(str, row.event)] = row
-    rows = [row for row in latest.values() if row.status in OPEN or _is_done(visit, plan, row)]
-    return sorted(rows, key=lambda row: (row.remind_on, row.patient_id, row.kind))[-_MOST:]
+    mine.append(Where("event", "is not null"))
+    is_open, is_either = Where("status", "in", OPEN), Where("status", "in", (*OPEN, "done"))
+    rows: list[Reminder] = []
+    for order, *shown in (
+        ("remind_on", is_open, Where("remind_on", ">=", today)),
+        ("remind_on", Where("status", "=", "done"), Where("remind_on", "=", today)),
+        ("-remind_on", is_either, Where("remind_on", "<", today), Where("remind_on", ">=", since)),
+    ):
+        if (left := _MOST - len(rows)) > 0:
+            found = visit.session.find(Reminder, *mine, *shown, order=(order, "patient_id", "kind"), limit=left)
+            rows += [row for row in found if _is_entry(visit, plan, row)]
+    return sorted(rows, key=lambda row: (row.remind_on, row.patient_id, row.kind))
+
+
+def _is_entry(visit: Visit, plan: Plan, row: Reminder) -> bool:
+    """Whether a row is what a calendar says of its event: the latest of it, and open or done."""
+    event = cast(str, row.event)
+    if event.startswith(_CAUSE):
+        return False
+    same = Where("patient_id", "=", row.patient_id), Where("event", "=", event)
+    if visit.session.count(Reminder, *same, Where("sequence", ">", row.sequence)):
+        return False
+    return row.status in OPEN or _is_done(visit, plan, row)
 
 
 def _is_done(visit: Visit, plan: Plan, row: Reminder) -> bool:
@@ -149,6 +171,8 @@ def _is_done(visit: Visit, plan: Plan, row: Reminder) -> bool:
 
 #: What is recorded for the events of other names than that.
 _RECORDED: Final = {"count": "platelet-count", "follow-up": "platelet-count"}
+#: How that is told which was overdue and has been done: nobody is asked to call for it any more.
+_ONCE_DONE: Final = {str(Kind.DOSE_OVERDUE): str(Kind.DOSE_DUE), str(Kind.COUNT_OVERDUE): str(Kind.COUNT_DUE)}
 
 
 def _calendar(visit: Visit, plan: Plan, rows: Iterable[Reminder], *, of_patient: bool) -> bytes:
@@ -181,7 +205,8 @@ def _event(visit: Visit, plan: Plan, row: Reminder, *, of_patient: bool) -> Even
     event.add("transp", "TRANSPARENT")
     event.add("status", "CONFIRMED")
     audience = PATIENT if of_patient else STAFF
-    subject, body = words(visit, row, plan, audience)
+    told = row if row.status in OPEN else replace(row, kind=_ONCE_DONE.get(row.kind, row.kind))
+    subject, body = words(visit, told, plan, audience)
     event.add("summary", subject)
     event.add("description", body)
     if not of_patient:

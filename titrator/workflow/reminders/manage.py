@@ -5,26 +5,26 @@ Nothing of it changes what is due. Who cancels a reminder says why, and it is on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final, NamedTuple, cast
 
-from titrator.notify.address import faults, recipient_faults, redacted
+from titrator.notify.address import faults, opened, recipient_faults, redacted, with_recipient
 from titrator.notify.base import Faulty, InvalidTexts, NotSent
 from titrator.notify.webhook import new_secret
 from titrator.security.permissions import Permission
-from titrator.security.secrets import new_id
+from titrator.security.secrets import fingerprint, new_id
 from titrator.store.base import Duplicate, Where
 from titrator.store.records import ChannelRow, Clinic, Contact, Delivery, Patient, Reminder, ReminderSettings
 from titrator.store.rows import Value
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_day
-from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unknown
 from titrator.workflow.reminders.days import working_day
 from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
 from titrator.workflow.reminders.messages import number_of, telling_of, test_message
-from titrator.workflow.reminders.plan import PATIENT, RANK, Plan, made, plan_of, settings_fields
+from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, RANK, Kind, Plan, made, plan_of, settings_fields
 from titrator.workflow.reminders.tell import ROUND, open_for, unsettle
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
@@ -32,12 +32,18 @@ Body = Mapping[str, object]
 PAGE: Final = 100
 #: A patient has not more reminders on a day: one of a kind.
 _MOST_A_DAY: Final = 16
-#: Nobody puts a reminder off for longer.
+#: Nobody puts a reminder off for longer; one that goes on until somebody decides, for less.
 FURTHEST: Final = 28
+FURTHEST_STANDING: Final = 3
 GATEWAY: Final = "gateway"
 _LONGEST_ERROR: Final = 400
 #: What goes on until it is done, and has no day of its own: it may be acknowledged or put off, but not cancelled.
 STANDING_KINDS: Final = frozenset({"re-opened", "referral", "no-answer", "second-signature", "sign-off"})
+#: What was to be done and was not.
+OVERDUE_KINDS: Final = frozenset({Kind.DOSE_OVERDUE, Kind.COUNT_OVERDUE})
+#: Conditions of a statement have at most so many values.
+_AT_ONCE: Final = 500
+_SOMEBODY: Final = "somebody@example.org"
 
 
 class Page(NamedTuple):
@@ -112,16 +118,17 @@ class WhichReminder(NamedTuple):
 
 def acknowledge(visit: Visit, which: WhichReminder) -> Reminder:
     """Say that one sees to it: nobody else is told. It stays until it is done."""
-    patient, row = _open(visit, which)
+    patient, row = _open(visit, which, STANDING_KINDS)
     return _changed(visit, patient, row, "acknowledge-reminder", status="acknowledged", next_at=None)
 
 
 def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) -> Reminder:
     """Have the same people told again, on a day to come; staff on the first working day not before it."""
-    patient, row = _open(visit, which)
+    patient, row = _open(visit, which, STANDING_KINDS)
     plan = plan_of(visit.session, visit.clinic(patient.clinic_id))
     today = visit.today(patient)
-    last = (date.fromisoformat(today) + timedelta(days=FURTHEST)).isoformat()
+    furthest = FURTHEST_STANDING if row.kind in STANDING_KINDS else FURTHEST
+    last = (date.fromisoformat(today) + timedelta(days=furthest)).isoformat()
     if not today < until <= last:
         raise Invalid(Fault("until", f"must be after {today}, today at the clinic, and not after {last}"))
     told = visit.session.count(Delivery, *_deliveries_of(row), Where("step", ">=", row.round * ROUND))
@@ -142,7 +149,7 @@ def put_off(visit: Visit, which: WhichReminder, until: str, reason: str | None) 
 
 def cancel(visit: Visit, which: WhichReminder, reason: str) -> Reminder:
     """Have nobody told of it any more, for a reason; what is due stays due."""
-    patient, row = _open(visit, which)
+    patient, row = _open(visit, which, OVERDUE_KINDS)
     if row.kind in STANDING_KINDS:
         raise Conflict(Code.REMINDER_STANDS, "It goes on until it is done: acknowledge it, or put it off.")
     new = close(visit, row, "cancelled", visit.who.account_id, reason)
@@ -150,11 +157,16 @@ def cancel(visit: Visit, which: WhichReminder, reason: str) -> Reminder:
     return new
 
 
-def _open(visit: Visit, which: WhichReminder) -> tuple[Patient, Reminder]:
+def _open(visit: Visit, which: WhichReminder, of_signers: frozenset[str]) -> tuple[Patient, Reminder]:
+    """A reminder that is still to be seen to; of some kinds, only by who may sign a decision."""
     patient = visit.patient(which.patient_id)
     row = visit.session.get(Reminder, patient.id, which.kind, which.due_on)
     if row is None:
         raise Unknown("reminder")
+    if visit.who.is_feed and row.kind not in OF_PATIENTS - OVERDUE_KINDS:
+        raise Forbidden("A system sees to no reminder that waits for a person, or that is overdue.")
+    if row.kind in of_signers and Permission.SIGN_OFF not in visit.who.permissions:
+        raise Forbidden(f"Of {row.kind}, only who may sign a decision may say that nobody need be told.")
     refuse_outdated(row.version, which.version)
     if row.status not in OPEN:
         raise Conflict(Code.REMINDER_CLOSED, f"It is {row.status}.")
@@ -283,7 +295,7 @@ def add_channel(visit: Visit, clinic_id: str, body: Body) -> tuple[ChannelRow, s
         error=None,
     )
     visit.session.add(row)
-    visit.note("create", f"clinic/{clinic.id}/channels/{row.id}", new=channel_fields(row))
+    visit.note("create", f"clinic/{clinic.id}/channels/{row.id}", new=_noted(visit, row))
     return row, secret
 
 
@@ -312,8 +324,28 @@ def change_channel(visit: Visit, clinic_id: str, channel_id: str, body: Body, ve
             visit.session, visit.session.claim(Delivery, {"status": "dead", "error": "channel out of use"}, *waits)
         )
     subject = f"clinic/{row.clinic_id}/channels/{row.id}"
-    visit.note("change", subject, old=channel_fields(row), new=channel_fields(new), address_changed="address" in body)
+    visit.note("change", subject, old=_noted(visit, row), new=_noted(visit, new), address_changed="address" in body)
     return new
+
+
+def _noted(visit: Visit, row: ChannelRow) -> dict[str, object]:
+    """A channel as it stands in the trail: whom a mail reaches, and what tells two addresses apart; no secret."""
+    mac = fingerprint(visit.services.audit_key, "channel-address", row.address)
+    return {**channel_fields(row), "recipients": _recipients(row), "address_hmac": mac}
+
+
+def _recipients(row: ChannelRow) -> dict[str, list[str]] | None:
+    """Whom the mails of a channel reach, as they are sent; None if it sends no mail, or is not understood any more."""
+    if row.kind == "webhook" or not _scheme(row).startswith("mailto"):
+        return None
+    personal = row.audience == GATEWAY
+    plugin = opened(with_recipient(row.address, _SOMEBODY) if personal else row.address)
+    if plugin is None:
+        return None
+    parts = vars(plugin)
+    to = ["{to}"] if personal else [mail for _, mail in cast("list[tuple[object, str]]", parts["targets"])]
+    others = {"cc": "cc", "bcc": "bcc", "reply": "reply_to"}
+    return {"to": to, **{said: sorted(cast("set[str]", parts[name])) for said, name in others.items()}}
 
 
 def test_channel(visit: Visit, clinic_id: str, channel_id: str, to: str | None) -> str | None:
@@ -326,7 +358,7 @@ def test_channel(visit: Visit, clinic_id: str, channel_id: str, to: str | None) 
         _refuse_recipient(row, to, "to")
     elif to is not None:
         raise Invalid(Fault("to", "only a gateway is told to whom"))
-    visit.note("test-channel", f"clinic/{row.clinic_id}/channels/{row.id}")
+    visit.note("test-channel", f"clinic/{row.clinic_id}/channels/{row.id}", to=to)
     plan = plan_of(visit.session, visit.clinic(row.clinic_id))
     try:
         open_for(telling, row, to).send(test_message(visit, plan, f"msg_{new_id()}"))
@@ -384,9 +416,10 @@ def own_contacts(visit: Visit) -> list[dict[str, object]]:
 
 def change_own_contacts(visit: Visit, body: Body) -> list[dict[str, object]]:
     """Have the account told by other gateways of its clinics, or by none."""
-    new = _set_contacts(visit, f"account/{visit.who.account_id}", visit.who.clinics, body)
-    gateways = [one["gateway"] for one in new]
-    visit.note("change-contacts", f"account/{visit.who.account_id}/contacts", gateways=gateways)
+    owner = f"account/{visit.who.account_id}"
+    old = _contacts(visit, owner)
+    new = _set_contacts(visit, owner, visit.who.clinics, body)
+    visit.note("change-contacts", f"{owner}/contacts", old=old, new=new)
     return new
 
 
@@ -445,12 +478,30 @@ def _scheme(row: ChannelRow) -> str:
 
 
 def undelivered(visit: Visit, clinic: str | None) -> list[dict[str, object]]:
-    """The messages of the account's clinics that were given up, the oldest first, at most a hundred."""
+    """The messages of the account's clinics that were given up, the oldest first, at most a hundred.
+
+    One about a patient is of the clinic that the patient belongs to now, whichever told it.
+    """
     scope = visit.clinics(clinic)
-    dead = Where("status", "=", "dead"), Where("clinic_id", "in", scope)
-    found = visit.session.find(Delivery, *dead, order=("made_at", "id"), limit=PAGE) if scope else []
+    dead = Where("status", "=", "dead")
+    found: list[Delivery] = []
+    for some in _batches([*scope, *_given_up_of(visit, scope, dead)] if scope else []):
+        found += visit.session.find(Delivery, dead, Where("about", "in", some), order=("made_at", "id"), limit=PAGE)
+    found = sorted(found, key=lambda one: (one.made_at, one.id))[:PAGE]
     visit.note("list-undelivered", "deliveries", found=[one.id for one in found])
     return [delivery_fields(one) for one in found]
+
+
+def _given_up_of(visit: Visit, scope: tuple[str, ...], dead: Where) -> list[str]:
+    """The patients of some clinics of whom a message was given up."""
+    abouts = map(str, visit.session.tally(Delivery, "about", dead))
+    mine = Where("clinic_id", "in", scope)
+    return [one.id for some in _batches(abouts) for one in visit.session.find(Patient, mine, Where("id", "in", some))]
+
+
+def _batches(idents: Iterable[str]) -> list[tuple[str, ...]]:
+    every = sorted(idents)
+    return [tuple(every[at : at + _AT_ONCE]) for at in range(0, len(every), _AT_ONCE)]
 
 
 def delivery_fields(one: Delivery) -> dict[str, object]:
@@ -475,11 +526,12 @@ def delivery_fields(one: Delivery) -> dict[str, object]:
 def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
     """Have a message that was given up tried again from the beginning, or say that one has seen to it.
 
-    One of a reminder that is not open any more is not tried again: it would tell what no longer holds.
+    One of a reminder that is not open any more is not tried again: it would tell what no longer holds. Nor is one of a
+    clinic that the patient has left since: it would tell those there.
     """
     same = Where("status", "=", "dead"), Where("id", "=", delivery_id)
-    found = visit.session.find(Delivery, *same, Where("clinic_id", "in", tuple(sorted(visit.who.clinics))))
-    if not found:
+    found = visit.session.find(Delivery, *same)
+    if not found or _clinic_now(visit, found[0]) not in visit.who.clinics:
         raise Unknown("message that could not be delivered")
     one = found[0]
     at = instant(visit.now)
@@ -487,6 +539,8 @@ def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
         row = visit.session.get(Reminder, one.about, one.kind, one.due_on)
         if row is None or row.status != "open":
             raise Conflict(Code.REMINDER_CLOSED, "Its reminder is not open any more: there is nothing to tell.")
+        if one.clinic_id != row.clinic_id or one.clinic_id != _clinic_now(visit, one):
+            raise Conflict(Code.REMINDER_CLOSED, "It is to those of another clinic, which the patient has left.")
     anew: dict[str, Value] = {"status": "waiting", "send_at": at, "made_at": at, "attempts": 0}
     changes: dict[str, Value] = anew if again else {"status": "dismissed"}
     new = visit.session.claim(Delivery, changes, *same)[0]
@@ -495,6 +549,14 @@ def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
     patient = None if one.about == one.clinic_id else visit.patient(one.about)
     visit.note("retry-delivery" if again else "dismiss-delivery", subject, patient=patient)
     return new
+
+
+def _clinic_now(visit: Visit, one: Delivery) -> str | None:
+    """The clinic that a message is of: of one about a patient, that of the patient."""
+    if one.about == one.clinic_id:
+        return one.clinic_id
+    patient = visit.session.get(Patient, one.about)
+    return None if patient is None else patient.clinic_id
 
 
 def clinic_of(visit: Visit, clinic_id: str) -> Clinic:
