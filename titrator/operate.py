@@ -37,7 +37,7 @@ from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import StoreError, Unusable, Where
 from titrator.store.connect import open_store, sqlite_file
-from titrator.store.records import Account
+from titrator.store.records import Account, ChannelRow, Delivery
 from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
@@ -326,9 +326,16 @@ def restore_command(file: Path, yes: bool) -> None:
                 refuse(WRONG_INPUT, f"restored, but {chosen.key_file} is not its audit key: put the right one there")
             with visiting(services) as visit:
                 visit.note("restore", "database", file=str(file.absolute()))
+                waiting = visit.session.count(Delivery, Where("status", "=", "waiting"))
+                in_use = visit.session.count(ChannelRow, Where("active", "=", 1))
     click.echo(f"{database}: restored from {file}.")
     if there:
         click.echo(f"What was there before is {database.name}.before-restore, beside it.")
+    if waiting or in_use:
+        click.echo(
+            f"{waiting} messages wait and {in_use} channels are in use: a copy that is served tells people again."
+        )
+        click.echo("Set reminder_seconds = 0 in a copy, and do not run `titrator remind` there.")
 
 
 @click.group("db")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 import click
 from rich.text import Text
@@ -21,6 +22,9 @@ from titrator.workflow import accounts, record
 from titrator.workflow.errors import Code, Invalid, Refusal
 from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit, instant
+
+#: In place of an address: it is asked for, as the arguments of a command are seen by others on the machine.
+_ASKED_FOR: Final = "-"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 username = click.argument("username")
@@ -86,9 +90,14 @@ def channels_group() -> None:
 def add_channel_command(clinic: str, as_json: bool, **body: Any) -> None:
     """Add a channel to a CLINIC: an ADDRESS such as mailtos://user:password@smtp.example.org?to=ward@example.org.
 
+    Give - as the ADDRESS: it is asked for and not shown, or read from standard input, a line. Others on this machine
+    can see the arguments of a command, and with them a password.
+
     An address that begins with https:// is a webhook, whose secret is shown this once. One for single persons (--to
     gateway) has {to} where theirs comes.
     """
+    if body["address"] == _ASKED_FOR:
+        body["address"] = _address()
     kind = "webhook" if body["address"].startswith(("https://", "http://")) else "apprise"
     sent = {name: value for name, value in {**body, "kind": kind}.items() if value is not None}
     with acting() as visit:
@@ -101,6 +110,17 @@ def add_channel_command(clinic: str, as_json: bool, **body: Any) -> None:
         _say(f"What it is sent is signed with {secret}, which is not shown again.")
 
 
+def _address() -> str:
+    """The address that somebody types unseen, or that stands in standard input."""
+    if _typed_by_hand():
+        return str(click.prompt("Address", hide_input=True, err=True)).strip()
+    return sys.stdin.read().strip()
+
+
+def _typed_by_hand() -> bool:
+    return sys.stdin.isatty()
+
+
 @channels_group.command("list")
 @as_json
 def list_channels_command(as_json: bool) -> None:
@@ -111,7 +131,7 @@ def list_channels_command(as_json: bool) -> None:
         write_json({"items": [manage.channel_fields(row) for _, row in found]})
         return
     if not found:
-        _say("No channels yet: titrator channels add CLINIC ADDRESS --label NAME --to AUDIENCE")
+        _say("No channels yet: titrator channels add CLINIC - --label NAME --to AUDIENCE")
         return
     rows = table("Label", "Clinic", "To", "Address", "State", "Id")
     for one, row in found:

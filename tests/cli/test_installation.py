@@ -45,10 +45,11 @@ def instance(tmp_path: Path) -> Path:
 def titrator(instance: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object, **more: str) -> Ran:
+    def run(*arguments: object, stdin: str | None = None, **more: str) -> Ran:
         unset = dict.fromkeys(f"TITRATOR_{name.upper()}" for name in NAMES)
         environ = unset | {"TITRATOR_INSTANCE": str(instance), "COLUMNS": "140"} | more
-        result = CliRunner(env=environ).invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+        words = [str(argument) for argument in arguments]
+        result = CliRunner(env=environ).invoke(main, words, input=stdin, catch_exceptions=False)
         return Ran(result.exit_code, result.stdout, result.stderr)
 
     return run
@@ -214,7 +215,44 @@ def test_every_command_explains_itself() -> None:
         assert command.help, path
 
 
+# titrator channels
+
+MAIL = "mailtos://titrator:pa55word@smtp.example.org?from=titrator@example.org&to=ward@example.org"
+ADD = ("channels", "add", "Day Unit", "-", "--label", "ward", "--to", "pharmacist")
+
+
+def test_an_address_is_read_from_standard_input(made: Run) -> None:
+    out = done(made(*ADD, stdin=f"{MAIL}\n"))
+    assert "pa55word" not in out
+    assert "mailtos://smtp.example.org/" in done(made("channels", "list"))
+    for wrong in ("", f"{MAIL}\n{MAIL}\n", "nonsense\n"):
+        ran = made(*ADD, stdin=wrong)
+        assert (ran.code, ran.out) == (3, "")
+        assert "address" in ran.err
+        assert "pa55word" not in ran.err
+
+
+def test_a_terminal_is_asked_for_an_address_and_does_not_show_it(made: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr("titrator.people._typed_by_hand", lambda: True)
+    monkeypatch.setattr("click.prompt", lambda text, **how: asked.append({"text": text, **how}) or MAIL)
+    done(made(*ADD))
+    assert asked == [{"text": "Address", "hide_input": True, "err": True}]
+    assert "mailtos://smtp.example.org/" in done(made("channels", "list"))
+
+
 # titrator audit, backup, restore, db
+
+
+def test_a_restore_says_whom_a_copy_would_tell(made: Run, tmp_path: Path) -> None:
+    for name, said in (("before", ""), ("after", "0 messages wait and 1 channels are in use: ")):
+        backup = tmp_path / f"{name}.db"
+        done(made("backup", backup))
+        out = done(made("restore", backup, "--yes"))
+        assert ("in use" in out) is bool(said)
+        assert said in out
+        done(made(*ADD, stdin=MAIL))
+    assert "reminder_seconds = 0" in out
 
 
 def test_verify_finds_what_was_changed(made: Run, instance: Path) -> None:

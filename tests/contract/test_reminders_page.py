@@ -182,6 +182,7 @@ def test_the_commands_that_are_printed_work(tmp_path: Path) -> None:
     shown.append((DOCS.parent / "README.md").read_text(encoding="utf-8"))
     printed_here = [words for block in shown for words in commands(block) if words[0] in ("channels", "remind")]
     assert len(printed_here) > 7
+    typed = iter(re.findall(r"# Address: (\S+)", "\n".join(shown)))
     before = [
         ["init"],
         ["clinics", "add", "Haematology Day Unit", "--time-zone", "Europe/Berlin"],
@@ -189,8 +190,9 @@ def test_the_commands_that_are_printed_work(tmp_path: Path) -> None:
     ]
     for words in before + printed_here:
         if words[:2] != ["channels", "test"] and "--forever" not in words:
-            ran = runner.invoke(main, words, catch_exceptions=False)
+            ran = runner.invoke(main, words, input=next(typed) if "-" in words else None, catch_exceptions=False)
             assert ran.exit_code == 0, (words, ran.output)
+    assert not list(typed), "all addresses that are printed"
     listed = runner.invoke(main, ["channels", "list"]).output
     assert "PASSWORD" not in listed
     assert listed.count("mailtos://smtp.hospital.example/") == 3
