@@ -404,9 +404,14 @@ def _answer_now(visit: Visit, patient: Patient, decision: Decision, known: Seque
         then = replace(decision, day=max(later))
         earlier = [fact for fact in known if fact.day <= decision.day]
         now, before = (derive(visit, patient, then, some)[0] for some in (known, earlier))
-        if (now.action, now.dose) != (before.action, before.dose):
+        if _gist(now) != _gist(before):
             return to_text(now)
     return to_text(derive(visit, patient, decision, known)[0])
+
+
+def _gist(answer: Recommendation) -> tuple[object, ...]:
+    """What an answer comes to for a dose that is decided; another safety event is another answer."""
+    return answer.action, answer.dose, answer.facts.unresolved_safety_events()
 
 
 def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFact]) -> None:

@@ -41,8 +41,8 @@ _FIRST_REST: Final = timedelta(minutes=1)
 _LONGEST_REST: Final = timedelta(hours=4)
 #: Neither a rest nor a lease is longer than this: one that seems to be is of a clock that was ahead.
 _LONGEST_AT_ALL: Final = timedelta(days=1, minutes=1)
-#: A lease is not used in its last seconds: whoever takes it up must not meet its holder.
-_MARGIN: Final = timedelta(seconds=1)
+#: A send takes no longer than that: it has a deadline.
+_LONGEST_SEND: Final = timedelta(seconds=35)
 EHR: Final = "ehr"
 
 
@@ -354,7 +354,7 @@ class Sender:
     def _send_held(self, lease: Lease) -> bool:
         """Send one after the other while the lease lasts; whether the channel may be used further."""
         for place, (delivery, to) in enumerate(lease.held):
-            if self.now() >= lease.until - _MARGIN:
+            if self.now() >= lease.until - self._margin():
                 break
             rest = [one for one, _ in lease.held[place + 1 :]]
             try:
@@ -369,6 +369,10 @@ class Sender:
                 self._let_go(rest)
                 return False
         return True
+
+    def _margin(self) -> timedelta:
+        """How long before its end a lease is not used any more: whoever takes it up must not meet its holder."""
+        return min(_LONGEST_SEND, timedelta(seconds=self.telling.lease_seconds / 4))
 
     def lease(self) -> Lease | None:
         """Lease what waits, as much as the channel may send now; None if it may not."""
@@ -437,6 +441,11 @@ class Sender:
                 self.aside.append(delivery)
                 self.spared += 1
                 return True
+            too_late = _is_too_late(session, delivery, lease.plan, self.now())
+        if too_late:
+            with self.services.store.writing(durable=False) as session:
+                session.update(Delivery, {"status": "cancelled", **_FREE}, *_of(delivery))
+            return True
         unsent = self._try(lease, delivery, to)
         if unsent is None:
             self._mark_sent(lease, delivery)
