@@ -27,8 +27,9 @@ OPEN: Final = ("open", "acknowledged")
 def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan: Plan) -> list[Reminder]:
     """Make the reminders of a patient those that are wanted; but for new ones, which are still to be put."""
     mine = Where("patient_id", "=", patient.id)
-    before = {(row.kind, row.due_on): row for row in visit.session.find(Reminder, mine, Where("status", "in", OPEN))}
-    ever = bool(before or visit.session.find(Reminder, mine, limit=1))
+    ever = bool(visit.session.find(Reminder, mine, limit=1))
+    rows = visit.session.find(Reminder, mine, Where("status", "in", OPEN)) if ever else []
+    before = {(row.kind, row.due_on): row for row in rows}
     stay: set[tuple[str, str]] = set()
     new: list[Reminder] = []
     for one in (_anchored(visit, one, list(before.values()), plan, patient) if ever else one for one in some):
@@ -132,6 +133,13 @@ def first_telling(plan: Plan, kind: str, remind_on: str, now: datetime) -> tuple
 
     What patients were to be told before the day is left out once the day has come. Staff are told late rather than not.
     """
+    which = (kind, remind_on, now)
+    if which not in plan.known_first:
+        plan.known_first[which] = _first_telling(plan, *which)
+    return plan.known_first[which]
+
+
+def _first_telling(plan: Plan, kind: str, remind_on: str, now: datetime) -> tuple[int, datetime | None]:
     today = day_at(plan.clinic, now)
     steps = plan.steps[kind]
     in_time = (i for i, one in enumerate(steps) if one.after_days >= 0 or today < remind_on or one.to != PATIENT)

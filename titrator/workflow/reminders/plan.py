@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, cast
 
 from titrator.store.base import Session
 from titrator.store.records import Clinic, ReminderSettings
-from titrator.workflow.reminders.days import WEEKDAYS, OpenDays, after_quiet, local, plus, working_day
+from titrator.workflow.reminders.days import WEEKDAYS, OpenDays, after_quiet, injection_day, local, plus, working_day
 from titrator.workflow.visit import day_at
 
 
@@ -115,6 +115,18 @@ class Plan:
     steps: Mapping[str, tuple[Step, ...]]
     known: dict[tuple[str, int, str], datetime | None] = field(default_factory=dict, compare=False, repr=False)
     known_soon: dict[tuple[datetime, str], datetime] = field(default_factory=dict, compare=False, repr=False)
+
+    known_days: dict[tuple[str, str | None], str] = field(default_factory=dict, compare=False, repr=False)
+    known_first: dict[tuple[str, str, datetime], tuple[int, datetime | None]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def injection_day(self, due_on: str, last_dose: str | None) -> str:
+        """The day of the clinic on which a dose that is due is to be given."""
+        which = (due_on, last_dose)
+        if which not in self.known_days:
+            self.known_days[which] = injection_day(self.days, due_on, last_dose)
+        return self.known_days[which]
 
     def told_at(self, kind: str, step: int, remind_on: str) -> datetime | None:
         """When a step is to be told, in UTC; None if there is no such step. Staff are told on working days."""

@@ -208,8 +208,12 @@ class _Planner:
         return found
 
     def _told_before(self, session: Session, rows: list[Reminder]) -> set[_Told]:
-        about = Where("about", "in", tuple({row.patient_id for row in rows}))
-        days = Where("due_on", "in", tuple({row.due_on for row in rows}))
+        """Who has been told in the same round: by an earlier step, or, of systems, while a first one waited."""
+        some = [row for row in rows if row.step or self._audience(session, self._plan(session, row.clinic_id)).get(EHR)]
+        if not some:
+            return set()
+        about = Where("about", "in", tuple({row.patient_id for row in some}))
+        days = Where("due_on", "in", tuple({row.due_on for row in some}))
         found = session.find(Delivery, about, days, Where("status", "!=", "cancelled"))
         return {(one.about, one.kind, one.due_on, one.step // ROUND, one.recipient, one.channel_id) for one in found}
 

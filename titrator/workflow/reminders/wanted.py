@@ -17,7 +17,7 @@ from titrator.titration.recommend import WEEK
 from titrator.workflow.delivery import undelivered
 from titrator.workflow.facts import SAFETY_EVENTS
 from titrator.workflow.propose import open_course
-from titrator.workflow.reminders.days import injection_day, plus, working_day
+from titrator.workflow.reminders.days import plus, working_day
 from titrator.workflow.reminders.plan import Kind, Plan
 from titrator.workflow.tasks import Answer, Task, covered, reopened_of
 from titrator.workflow.visit import Visit, day_at, day_at_text
@@ -140,7 +140,7 @@ def _of_course(visit: Visit, patient: Patient, standing: Standing, plan: Plan) -
             last = None if floating else plus(day, -WEEK)
             if decision is not None and decision.due_on is not None:
                 day, floating = decision.due_on, False
-            remind_on = injection_day(plan.days, day, last)
+            remind_on = plan.injection_day(day, last)
         else:
             remind_on = working_day(plan.days, day)
         kind, noun = Kind(what), _NOUNS[What(what)]
