@@ -26,6 +26,7 @@ from titrator.notify.texts import FOR_PATIENTS, Audience, MessageKind, Texts, pl
 from titrator.notify.webhook import Webhook, new_secret, signature
 from titrator.settings import NAMES, Settings
 from titrator.store.records import RECORDS
+from titrator.titration import due
 from titrator.workflow.reminders import calendars, manage, wanted
 from titrator.workflow.reminders.days import OpenDays, injection_day
 from titrator.workflow.reminders.plan import DEFAULT_STEPS, DEFAULTS, MOST_STEPS, OF_PATIENTS, Kind, Step
@@ -58,7 +59,7 @@ def test_defaults_are_as_they_are_told() -> None:
     for words in (f"`send_at`: {DEFAULTS['send_at']}", said, f"{DEFAULTS['give_up_hours']} hours (`give_up_hours`)"):
         assert words in TEXT, words
     assert MOST_STEPS == 8
-    assert (manage.FURTHEST, calendars._SHOWN_AFTER, wanted.FOLLOW_UP_WEEKS, wanted._FOLLOWED_UP_FOR) == (28, 60, 2, 60)
+    assert (manage.FURTHEST, calendars._SHOWN_AFTER, due.FOLLOW_UP_WEEKS, wanted._FOLLOWED_UP_FOR) == (28, 60, 2, 60)
     assert (wanted._EARLY, wanted._PAUSE_REVIEWED_EVERY) == (3, 28)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import TODAY, answer, count, day, dose, event, weight
-from titrator.titration.due import count_due, dose_due, dues
+from titrator.titration.due import count_due, dose_due, dues, follow_up_due
 
 Course = dict[str, Any]
 
@@ -180,3 +180,14 @@ def test_what_is_due_next(protocol: str, course: Course, expected: list[str]) ->
     born = {"born_on": "2018-05-01"} if protocol == CHILD else {}
     found = dues(answer(protocol, **born, **course))
     assert [f"{one.what} {ago(one.day)} {one.number}{'~' * one.floating}" for one in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "due"),
+    [([], 7), ([-1, 0], 7), ([3], 7), ([4], 14), ([7], 14), ([10], 14), ([11], None), ([4, 14], None), ([20], None)],
+)
+def test_two_weekly_counts_follow_the_end(counts: list[int], due: int | None) -> None:
+    """Days since the end of therapy; a count up to three days early is that of its week."""
+    end = 739_000
+    found = follow_up_due(end, [end + one for one in counts])
+    assert found == (None if due is None else end + due)

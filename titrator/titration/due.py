@@ -5,13 +5,13 @@ docs/titration-rules.md, section 9. An answer never dates anything into the past
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple, cast
 
 from titrator.titration.codes import Action, Alert, Reason
 from titrator.titration.protocol import WeeklyProtocol, WeightBasis
-from titrator.titration.recommend import MONTH, WEEK, Recommendation
+from titrator.titration.recommend import MONTH, WEEK, WEEK_MAY_VARY_BY, Recommendation
 
 
 class What(StrEnum):
@@ -37,6 +37,8 @@ class Due(NamedTuple):
     floating: bool = False
 
 
+#: Blood counts go on weekly for so many weeks after romiplostim has been stopped.
+FOLLOW_UP_WEEKS: Final = 2
 #: Where a dose is held back, or none is left to give.
 _NO_DOSE: Final = (Action.HOLD, Action.REFER, Action.COMPLETE)
 _WEIGHT: Final = frozenset({Reason.WEIGHT_MISSING, Reason.WEIGHT_STALE})
@@ -64,6 +66,16 @@ def dues(answer: Recommendation) -> Iterator[Due]:
         yield Due(What.WEIGHT, answer.on, len(facts.weights), floating=True)
     elif aged is not None:
         yield Due(What.WEIGHT, aged, len(facts.weights))
+
+
+def follow_up_due(ended: int, counts: Iterable[int]) -> int | None:
+    """The day of the next weekly count after therapy has ended on a day; None once there are two. Days are ordinals.
+
+    A count up to three days early is that of its week.
+    """
+    last = max(counts, default=ended)
+    weeks = range(1, FOLLOW_UP_WEEKS + 1)
+    return next((due for due in (ended + week * WEEK for week in weeks) if last < due - WEEK_MAY_VARY_BY), None)
 
 
 def dose_due(answer: Recommendation) -> int | None:

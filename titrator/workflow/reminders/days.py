@@ -8,11 +8,9 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from titrator.titration.quantities import DAYS
+from titrator.titration.recommend import MISSED_AFTER, WEEK
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-#: A dose this many days after the one before it has been missed.
-_MISSED_AFTER: Final = 10
-_WEEK: Final = 7
 _YEAR: Final = 366
 
 
@@ -37,7 +35,7 @@ class OpenDays(NamedTuple):
 
 def weekday(day: str) -> str:
     """The name of the weekday of a day."""
-    return WEEKDAYS[(DAYS[day] - 1) % _WEEK]
+    return WEEKDAYS[(DAYS[day] - 1) % WEEK]
 
 
 def plus(day: str, days: int) -> str:
@@ -57,8 +55,8 @@ def injection_day(days: OpenDays, due_on: str, last_dose: str | None) -> str:
     injection days, it is the first working day instead: to wait for the rhythm of the clinic would miss a dose. Either
     is not before the due day, so never less than a week after the last dose.
     """
-    first = next((one for one in _from(due_on, _WEEK) if days.injects(one)), None)
-    if first is not None and (last_dose is None or DAYS[first] - DAYS[last_dose] <= _MISSED_AFTER):
+    first = next((one for one in _from(due_on, WEEK) if days.injects(one)), None)
+    if first is not None and (last_dose is None or DAYS[first] - DAYS[last_dose] <= MISSED_AFTER):
         return first
     return working_day(days, due_on)
 

@@ -71,11 +71,8 @@ def _anchored(visit: Visit, one: Wanted, rows: Iterable[Reminder], plan: Plan, p
 
 def _cancelled(visit: Visit, patient: Patient, event: str | None, kinds: tuple[str, ...]) -> Reminder | None:
     """The reminder of an event that a person has cancelled, if the last one of it was."""
-    if event is None:
-        return None
-    same = Where("patient_id", "=", patient.id), Where("event", "=", event)
-    found = visit.session.find(Reminder, *same, order=("-sequence",), limit=1)
-    return next((row for row in found if row.status == "cancelled" and row.kind in kinds), None)
+    row = _last_of(visit, patient, event)
+    return row if row is not None and row.status == "cancelled" and row.kind in kinds else None
 
 
 def close(visit: Visit, row: Reminder, status: str, by: str | None = None, reason: str | None = None) -> Reminder:
@@ -183,11 +180,16 @@ def _unacknowledged(visit: Visit, row: Reminder, plan: Plan) -> Reminder:
 
 def _sequence(visit: Visit, patient: Patient, event: str | None) -> int:
     """The number of the next version of an event in a calendar."""
+    row = _last_of(visit, patient, event)
+    return 0 if row is None else row.sequence + 1
+
+
+def _last_of(visit: Visit, patient: Patient, event: str | None) -> Reminder | None:
+    """The latest row of an event."""
     if event is None:
-        return 0
+        return None
     same = Where("patient_id", "=", patient.id), Where("event", "=", event)
-    found = visit.session.find(Reminder, *same, order=("-sequence",), limit=1)
-    return found[0].sequence + 1 if found else 0
+    return next(iter(visit.session.find(Reminder, *same, order=("-sequence",), limit=1)), None)
 
 
 def unsettle_clinic(session: Session, clinic_id: str) -> None:

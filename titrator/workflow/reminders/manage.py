@@ -25,7 +25,7 @@ from titrator.workflow.reminders.days import working_day
 from titrator.workflow.reminders.keep import OPEN, close, unsettle_clinic, untell
 from titrator.workflow.reminders.messages import number_of, telling_of, test_message
 from titrator.workflow.reminders.plan import OF_PATIENTS, PATIENT, RANK, Kind, Plan, made, plan_of, settings_fields
-from titrator.workflow.reminders.tell import ROUND, open_for, unsettle
+from titrator.workflow.reminders.tell import ROUND, give_up_unused, open_for, unsettle
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -319,10 +319,7 @@ def change_channel(visit: Visit, clinic_id: str, channel_id: str, body: Body, ve
     )
     visit.session.change(new, Where("version", "=", row.version))
     if not new.active:
-        waits = Where("channel_id", "=", row.id), Where("status", "=", "waiting")
-        unsettle(
-            visit.session, visit.session.claim(Delivery, {"status": "dead", "error": "channel out of use"}, *waits)
-        )
+        give_up_unused(visit.session, row.id)
     subject = f"clinic/{row.clinic_id}/channels/{row.id}"
     visit.note("change", subject, old=_noted(visit, row), new=_noted(visit, new), address_changed="address" in body)
     return new

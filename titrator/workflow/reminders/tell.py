@@ -135,7 +135,7 @@ class _Planner:
         session: Session,
         row: Reminder,
         recipients: list[Recipient],
-        told: set[tuple[str, str, str, int, str, str]],
+        told: set[_Told],
     ) -> Iterator[Delivery]:
         """The deliveries of a step; nobody is told of a reminder twice in one round."""
         audience = self._audience(session, self._plan(session, row.clinic_id))
@@ -395,8 +395,8 @@ class Sender:
                 return None
             used = channel.in_minute - self.spared if channel.minute == minute else 0
             self.spared = 0  # what was leased and not sent takes no place in the minute
-            most = 1 if channel.failures else min(_LEASED_AT_ONCE, channel.per_minute - used)
-            if most <= 0 or (channel.failures and used >= channel.per_minute):
+            most = min(1 if channel.failures else _LEASED_AT_ONCE, channel.per_minute - used)
+            if most <= 0:
                 return None
             waits = Where("channel_id", "=", channel.id), Where("status", "=", "waiting")
             run_out = Where("leased_until", ">", ""), Where("leased_until", "<=", at)

@@ -5,13 +5,13 @@ Nothing of it is typed in: what is no longer wanted is done, or has moved.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, cast
 
 from titrator.store.base import Where
 from titrator.store.records import CourseVersion, Decision, Fact, Patient, Standing, Waiting
 from titrator.titration.documents import reread
-from titrator.titration.due import What
+from titrator.titration.due import What, follow_up_due
 from titrator.titration.quantities import DAYS, iso
 from titrator.titration.recommend import WEEK
 from titrator.workflow.delivery import undelivered
@@ -22,12 +22,8 @@ from titrator.workflow.reminders.plan import Kind, Plan
 from titrator.workflow.tasks import Answer, Task, covered, reopened_of
 from titrator.workflow.visit import Visit, day_at, day_at_text
 
-#: Blood counts go on weekly for so many weeks after romiplostim has been stopped (US label, 2.1; EU 4.4).
-FOLLOW_UP_WEEKS: Final = 2
 #: A follow-up count is asked for until so many days after the end of a course.
 _FOLLOWED_UP_FOR: Final = 60
-#: A count so many days early is the count of that week.
-_EARLY: Final = 3
 _PAUSE_REVIEWED_EVERY: Final = 28
 
 #: Tasks of the worklist that are reminded of as they are.
@@ -219,17 +215,11 @@ def _after_the_end(visit: Visit, patient: Patient, plan: Plan, today: str) -> It
     facts = visit.session.course_facts(patient.id)
     if not any(fact.kind == "dose" and fact.day >= course.started_on for fact in facts):
         return
-    counts = {fact.day for fact in facts if fact.kind == "platelet-count" and fact.status == "final"}
-    for week in range(1, FOLLOW_UP_WEEKS + 1):
-        due_on = iso(DAYS[course.ended_on] + week * WEEK)
-        if not _any_since(counts, plus(due_on, -_EARLY)):
-            event = f"follow-up/{course.id}/{week}"
-            yield Wanted(Kind.FOLLOW_UP_COUNT, due_on, working_day(plan.days, due_on), event)
-            return
-
-
-def _any_since(days: Collection[str], since: str) -> bool:
-    return any(day >= since for day in days)
+    counts = [DAYS[fact.day] for fact in facts if fact.kind == "platelet-count" and fact.status == "final"]
+    due = follow_up_due(DAYS[course.ended_on], counts)
+    if due is not None:
+        event = f"follow-up/{course.id}/{(due - DAYS[course.ended_on]) // WEEK}"
+        yield Wanted(Kind.FOLLOW_UP_COUNT, iso(due), working_day(plan.days, iso(due)), event)
 
 
 def _ended(visit: Visit, patient: Patient) -> CourseVersion | None:
