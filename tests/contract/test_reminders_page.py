@@ -60,7 +60,7 @@ def test_defaults_are_as_they_are_told() -> None:
         assert words in TEXT, words
     assert MOST_STEPS == 8
     assert (manage.FURTHEST, calendars._SHOWN_AFTER, due.FOLLOW_UP_WEEKS, wanted._FOLLOWED_UP_FOR) == (28, 60, 2, 60)
-    assert (wanted._EARLY, wanted._PAUSE_REVIEWED_EVERY) == (3, 28)
+    assert (due.WEEK_MAY_VARY_BY, wanted._PAUSE_REVIEWED_EVERY) == (3, 28)
 
 
 def test_what_cannot_be_cancelled_is_named() -> None:
