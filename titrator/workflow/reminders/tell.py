@@ -123,12 +123,16 @@ class _Planner:
     def _recipients(
         self, session: Session, row: Reminder, contacts: Mapping[str, list[Recipient]]
     ) -> list[Recipient] | None:
-        """Whom a step tells; None where it is for staff and nobody of them can be reached: it waits for them then."""
+        """Whom a step tells; None where it is for staff and none of them can be reached, or the clinic is closed today.
+
+        It waits then: the day may have become a holiday since the step was set.
+        """
         plan = self._plan(session, row.clinic_id)
         to = plan.to(row.kind, row.step)
         if to == PATIENT:
             return contacts.get(row.patient_id, []) if row.kind in OF_PATIENTS else []
-        return staff_of(self._audience(session, plan), to) or None
+        is_open = plan.days.works(day_at(plan.clinic, self.now))
+        return (staff_of(self._audience(session, plan), to) or None) if is_open else None
 
     def _step(
         self,
