@@ -82,7 +82,8 @@ def _channel(clinic: str) -> ChannelRow:
 def _patient(name: str, clinic: str) -> list[object]:
     patient = Patient(
         id=name, version=1, revision=1, clinic_id=clinic, family_name=name, given_name="x", search_name=name,
-        born_on="1960-05-01", active=True, created_at=instant(NOW), settled=True, decided=0, decision_id=None,
+        born_on="1960-05-01", active=True, created_at=instant(NOW), changed_at=instant(NOW), settled=True,
+        decided=0, decision_id=None,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 

@@ -124,7 +124,7 @@ def _patient(name: str, clinic: str, counted_today: bool) -> list[object]:
     patient = Patient(
         id=name, version=1, revision=2 * WEEKS + 2 + counted_today, clinic_id=clinic, family_name=name,
         given_name="x", search_name=name, born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
-        settled=False, decided=0, decision_id=None,
+        changed_at=instant(datetime.now(UTC)), settled=False, decided=0, decision_id=None,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 
@@ -144,7 +144,7 @@ def _facts(name: str, account: str, counted_today: bool) -> Iterator[list[object
     base = Fact(
         patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), code=None,
         value=None, unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(),
-        confirmed_by=None, reason=None, recorded_by=account, recorded_at=at,
+        confirmed_by=None, change="record", reason=None, recorded_by=account, recorded_at=at,
     )  # fmt: skip
     row = mapping(Fact).to_row(base)
     place = {column: index for index, column in enumerate(mapping(Fact).columns)}

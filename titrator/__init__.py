@@ -9,7 +9,9 @@ The rooms, from the ground up; a room knows only those below it:
     notify        channels by which reminders are told: mail, SMS, chat, webhooks
     workflow      the steps of the work: record, propose the next dose, replay a course, accounts, the trail
     bulk          many courses at once
+    door          what every request passes: who asks, one transaction, the trail
     api           REST: schema in, workflow, schema out
+    fhir          FHIR R4, $apply and CDS Hooks: what hospital systems speak
     web           pages for people
     settings      what an installation may choose
     console       answers as a person at a terminal reads them

@@ -35,11 +35,11 @@ from titrator.api import (
     responses,
     results,
 )
-from titrator.api.door import Door
 from titrator.api.problems import invalid_response, problem, refusal_response
 from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
+from titrator.door import Door
 from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput

@@ -22,9 +22,10 @@ from schemas.account import (
     TokenOut,
     Tokens,
 )
-from titrator.api.door import PUBLIC, Blueprint, door, visiting
+from titrator.api.blueprint import PUBLIC, Blueprint
 from titrator.api.problems import refusal_response
 from titrator.api.wire import etag, if_match
+from titrator.door import door, visiting
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.store.records import Account
 from titrator.workflow import accounts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.audit import AuditPage, AuditQuery
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.security.permissions import Permission
 from titrator.workflow import trail
 from titrator.workflow.visit import Visit

@@ -15,7 +15,7 @@ from schemas.reminder import (
     ReminderSettingsIn,
     ReminderSettingsOut,
 )
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.workflow.reminders import manage

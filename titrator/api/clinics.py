@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.clinic import ClinicIn, ClinicOut, Clinics
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.workflow import record

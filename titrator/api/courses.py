@@ -15,7 +15,7 @@ from schemas.course import (
     ReasonIn,
 )
 from schemas.fields import Schema
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.store.records import CourseVersion

@@ -17,7 +17,7 @@ from schemas.sign_off import (
     MismatchOut,
 )
 from schemas.worklist import Worklist, WorklistQuery
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match, json_text
 from titrator.security.permissions import Permission
 from titrator.store.records import Decision, DoseMismatch, Patient

@@ -20,7 +20,7 @@ from schemas.observation import (
     WeightIn,
     WeightOut,
 )
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.store.records import Fact

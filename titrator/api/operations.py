@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from titrator.api.door import door
+from titrator.door import door
 from titrator.store.base import StoreError
 from titrator.titration.documents import encode
 from titrator.workflow.reminders.work import health

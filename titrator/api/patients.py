@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas.patient import PatientChange, PatientIn, PatientOut, PatientPage, PatientQuery
 from schemas.recommendation import NextDoseQuery
 from schemas.timeline import Timeline
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
 from titrator.workflow import record

@@ -11,39 +11,20 @@ from flask import Response, g
 from werkzeug.exceptions import HTTPException
 
 from schemas.fields import Schema
+from titrator.door import STATUS
 from titrator.titration.documents import encode, join
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import (
     Asked,
     Code,
-    Conflict,
-    Forbidden,
-    Invalid,
-    Outdated,
     ProposalChanged,
     Refusal,
     TooMany,
     Unauthorised,
-    Unknown,
-    Unready,
-    VersionNeeded,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
-    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Asked: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Unknown: HTTPStatus.NOT_FOUND,
-    Forbidden: HTTPStatus.FORBIDDEN,
-    Unauthorised: HTTPStatus.UNAUTHORIZED,
-    Conflict: HTTPStatus.CONFLICT,
-    ProposalChanged: HTTPStatus.CONFLICT,
-    Outdated: HTTPStatus.PRECONDITION_FAILED,
-    VersionNeeded: HTTPStatus.PRECONDITION_REQUIRED,
-    Unready: HTTPStatus.SERVICE_UNAVAILABLE,
-    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
-}
 
 #: What the framework refuses by itself.
 FRAMEWORK: Final[Mapping[int, Code]] = {

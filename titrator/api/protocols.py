@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.protocol import ProtocolOut, Protocols
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.protocols import Catalogue
 from titrator.security.permissions import Permission
 from titrator.workflow.errors import Unknown

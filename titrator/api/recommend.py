@@ -6,7 +6,7 @@ from flask import Response, request
 
 from schemas.course import CourseDocument
 from schemas.recommendation import Answer, NextDose, NextDoseQuery
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import json_text, read_body
 from titrator.security.permissions import Permission
 from titrator.titration.answer import to_text

@@ -22,8 +22,9 @@ from schemas.reminder import (
     Undelivered,
 )
 from schemas.result import WhichClinic
-from titrator.api.door import Blueprint, count_nobody, reading
+from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
+from titrator.door import count_nobody, reading
 from titrator.security.permissions import Permission
 from titrator.store.records import Reminder
 from titrator.workflow.reminders import calendars, manage

@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask import Response
 
 from schemas.timeline import ResponsesQuery
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.bulk.tables import csv_text
 from titrator.security.permissions import Permission
 from titrator.workflow.response_table import COLUMNS, response_table

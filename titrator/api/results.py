@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.course import ReasonIn
 from schemas.result import Assignment, ResultIn, ResultOut, UnmatchedOut, UnmatchedOuts, WhichClinic
-from titrator.api.door import Blueprint
+from titrator.api.blueprint import Blueprint
 from titrator.security.permissions import Permission
 from titrator.store.records import UnmatchedResult
 from titrator.titration.documents import reread

@@ -56,6 +56,7 @@ class Patient(Record):
     born_on: str | None
     active: bool
     created_at: str
+    changed_at: str
     settled: bool
     decided: int
     decision_id: int | None
@@ -104,7 +105,8 @@ class Fact(Record):
     of ids is that of recording, and what was known at any revision can be told. What `code`,
     `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is
     `final`, `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the
-    questions that its plausibility raised, `confirmed_by` who answered them.
+    questions that its plausibility raised, `confirmed_by` who answered them. `change` is what
+    made this version: `record`, `correct` (of what had been final), `resolve`, `verify` or `enter-in-error`.
     """
 
     TABLE = "facts"
@@ -127,6 +129,7 @@ class Fact(Record):
     detail: dict[str, object]
     asked: tuple[str, ...]
     confirmed_by: str | None
+    change: str
     reason: str | None
     recorded_by: str
     recorded_at: str

@@ -28,8 +28,8 @@ MIGRATIONS: Final = (
                 id text primary key, version integer not null, revision integer not null,
                 clinic_id text not null references clinics (id), family_name text not null, given_name text not null,
                 search_name text not null, born_on text, active integer not null check (active in (0, 1)),
-                created_at text not null, settled integer not null check (settled in (0, 1)),
-                decided integer not null, decision_id integer
+                created_at text not null, changed_at text not null,
+                settled integer not null check (settled in (0, 1)), decided integer not null, decision_id integer
             ) strict, without rowid""",
             "create index patients_of_clinic on patients (clinic_id, id)",
             "create index patients_to_settle on patients (clinic_id, id) where settled = 0",
@@ -57,7 +57,7 @@ MIGRATIONS: Final = (
                 day text not null, code text, value text, unit text, level text, until text,
                 unreliable integer not null check (unreliable in (0, 1)),
                 status text not null check (status in ('final', 'unverified', 'entered-in-error')),
-                detail text not null, asked text not null, confirmed_by text, reason text,
+                detail text not null, asked text not null, confirmed_by text, change text not null, reason text,
                 recorded_by text not null, recorded_at text not null,
                 primary key (patient_id, id, version)
             ) strict, without rowid""",
@@ -121,6 +121,8 @@ MIGRATIONS: Final = (
                 patient_id text not null references patients (id), system text not null, value text not null,
                 fact_id integer not null, primary key (patient_id, system, value)
             ) strict, without rowid""",
+            "create index external_ids_by_name on external_ids (system, value)",
+            "create index external_ids_of_fact on external_ids (patient_id, fact_id)",
             """create table unmatched_results (
                 id text primary key, version integer not null, clinic_id text not null references clinics (id),
                 system text not null, value text not null, collection text not null, body text not null,

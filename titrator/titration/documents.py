@@ -25,8 +25,11 @@ _LARGEST_WHOLE = 10**18
 _MOST_FAULTS = 1000  # reported of a text with repeated keys
 
 
-def decode(text: str | bytes) -> object:
-    """The value of a JSON text; raises InvalidDocument for anything else, and for each repeated key by its path."""
+def decode(text: str | bytes, deepest: int = _DEEPEST) -> object:
+    """The value of a JSON text; raises InvalidDocument for anything else, and for each repeated key by its path.
+
+    Where it has objects within objects, they may lie `deepest` levels down.
+    """
     try:
         if isinstance(text, bytes):
             text = text.removeprefix(BOM_UTF8).decode()
@@ -34,7 +37,7 @@ def decode(text: str | bytes) -> object:
         if text.count(":") != _keys(value):
             # Each key is followed by a colon, so with as many colons as keys no key can have been dropped. More colons
             # than keys: one stands in a text, an object lies deeper, or a key came twice. The second reading tells.
-            _refuse_repeated_keys(text)
+            _refuse_repeated_keys(text, deepest)
     except UnicodeDecodeError as error:
         raise _no_json(f"not UTF-8 text: {error.reason} at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -85,7 +88,7 @@ def _keys(value: object) -> int:
     return len(value) + sum([len(entry) for entries in lists for entry in entries if type(entry) is dict])
 
 
-def _refuse_repeated_keys(text: str) -> None:
+def _refuse_repeated_keys(text: str, deepest: int) -> None:
     """Raise InvalidDocument for a valid JSON text with a repeated key, or with objects deeper than any document has."""
     repeated: dict[int, list[str]] = {}
     kept: list[dict[str, object]] = []  # so that no id is used twice
@@ -106,7 +109,7 @@ def _refuse_repeated_keys(text: str) -> None:
         else:
             below = [(f"{path}[{index}]", item) for index, item in enumerate(value)] if isinstance(value, list) else []
         for place, item in below:
-            if depth == _DEEPEST and isinstance(item, dict | list):
+            if depth == deepest and isinstance(item, dict | list):
                 yield Fault(place, "nested too deeply")
             elif isinstance(item, dict | list):
                 yield from walk(item, place, depth + 1)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from flask import Blueprint, g, render_template, request
 
-from titrator.api.door import count_login, visiting
+from titrator.door import count_login, visiting
 from titrator.workflow import accounts
 from titrator.workflow.errors import Refusal
 

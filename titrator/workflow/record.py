@@ -61,6 +61,23 @@ class Which(NamedTuple):
     version: int | None = None
 
 
+class Source(NamedTuple):
+    """What a system says of an entry beside its content.
+
+    A `preliminary` one doses nothing until it is corrected; one that is `corrected` was wrong elsewhere before. `names`
+    are further external ids, as system and value, `at` is the instant of what happened, in its own words.
+    """
+
+    preliminary: bool = False
+    corrected: bool = False
+    names: tuple[tuple[str, str], ...] = ()
+    at: str | None = None
+
+
+#: Of an entry of a person, or of a system that says no more than its content.
+NO_SOURCE: Final = Source()
+
+
 class Judgement(NamedTuple):
     """What the plausibility of an entry came to: what was asked, who confirmed it, the status of the fact."""
 
@@ -150,6 +167,7 @@ def add_patient(visit: Visit, body: Body) -> Patient:
         born_on=cast("str | None", body.get("born_on")),
         active=True,
         created_at=instant(visit.now),
+        changed_at=instant(visit.now),
         settled=True,
         decided=0,
         decision_id=None,
@@ -183,6 +201,7 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
         born_on=cast("str | None", body.get("born_on", patient.born_on)),
         active=cast(bool, body.get("active", patient.active)),
         clinic_id=clinic_id,
+        changed_at=instant(visit.now),
         settled=False,
     )
     _refuse_future(visit.today(new), "born_on", new.born_on)
@@ -247,13 +266,13 @@ def searched(name: str) -> str:
     return "".join(sign for sign in apart if not unicodedata.combining(sign))
 
 
-def record(visit: Visit, patient_id: str, collection: Collection, body: Body) -> Recorded:
+def record(visit: Visit, patient_id: str, collection: Collection, body: Body, source: Source = NO_SOURCE) -> Recorded:
     """A new fact; or the one already there, if its external id names it or a feed reports a dose that is recorded.
 
     Raises Asked where a person's entry is implausible and not confirmed; a feed's is kept unverified.
     """
     patient = _writable(visit, patient_id)
-    draft = _draft(visit, patient, collection, body)
+    draft = _draft(visit, patient, collection, body, source)
     external = cast("Mapping[str, str] | None", body.get("external_id"))
     if external and (known := _by_external_id(visit, patient, external, draft)):
         visit.note("read", _subject(known), patient=patient, external_id=dict(external))
@@ -263,28 +282,34 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body) ->
             visit.session.add(_external(patient, external, twin.id))
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
-    judged = _plausible(visit, patient, draft, body)
+    judged = _plausible(visit, patient, draft, body, source)
     _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)
     fact = _judged(_first_version(visit, patient, draft), judged, None)
+    if source.corrected:
+        fact = replace(fact, change="correct")
     visit.session.add(fact)
     if external:
         visit.session.add(_external(patient, external, fact.id))
+    for system, value in source.names:
+        if visit.session.get(ExternalId, patient.id, system, value) is not None:
+            raise Conflict(Code.EXTERNAL_ID_TAKEN, "A further external id of it names another entry.")
+        visit.session.add(ExternalId(patient_id=patient.id, system=system, value=value, fact_id=fact.id))
     visit.note("record", _subject(fact), patient=patient, new=show(fact))
     return Recorded(fact, new=True, departs=after_fact(visit, patient, None, fact))
 
 
-def correct(visit: Visit, which: Which, body: Body) -> Fact:
+def correct(visit: Visit, which: Which, body: Body, source: Source = NO_SOURCE) -> Fact:
     """A new version of a fact with other content, for a reason."""
     patient, fact = _changeable(visit, which)
-    draft = _draft(visit, patient, which.collection, body)
+    draft = _draft(visit, patient, which.collection, body, source)
     if draft.kind != fact.kind:
         raise Invalid(
             Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")
         )
     _refuse_safety(visit, fact, draft)
     _refuse_other_course(visit, patient, fact, draft)
-    judged = _plausible(visit, patient, draft, body, but=fact.id)
+    judged = _plausible(visit, patient, draft, body, source, but=fact.id)
     return _new_version(
         visit, patient, "correct", fact, _judged(_drafted(fact, draft), judged, cast(str, body["reason"]))
     )
@@ -305,6 +330,12 @@ def verify(visit: Visit, which: Which, body: Body) -> Fact:
     patient, fact = _changeable(visit, which)
     if fact.status != "unverified":
         raise Conflict(Code.NOT_UNVERIFIED, "It does not wait to be verified.")
+    if Code.RESULT_PRELIMINARY in fact.asked:
+        raise Conflict(
+            Code.RESULT_PRELIMINARY,
+            "It is a preliminary result: it waits for the final one from where it came. Enter it in error if none will "
+            "come, or record the final one.",
+        )
     verified = replace(fact, status="final", confirmed_by=visit.who.account_id, reason=cast(str, body["reason"]))
     asked = _weight_questions(visit, patient, course_fact(verified)) if fact.kind == "weight" else []
     codes = _confirmed([question for question in asked if question[0] not in fact.asked], body)
@@ -373,6 +404,7 @@ def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
         detail=dict(draft.detail),
         asked=(),
         confirmed_by=None,
+        change="record",
         reason=None,
         recorded_by=visit.who.account_id,
         recorded_at=instant(visit.now),
@@ -450,6 +482,7 @@ def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed
         changed,
         version=old.version + 1,
         revision=patient.revision,
+        change=_change_of(action, old),
         recorded_by=visit.who.account_id,
         recorded_at=instant(visit.now),
     )
@@ -459,13 +492,22 @@ def _new_version(visit: Visit, patient: Patient, action: str, old: Fact, changed
     return new
 
 
-def _plausible(visit: Visit, patient: Patient, draft: Draft, body: Body, *, but: int | None = None) -> Judgement:
+def _change_of(action: str, old: Fact) -> str:
+    """What a new version of a fact is: what replaces one that was never final corrects nothing."""
+    return "record" if action == "correct" and old.status != "final" else action
+
+
+def _plausible(  # noqa: PLR0913 (all that an entry is judged by)
+    visit: Visit, patient: Patient, draft: Draft, body: Body, source: Source, *, but: int | None = None
+) -> Judgement:
     """What becomes of an entry by its plausibility; raises Asked where a person has not answered.
 
     It is compared with other facts `but` the one that it corrects. What was not asked cannot be confirmed: who sends
     all codes with each entry would never be asked.
     """
     asked = _questions(visit, patient, draft, but)
+    if source.preliminary:
+        return Judgement((*(str(code) for code, _ in asked), str(Code.RESULT_PRELIMINARY)), None, "unverified")
     if asked and visit.who.is_feed:
         return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
     codes = _confirmed(asked, body)
@@ -590,8 +632,9 @@ def _says(fact: Fact, draft: Draft) -> bool:
     """Whether a fact says all that a draft says. Of a dose somebody else may have told the level, and a note."""
     if draft.kind == "dose":
         draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=())
-    missing = {key: value for key, value in fact.detail.items() if key == "note" and key not in dict(draft.detail)}
-    said = replace(_drafted(fact, draft), detail={**missing, **dict(draft.detail)}, kind=draft.kind)
+    told = dict(draft.detail)
+    missing = {key: value for key, value in fact.detail.items() if key in ("note", "at") and key not in told}
+    said = replace(_drafted(fact, draft), detail={**missing, **told}, kind=draft.kind)
     return said == fact
 
 
@@ -697,7 +740,7 @@ def _identified(visit: Visit, text: str) -> list[Identifier]:
     return found
 
 
-def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body) -> Draft:
+def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body, source: Source) -> Draft:
     """What an entry says; raises Invalid with every fault, of its days, too: from the patient's birth to today."""
     draft, faults = read_draft(collection, body)
     path, today = _day_key(collection, draft), visit.today(patient)
@@ -706,7 +749,7 @@ def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body) -
         faults.append(Fault(path, f"must not be before {patient.born_on}, when the patient was born"))
     if faults:
         raise Invalid(*faults)
-    return draft
+    return draft if source.at is None else draft._replace(detail=(*draft.detail, ("at", source.at)))
 
 
 def _day_key(collection: Collection, draft: Draft) -> str:

@@ -2,7 +2,7 @@
 
 `Blueprint.operation` is the only way to make a route, so that none can be without its permission:
 
-1. `_guarded`    the request is counted, its token looked up, its permission checked
+1. `guarded`     the request is counted, its token looked up, its permission checked
 2. the arguments are read, with every fault
 3. `_visiting`   a visit is opened, in one transaction with its trail and, with an Idempotency-Key, its answer
 4. the view      schema in, workflow, schema out
@@ -12,33 +12,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import flask_smorest
 import marshmallow as ma
-import structlog
-from flask import Response, current_app, g, request
+from flask import Response, g, request
 
 from titrator.api.wire import StrictParser
-from titrator.security.limits import Limit
+from titrator.door import View, done, door, guarded
 from titrator.security.permissions import Permission
 from titrator.security.secrets import sha256
-from titrator.store.base import Duplicate, Session, Stale
-from titrator.store.draft import Draft
 from titrator.store.records import KeptAnswer
 from titrator.titration.documents import join
 from titrator.titration.errors import Fault
-from titrator.workflow.accounts import authenticate
-from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Refusal, TooMany, Unauthorised, Unknown
-from titrator.workflow.trail import set_aside
-from titrator.workflow.visit import Actor, Services, Visit, instant, leave
-
-View = Callable[..., Any]
+from titrator.workflow.errors import Code, Conflict, Invalid
+from titrator.workflow.visit import Services, Visit, instant
 
 #: No permission: for those who have no account yet, and for what says nothing of patients.
 PUBLIC: Final = None
@@ -46,20 +37,6 @@ _LONGEST_KEY: Final = 255
 _PATIENT_PATH: Final = re.compile(r"/api/v1/patients/([^/]+)")
 #: Keys of an answer that is kept without their values: they are shown once.
 _SECRET_KEYS: Final = ("secret", "token", "activation_secret", "url")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """What the routes need from the rest of the program; kept as `app.extensions["titrator"]`."""
-
-    services: Services
-    requests: Limit
-    logins: Limit
-
-
-def door() -> Door:
-    """That of the app that answers now."""
-    return cast(Door, current_app.extensions["titrator"])
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
@@ -106,8 +83,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
             made = _without_query(made) if query is None else _queried(self.arguments, query(), made)
-            guarded = _guarded(made if before is None else _after(before, made), permission, login=public_limit)
-            guarded.permission = permission  # type: ignore[attr-defined]
+            passed = guarded(made if before is None else _after(before, made), permission, login=public_limit)
+            passed.permission = permission  # type: ignore[attr-defined]
             refusals = _refusals(
                 method,
                 rule,
@@ -132,49 +109,12 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
             manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None)
-            guarded.__doc__ = None
-            guarded._apidoc = {**guarded._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
-            self.route(rule, methods=[method], endpoint=name or view.__name__)(guarded)
+            passed.__doc__ = None
+            passed._apidoc = {**passed._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
+            self.route(rule, methods=[method], endpoint=name or view.__name__)(passed)
             return view
 
         return decorator
-
-
-def count_login() -> None:
-    """Count an attempt to come in from the address that asks; raises TooMany."""
-    here = door()
-    _count(here, here.logins, f"login {request.remote_addr}")
-
-
-def count_nobody() -> None:
-    """Count a request without a sound token from the address that asks; raises TooMany."""
-    here = door()
-    _count(here, here.requests, f"nobody {request.remote_addr}")
-
-
-@contextmanager
-def visiting(actor: Actor | None) -> Iterator[Visit]:
-    """A visit in a transaction that writes; what it notes is written with it."""
-    services = door().services
-    with services.store.writing() as session:
-        visit = _visit(services, session, actor, services.clock())
-        yield visit
-        leave(visit, session, visit.entries)
-
-
-@contextmanager
-def reading(actor: Actor | None) -> Iterator[Visit]:
-    """A visit in a transaction that reads; what it notes is set aside for the trail when it ends well."""
-    services = door().services
-    with services.store.reading() as session:
-        visit = _visit(services, session, actor, services.clock())
-        yield visit
-    if visit.entries:
-        set_aside(services, visit.entries)
-
-
-def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
-    return Visit(services=services, session=session, actor=actor, now=now, request_id=g.request_id)
 
 
 def _called(view: View) -> View:
@@ -192,63 +132,6 @@ def _after(before: Callable[[Services], object], view: View) -> View:
         return view(*args, **kwargs)
 
     return wrapper
-
-
-def _guarded(view: View, permission: Permission | None, *, login: bool) -> View:
-    @wraps(view)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        here = door()
-        if permission is None:
-            if login:
-                count_login()
-            g.actor = None
-            return view(*args, **kwargs)
-        actor = g.actor = _authenticated(here)
-        _count(here, here.requests, actor.account_id)
-        try:
-            _refuse_without(permission, actor)
-            return view(*args, **kwargs)
-        except (Forbidden, Unknown) as refusal:
-            _leave_refused(here.services, actor, "denied", refusal)
-            structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
-            raise
-        except Refusal as refusal:
-            if isinstance(refusal, Conflict | Asked) or "patient_id" in kwargs:  # its words may tell what is stored
-                _leave_refused(here.services, actor, "refused", refusal)
-            raise
-
-    return wrapper
-
-
-def _refuse_without(permission: Permission, actor: Actor) -> None:
-    if permission not in actor.permissions:
-        raise Forbidden(f"This account or token has not the permission {permission}.")
-
-
-def _authenticated(here: Door) -> Actor:
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
-        count_nobody()
-        raise Unauthorised("Send a token: Authorization: Bearer ...")
-    try:
-        return authenticate(here.services, secret.strip())
-    except Unauthorised:
-        count_nobody()
-        structlog.get_logger().info("token-refused", request=g.request_id, address=request.remote_addr)
-        raise
-
-
-def _count(here: Door, limit: Limit, who: str) -> None:
-    if wait := limit.hit(who, here.services.clock().timestamp()):
-        raise TooMany(wait)
-
-
-def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal) -> None:
-    """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
-    with services.store.reading() as session:
-        visit = _visit(services, session, actor, services.clock())
-    visit.note(did, request.path[:300], method=request.method, code=str(refusal.code))
-    set_aside(services, visit.entries)
 
 
 def _without_query(view: View) -> View:
@@ -294,7 +177,7 @@ def _either(keeping: View, plain: View) -> View:
 def _visiting(view: View, *, writes: bool, drafts: bool) -> View:
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return _done(lambda visit: view(visit, *args, **kwargs), writes=writes, drafts=drafts)
+        return done(lambda visit: view(visit, *args, **kwargs), writes=writes, drafts=drafts)
 
     return wrapper
 
@@ -315,49 +198,9 @@ def _keeping(view: View, *, drafts: bool) -> View:
             visit.session.add(_keep(visit, key, digest, response))
             return response
 
-        return _done(answer, writes=True, drafts=drafts)
+        return done(answer, writes=True, drafts=drafts)
 
     return wrapper
-
-
-def _done(step: Callable[[Visit], Any], *, writes: bool, drafts: bool) -> Any:
-    """What a step gives, in its transaction."""
-    if drafts:
-        try:
-            return _drafted(step)
-        except (Stale, Duplicate):
-            pass  # somebody was faster: once more, while nobody else writes
-    if writes:
-        with visiting(g.actor) as visit:
-            return step(visit)
-    return _read(step)
-
-
-def _read(step: Callable[[Visit], Any]) -> Any:
-    """What a step gives that only reads; it is in the trail before it is given."""
-    services = door().services
-    with services.store.reading() as session:
-        visit = _visit(services, session, g.actor, services.clock())
-        given = step(visit)
-    if visit.entries:
-        set_aside(services, visit.entries)
-    return given
-
-
-def _drafted(step: Callable[[Visit], Any]) -> Any:
-    """What a step gives that is prepared while others write; raises Stale, Duplicate where one of them was faster."""
-    services = door().services
-    with services.store.reading() as session:
-        draft = Draft(session)
-        visit = _visit(services, draft, g.actor, services.clock())
-        given = step(visit)
-
-    def write(session: Session) -> None:
-        draft.carry_out(session)
-        leave(visit, session, visit.entries)
-
-    services.store.carry_out(write)
-    return given
 
 
 def _request_digest(key: str) -> str:

@@ -1,0 +1,221 @@
+"""What every request passes, at whichever door: who asks, whether it may, one transaction, the trail.
+
+`guarded` counts a request, tells who asks and checks the permission; `done` gives a step its visit, in one transaction.
+REST, FHIR, CDS Hooks and the pages differ in what they read and write, and in nothing of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+import structlog
+from flask import current_app, g, request
+
+from titrator.security.limits import Limit
+from titrator.security.permissions import Permission
+from titrator.store.base import Duplicate, Session, Stale
+from titrator.store.draft import Draft
+from titrator.workflow.accounts import authenticate
+from titrator.workflow.errors import (
+    Asked,
+    Conflict,
+    Forbidden,
+    Invalid,
+    Outdated,
+    ProposalChanged,
+    Refusal,
+    TooMany,
+    Unauthorised,
+    Unknown,
+    Unready,
+    VersionNeeded,
+)
+from titrator.workflow.trail import set_aside
+from titrator.workflow.visit import Actor, Services, Visit, leave
+
+View = Callable[..., Any]
+
+#: Variables of a path that name a patient.
+_OF_PATIENTS: Final = frozenset({"patient_id", "resource_id"})
+
+#: The status by which each kind of refusal is told.
+STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Asked: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unknown: HTTPStatus.NOT_FOUND,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    Unauthorised: HTTPStatus.UNAUTHORIZED,
+    Conflict: HTTPStatus.CONFLICT,
+    ProposalChanged: HTTPStatus.CONFLICT,
+    Outdated: HTTPStatus.PRECONDITION_FAILED,
+    VersionNeeded: HTTPStatus.PRECONDITION_REQUIRED,
+    Unready: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooMany: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What the routes need from the rest of the program; kept as `app.extensions["titrator"]`."""
+
+    services: Services
+    requests: Limit
+    logins: Limit
+
+
+def door() -> Door:
+    """That of the app that answers now."""
+    return cast(Door, current_app.extensions["titrator"])
+
+
+def count_login() -> None:
+    """Count an attempt to come in from the address that asks; raises TooMany."""
+    here = door()
+    _count(here, here.logins, f"login {request.remote_addr}")
+
+
+def count_nobody() -> None:
+    """Count a request without a sound token from the address that asks; raises TooMany."""
+    here = door()
+    _count(here, here.requests, f"nobody {request.remote_addr}")
+
+
+@contextmanager
+def visiting(actor: Actor | None) -> Iterator[Visit]:
+    """A visit in a transaction that writes; what it notes is written with it."""
+    services = door().services
+    with services.store.writing() as session:
+        visit = _visit(services, session, actor, services.clock())
+        yield visit
+        leave(visit, session, visit.entries)
+
+
+@contextmanager
+def reading(actor: Actor | None) -> Iterator[Visit]:
+    """A visit in a transaction that reads; what it notes is set aside for the trail when it ends well."""
+    services = door().services
+    with services.store.reading() as session:
+        visit = _visit(services, session, actor, services.clock())
+        yield visit
+    if visit.entries:
+        set_aside(services, visit.entries)
+
+
+def _visit(services: Services, session: Session, actor: Actor | None, now: Any) -> Visit:
+    return Visit(services=services, session=session, actor=actor, now=now, request_id=g.request_id)
+
+
+def guarded(
+    view: View,
+    permission: Permission | None,
+    *,
+    login: bool = False,
+    known_by: Callable[[Door], Actor] | None = None,
+) -> View:
+    """A view for whom a token names (or whom `known_by` tells), and who has the permission; None: for anybody.
+
+    What is refused of a patient stands in the trail, too.
+    """
+
+    @wraps(view)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        here = door()
+        if permission is None:
+            if login:
+                count_login()
+            g.actor = None
+            return view(*args, **kwargs)
+        actor = g.actor = (known_by or by_token)(here)
+        _count(here, here.requests, actor.account_id)
+        try:
+            refuse_without(permission, actor)
+            return view(*args, **kwargs)
+        except (Forbidden, Unknown) as refusal:
+            _leave_refused(here.services, actor, "denied", refusal)
+            structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
+            raise
+        except Refusal as refusal:
+            # Its words may tell what is stored.
+            if isinstance(refusal, Conflict | Asked) or not _OF_PATIENTS.isdisjoint(kwargs):
+                _leave_refused(here.services, actor, "refused", refusal)
+            raise
+
+    return wrapper
+
+
+def refuse_without(permission: Permission, actor: Actor) -> None:
+    """Raise Forbidden for who has not a permission."""
+    if permission not in actor.permissions:
+        raise Forbidden(f"This account or token has not the permission {permission}.")
+
+
+def by_token(here: Door) -> Actor:
+    """Whom the token of the request names; raises Unauthorised, TooMany."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        count_nobody()
+        raise Unauthorised("Send a token: Authorization: Bearer ...")
+    try:
+        return authenticate(here.services, secret.strip())
+    except Unauthorised:
+        count_nobody()
+        structlog.get_logger().info("token-refused", request=g.request_id, address=request.remote_addr)
+        raise
+
+
+def _count(here: Door, limit: Limit, who: str) -> None:
+    if wait := limit.hit(who, here.services.clock().timestamp()):
+        raise TooMany(wait)
+
+
+def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal) -> None:
+    """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
+    with services.store.reading() as session:
+        visit = _visit(services, session, actor, services.clock())
+    visit.note(did, request.path[:300], method=request.method, code=str(refusal.code))
+    set_aside(services, visit.entries)
+
+
+def done(step: Callable[[Visit], Any], *, writes: bool, drafts: bool) -> Any:
+    """What a step gives, in its transaction."""
+    if drafts:
+        try:
+            return _drafted(step)
+        except (Stale, Duplicate):
+            pass  # somebody was faster: once more, while nobody else writes
+    if writes:
+        with visiting(g.actor) as visit:
+            return step(visit)
+    return _read(step)
+
+
+def _read(step: Callable[[Visit], Any]) -> Any:
+    """What a step gives that only reads; it is in the trail before it is given."""
+    services = door().services
+    with services.store.reading() as session:
+        visit = _visit(services, session, g.actor, services.clock())
+        given = step(visit)
+    if visit.entries:
+        set_aside(services, visit.entries)
+    return given
+
+
+def _drafted(step: Callable[[Visit], Any]) -> Any:
+    """What a step gives that is prepared while others write; raises Stale, Duplicate where one of them was faster."""
+    services = door().services
+    with services.store.reading() as session:
+        draft = Draft(session)
+        visit = _visit(services, draft, g.actor, services.clock())
+        given = step(visit)
+
+    def write(session: Session) -> None:
+        draft.carry_out(session)
+        leave(visit, session, visit.entries)
+
+    services.store.carry_out(write)
+    return given

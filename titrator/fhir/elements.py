@@ -1,0 +1,191 @@
+"""The elements of a resource, read strictly: each by its place, every fault with its path, all at once.
+
+A path is a FHIRPath expression: `Observation.value.unit`, `Bundle.entry[2].resource.status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+import marshmallow as ma
+
+from schemas.fhir import CHOICES, ELEMENTS
+from schemas.fields import kind_of
+from titrator.titration.errors import Fault
+
+T = TypeVar("T")
+
+#: Objects within objects of a resource, and of a Bundle of them, lie at most so many levels down.
+DEEPEST: Final = 24
+_LONGEST_URL: Final = 400
+_SHOWN: Final = 40
+
+
+class Moment(NamedTuple):
+    """When something happened: the day at the clinic, and the instant as it was written, if one was."""
+
+    day: str
+    at: str | None
+
+
+class Place:
+    """A value of a resource and where it stands; what is wrong with it goes to the `faults` of the whole."""
+
+    __slots__ = ("faults", "path", "value")
+
+    def __init__(self, value: object, path: str, faults: list[Fault]) -> None:
+        self.value, self.path, self.faults = value, path, faults
+
+    def __getitem__(self, key: str) -> Place:
+        """The element of a name; absent where this one is."""
+        path = f"{self.path}.{key}"
+        if self.value is None:
+            return Place(None, path, self.faults)
+        if not isinstance(self.value, dict):
+            self.wrong(f"must be an object, not {kind_of(self.value)}")
+            return Place(None, path, self.faults)
+        return Place(self.value.get(key), path, self.faults)
+
+    def __iter__(self) -> Iterator[Place]:
+        """The items of a list; none where it is absent."""
+        if self.value is None:
+            return
+        if not isinstance(self.value, list):
+            self.wrong(f"must be a list, not {kind_of(self.value)}")
+            return
+        for index, item in enumerate(self.value):
+            yield Place(item, f"{self.path}[{index}]", self.faults)
+
+    @property
+    def there(self) -> bool:
+        """Whether there is anything."""
+        return self.value is not None
+
+    def wrong(self, message: str) -> None:
+        """Say what is wrong here."""
+        if (fault := Fault(self.path, message)) not in self.faults:
+            self.faults.append(fault)
+
+    def choice(self, name: str, *types: str) -> Place:
+        """The element of a choice of types, as `valueQuantity`, by the name without the type; one that is taken."""
+        parent = self.value if isinstance(self.value, dict) else {}
+        path = f"{self.path}.{name}"
+        for key in parent:
+            if key.startswith(name) and key[len(name) : len(name) + 1].isupper():
+                if key[len(name) :] not in types:
+                    Place(None, path, self.faults).wrong(
+                        f"{key} is not taken; send {', '.join(name + t for t in types)}"
+                    )
+                    return Place(None, path, self.faults)
+                return Place(parent[key], path, self.faults)
+        return Place(None, path, self.faults)
+
+    def text(self) -> str | None:
+        """A text, None where there is none."""
+        if self.value is None or isinstance(self.value, str):
+            return self.value
+        self.wrong(f"must be a text, not {kind_of(self.value)}")
+        return None
+
+    def flag(self) -> bool | None:
+        """True or false, None where it is absent."""
+        if self.value is None or isinstance(self.value, bool):
+            return self.value
+        self.wrong(f"must be true or false, not {kind_of(self.value)}")
+        return None
+
+    def field(self, field: ma.fields.Field[Any]) -> Any:
+        """What a field of our schemas makes of it; None where it is absent or at fault."""
+        if self.value is None:
+            return None
+        try:
+            return field.deserialize(self.value)
+        except ma.ValidationError as error:
+            self.wrong("; ".join(map(str, error.messages)))
+            return None
+
+    def required(self, found: T | None) -> T | None:
+        """What was found here; that nothing was is a fault, unless there was something that is at fault already."""
+        if found is None and self.value is None:
+            self.wrong("required")
+        return found
+
+    def one_of(self, options: Sequence[str]) -> str | None:
+        """One of some codes."""
+        found = self.required(self.text())
+        if found is not None and found not in options:
+            self.wrong(f"must be one of {', '.join(options)}")
+            return None
+        return found
+
+    def moment(self, zone: ZoneInfo) -> Moment | None:
+        """A date, or an instant with its offset, as the day at a clinic."""
+        text = self.required(self.text())
+        if text is None:
+            return None
+        try:
+            if len(text) == len("2026-03-09"):
+                return Moment(date.fromisoformat(text).isoformat(), None)
+            instant = datetime.fromisoformat(text)
+            if instant.tzinfo is not None and text[10:11] == "T":
+                return Moment(instant.astimezone(zone).date().isoformat(), text)
+        except (ValueError, OverflowError):
+            pass
+        self.wrong("must be a whole date, YYYY-MM-DD, or an instant with its offset, YYYY-MM-DDThh:mm:ss+hh:mm")
+        return None
+
+
+def root(resource: object, kind: str, faults: list[Fault], path: str | None = None) -> Place:
+    """A resource of a type; raises nothing, but tells what of it could not be understood as that type at all."""
+    place = Place(resource, path or kind, faults)
+    if not isinstance(resource, dict):
+        place.wrong(f"must be a resource, not {kind_of(resource)}")
+        return Place({}, place.path, faults)
+    if resource.get("resourceType") != kind:
+        Place(None, f"{place.path}.resourceType", faults).wrong(f"must be {kind}")
+    _refuse_unknown(place, resource, kind)
+    _refuse_modifiers(resource, place.path, faults)
+    return place
+
+
+def coding_codes(concept: Place) -> list[tuple[str | None, str]]:
+    """The codings of a CodeableConcept, each as system and code."""
+    found = []
+    for coding in concept["coding"]:
+        code = coding["code"].text()
+        if code is not None:
+            found.append((coding["system"].text(), code))
+    return found
+
+
+def texts_of(concept: Place) -> str:
+    """All that a CodeableConcept says in words."""
+    said = [concept["text"].text(), *(coding["display"].text() for coding in concept["coding"])]
+    return " ".join(text for text in said if text)
+
+
+def _refuse_unknown(place: Place, resource: Mapping[str, object], kind: str) -> None:
+    known = ELEMENTS[kind].split()
+    for key in resource:
+        name = key.removeprefix("_")
+        if name in known or any(name.startswith(choice) and choice in known for choice in CHOICES):
+            continue
+        Place(None, f"{place.path}.{key[:_SHOWN]}", place.faults).wrong(f"unknown element of {kind}")
+
+
+def _refuse_modifiers(value: object, path: str, faults: list[Fault]) -> None:
+    """Refuse what might turn the meaning of a resource round: of such extensions none is known here."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in ("modifierExtension", "implicitRules"):
+                said = "none is known here, and one may change what all else means"
+                faults.append(Fault(f"{path}.{key}", said))
+            elif isinstance(item, dict | list) and key != "contained":
+                _refuse_modifiers(item, f"{path}.{key}", faults)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, dict | list):
+                _refuse_modifiers(item, f"{path}[{index}]", faults)

@@ -1,0 +1,344 @@
+"""Search: the parameters that a type has, read strictly, what meets them, and pages of it as Bundles."""
+
+from __future__ import annotations
+
+import binascii
+import calendar
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Final, Literal, NamedTuple
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from titrator.fhir.outcome import BadRequest
+from titrator.titration.documents import quote
+from titrator.titration.errors import Fault
+
+Type = Literal["token", "reference", "date", "instant", "string", "uri"]
+Given = Sequence[tuple[str, str]]
+
+PAGE: Final = 50
+MOST: Final = 1000
+_CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
+_PREFIX: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb)?([0-9].*)", re.ASCII)
+_PARTIAL: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?", re.ASCII)
+_LONGEST: Final = 2000
+
+
+class Match(NamedTuple):
+    """A resource that may meet a search: what it is searched by, and how it is given, as JSON."""
+
+    id: str
+    give: Callable[[], str]
+    updated: str = ""
+    day: str = ""
+    tokens: Mapping[str, Sequence[tuple[str, str]]] = {}
+    strings: Mapping[str, str] = {}
+    version: int | None = None
+
+
+class Span(NamedTuple):
+    """A comparison with a day or an instant, as texts that sort: the prefix, the first and the last that it means."""
+
+    prefix: str
+    first: str
+    last: str
+
+    def meets(self, value: str) -> bool:
+        """Whether a value meets it; one that is not known meets none."""
+        if not value:
+            return False
+        match self.prefix:
+            case "ne":
+                return not self.first <= value <= self.last
+            case "gt" | "sa":
+                return value > self.last
+            case "lt" | "eb":
+                return value < self.first
+            case "ge":
+                return value >= self.first
+            case "le":
+                return value <= self.last
+            case _:
+                return self.first <= value <= self.last
+
+
+class Query(NamedTuple):
+    """A search as it was asked: all conditions must be met, of each at least one alternative."""
+
+    kind: str
+    patient: str | None
+    tokens: tuple[tuple[str, tuple[tuple[str | None, str], ...]], ...]
+    spans: tuple[tuple[str, tuple[Span, ...]], ...]
+    strings: tuple[tuple[str, tuple[str, ...]], ...]
+    sort: tuple[str, ...]
+    count: int
+    page: tuple[str, str] | None
+    only_total: bool
+    asked: Given
+    ignored: tuple[str, ...]
+
+    def token(self, name: str) -> tuple[tuple[str | None, str], ...] | None:
+        """The alternatives of the first condition on a token."""
+        return next((values for key, values in self.tokens if key == name), None)
+
+
+def read_query(
+    kind: str, parameters: Mapping[str, Type], given: Given, *, lenient: bool, zone: ZoneInfo | None = None
+) -> Query:
+    """The search that parameters ask of a type; raises BadRequest with every fault."""
+    faults: list[Fault] = []
+    patient: str | None = None
+    tokens: list[tuple[str, tuple[tuple[str | None, str], ...]]] = []
+    spans: list[tuple[str, tuple[Span, ...]]] = []
+    strings: list[tuple[str, tuple[str, ...]]] = []
+    ignored: list[str] = []
+    controls: dict[str, str] = {}
+    for written, value in given:
+        name, _, modifier = written.partition(":")
+        kind_of = parameters.get(name)
+        if name in _CONTROLS and not modifier:
+            if name in controls:
+                faults.append(Fault(name, "given more than once"))
+            controls[name] = value
+        elif kind_of is None:
+            ignored.append(written)
+            if not lenient:
+                known = ", ".join([*parameters, *_CONTROLS])
+                faults.append(Fault(written[:80], f"is no search parameter of {kind} here; there are {known}"))
+        elif modifier and not (kind_of == "reference" and modifier == "Patient"):
+            faults.append(Fault(written[:80], "modifiers are not supported"))
+        elif not value or len(value) > _LONGEST:
+            faults.append(Fault(name, f"must have 1 to {_LONGEST} characters"))
+        elif kind_of == "reference" and name in ("patient", "subject", "for"):
+            found = patient_id(value)
+            if patient is not None and found != patient:
+                faults.append(Fault(name, "names another patient than before"))
+            patient = found
+        elif kind_of in ("token", "uri", "reference"):
+            tokens.append((name, tuple(_token(one, kind_of) for one in value.split(","))))
+        elif kind_of in ("date", "instant"):
+            spans.append((name, tuple(_spans(name, value, kind_of, zone, faults))))
+        else:
+            strings.append((name, tuple(value.split(","))))
+    sort, count = _sort(controls, parameters, faults), _count(controls, faults)
+    page = _place(controls.get("_page"), faults)
+    only_total = _summary(controls, faults)
+    _refuse_format(controls, faults)
+    if faults:
+        raise BadRequest(*faults)
+    return Query(
+        kind,
+        patient,
+        tuple(tokens),
+        tuple(spans),
+        tuple(strings),
+        sort,
+        count,
+        page,
+        only_total or count == 0,
+        given,
+        tuple(ignored),
+    )
+
+
+def patient_id(reference: str) -> str:
+    """The id that a reference to a patient names: `Patient/x`, an address that ends so, or `x`."""
+    return reference.rpartition("/")[2] if "Patient/" in reference else reference
+
+
+def meeting(query: Query, found: Iterable[Match]) -> list[Match]:
+    """What meets all conditions of a search, in its order."""
+    matches = [one for one in found if _meets(query, one)]
+    for name in reversed(query.sort or ("-_lastUpdated",) if not query.sort else query.sort):
+        matches.sort(key=lambda one, by=name.lstrip("-"): (_sort_key(one, by), one.id), reverse=name.startswith("-"))  # type: ignore[misc]
+    return matches
+
+
+def bundle(base: str, query: Query, matches: Sequence[Match], total: int | None = None, following: str = "") -> str:
+    """A page of what was found, as a Bundle in JSON. Where the page was cut already, `following` is the next place."""
+    total = len(matches) if total is None else total
+    page = [] if query.only_total else list(matches)
+    if not following and not query.only_total:
+        page, following = _cut(query, matches)
+    links = [("self", _address(base, query, None))]
+    if following:
+        links.append(("next", _address(base, query, following)))
+    told = ", ".join(f'{{"relation": "{name}", "url": {quote(url)}}}' for name, url in links)
+    entries = [
+        f'{{"fullUrl": "{base}/{query.kind}/{one.id}", "resource": {one.give()}, "search": {{"mode": "match"}}}}'
+        for one in page
+    ]
+    if query.ignored:
+        said = f"These parameters are not known here and were passed over: {', '.join(query.ignored)}"
+        warned = (
+            '{"resourceType": "OperationOutcome", "issue": [{"severity": "warning", "code": "not-supported", '
+            f'"diagnostics": {quote(said)}}}]}}'
+        )
+        entries.append(f'{{"resource": {warned}, "search": {{"mode": "outcome"}}}}')
+    listed = f', "entry": [{", ".join(entries)}]' if entries else ""
+    return f'{{"resourceType": "Bundle", "type": "searchset", "total": {total}, "link": [{told}]{listed}}}'
+
+
+def place_text(key: str, ident: str) -> str:
+    """Where a page ends, as the next one is asked for."""
+    return urlsafe_b64encode(f"{key}\0{ident}".encode()).decode()
+
+
+def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
+    rest = list(matches)
+    if query.page is not None:
+        at = next((index for index, one in enumerate(rest) if one.id == query.page[1]), None)
+        rest = rest[at + 1 :] if at is not None else [one for one in rest if _after(query, one)]
+    page = rest[: query.count]
+    if len(rest) <= len(page):
+        return page, ""
+    return page, place_text(_sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
+
+
+def _after(query: Query, one: Match) -> bool:
+    """Whether a match stands after a place whose own resource is no longer there."""
+    key, ident = query.page or ("", "")
+    by = _first_sort(query)
+    mine = (_sort_key(one, by.lstrip("-")), one.id)
+    return mine < (key, ident) if by.startswith("-") else mine > (key, ident)
+
+
+def _first_sort(query: Query) -> str:
+    return query.sort[0] if query.sort else "-_lastUpdated"
+
+
+def _sort_key(one: Match, name: str) -> str:
+    return {"_lastUpdated": one.updated, "_id": one.id}.get(name, one.day)
+
+
+def _meets(query: Query, one: Match) -> bool:
+    return (
+        all(any(_is(value, one, name) for value in values) for name, values in query.tokens)
+        and all(
+            any(span.meets(one.updated if name == "_lastUpdated" else one.day) for span in some)
+            for name, some in query.spans
+        )
+        and all(
+            any(one.strings.get(name, "").startswith(value.casefold()) for value in values)
+            for name, values in query.strings
+        )
+    )
+
+
+def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
+    system, code = value
+    if name == "_id":
+        return one.id == code
+    for has_system, has_code in one.tokens.get(name, ()):
+        if (system is None or system == has_system) and (not code or code == has_code):
+            return True
+    return False
+
+
+def _token(text: str, kind: str) -> tuple[str | None, str]:
+    if kind != "token" or "|" not in text:
+        return None, text
+    system, _, code = text.rpartition("|")
+    return system, code
+
+
+def _spans(name: str, value: str, kind: str, zone: ZoneInfo | None, faults: list[Fault]) -> list[Span]:
+    found = []
+    for one in value.split(","):
+        parts = _PREFIX.fullmatch(one)
+        try:
+            if parts is None:
+                raise ValueError(one)
+            first, last = _range(parts[2].replace(" ", "+"), kind, zone)
+            found.append(Span(parts[1] or "eq", first, last))
+        except (ValueError, OverflowError):
+            said = "must be a date or an instant with its offset, after eq, ne, gt, lt, ge, le, sa or eb if any"
+            faults.append(Fault(name, said))
+    return found
+
+
+def _range(text: str, kind: str, zone: ZoneInfo | None) -> tuple[str, str]:
+    """The first and the last that a date means: of days, or of instants as they are stored."""
+    if partial := _PARTIAL.fullmatch(text):
+        year, month = int(partial[1]), int(partial[2] or 0)
+        begin = date(year, month or 1, 1)
+        end = date(year, month or 12, calendar.monthrange(year, month or 12)[1])
+    elif len(text) == len("2026-03-09"):
+        begin = end = date.fromisoformat(text)
+    else:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError(text)
+        if kind == "date":
+            day = moment.astimezone(zone or UTC).date().isoformat()
+            return day, day
+        at = moment.astimezone(UTC)
+        return (f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}Z",) * 2 if at.microsecond else _second(at)
+    if kind == "date":
+        return begin.isoformat(), end.isoformat()
+    return f"{begin.isoformat()}T00:00:00.000000Z", f"{end.isoformat()}T23:59:59.999999Z"
+
+
+def _second(at: datetime) -> tuple[str, str]:
+    return f"{at:%Y-%m-%dT%H:%M:%S}.000000Z", f"{at:%Y-%m-%dT%H:%M:%S}.999999Z"
+
+
+def _sort(controls: Mapping[str, str], parameters: Mapping[str, Type], faults: list[Fault]) -> tuple[str, ...]:
+    names = tuple(name for name in controls.get("_sort", "").split(",") if name)
+    able = {name for name, kind in parameters.items() if kind in ("date", "instant")} | {"_id"}
+    for name in names:
+        if name.lstrip("-") not in able:
+            faults.append(Fault("_sort", f"cannot be by {name[:80]}; there are {', '.join(sorted(able))}"))
+    return names
+
+
+def _count(controls: Mapping[str, str], faults: list[Fault]) -> int:
+    text = controls.get("_count")
+    if text is None:
+        return PAGE
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        faults.append(Fault("_count", "must be a whole number"))
+        return PAGE
+    return min(int(text), MOST)
+
+
+def _place(text: str | None, faults: list[Fault]) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    try:
+        key, _, ident = urlsafe_b64decode(text.encode()).decode().partition("\0")
+    except (ValueError, binascii.Error):
+        faults.append(Fault("_page", "must be that of the link to the next page"))
+        return None
+    return key, ident
+
+
+def _summary(controls: Mapping[str, str], faults: list[Fault]) -> bool:
+    asked = controls.get("_summary", "false")
+    if asked not in ("false", "count"):
+        faults.append(Fault("_summary", "only count is supported"))
+    if controls.get("_total", "accurate") not in ("none", "estimate", "accurate"):
+        faults.append(Fault("_total", "must be none, estimate or accurate"))
+    return asked == "count"
+
+
+def _refuse_format(controls: Mapping[str, str], faults: list[Fault]) -> None:
+    asked = controls.get("_format", "json").replace(" ", "+")
+    if asked not in FORMATS:
+        faults.append(Fault("_format", "only JSON is given"))
+
+
+#: Media types and short names of JSON, the older one of FHIR among them.
+FORMATS: Final = ("json", "application/json", "text/json", "application/fhir+json", "application/json+fhir")
+
+
+def _address(base: str, query: Query, page: str | None) -> str:
+    given = [(name, value) for name, value in query.asked if name != "_page" and name not in query.ignored]
+    if page is not None:
+        given.append(("_page", page))
+    elif query.page is not None:
+        given.append(("_page", place_text(*query.page)))
+    return f"{base}/{query.kind}" + (f"?{urlencode(given)}" if given else "")
