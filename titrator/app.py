@@ -40,6 +40,7 @@ from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
 from titrator.door import Door
+from titrator.fhir import routes as fhir
 from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput
@@ -85,6 +86,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         services=services or make_services(settings),
         requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
         logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
+        cors_origins=tuple(sorted(settings.allowed_origins)),
     )
     if gathers or (gathers is None and services is None):
         _gather_behind(app)
@@ -112,6 +114,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(reminders.subscriptions)
     app.register_blueprint(activation.blueprint)
+    app.register_blueprint(fhir.blueprint)
     return app
 
 

@@ -66,6 +66,7 @@ class Door:
     services: Services
     requests: Limit
     logins: Limit
+    cors_origins: tuple[str, ...] = ()
 
 
 def door() -> Door:

@@ -332,7 +332,7 @@ def statements(answer: Answer, name: str) -> list[object]:
     ]
 
 
-def guidance(
+def guidance(  # noqa: PLR0913, PLR0917 (all that it is made of)
     base: str, patient: str | None, answer: Answer, at: str, ident: str, version: int | None = None
 ) -> Resource:
     """An answer of the engine; where data are missing, which."""
@@ -386,22 +386,21 @@ def data_required(answer: Answer) -> list[object]:
 _MISSING: Final = (("COUNT-", "platelet-count"), ("WEIGHT-", "weight"), ("ELIGIBILITY-", "eligibility"))
 
 
-def work_task(patient_id: str, task: str, line: Answer, at: str) -> Resource:
-    """A task of the worklist of today."""
+def work_task(patient_id: str, task: str, day: str) -> Resource:
+    """A task of the worklist of a day."""
     text = _TASK_TEXT.get(task, task.replace("-", " ").capitalize())
     urgent = task in ("re-opened-given", "dose-mismatch", "re-opened", "referred", "hold-without-re-check")
     return {
         "resourceType": "Task",
         "id": f"{patient_id}-t-{task}",
-        "meta": {"lastUpdated": at},
         "status": "requested",
         "intent": "proposal",
         "priority": "urgent" if urgent else "routine",
         "code": _own("task", task, text),
         "description": text,
         "for": _patient(patient_id),
-        "authoredOn": at,
-        "lastModified": at,
+        "authoredOn": day,
+        "lastModified": day,
     }
 
 
@@ -480,7 +479,9 @@ def plan_definition(base: str, protocol: Protocol, text: str) -> Resource:
     }
 
 
-def provenance(ident: str, target: str, at: str, who: str, name: str, activity: str) -> Resource:
+def provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
+    ident: str, target: str, at: str, who: str, name: str, activity: str
+) -> Resource:
     """Who made a version of a resource, and when."""
     return {
         "resourceType": "Provenance",

@@ -21,6 +21,8 @@ Given = Sequence[tuple[str, str]]
 
 PAGE: Final = 50
 MOST: Final = 1000
+#: The newest first.
+BY_DEFAULT: Final = "-_lastUpdated"
 _CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
 _PREFIX: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb)?([0-9].*)", re.ASCII)
 _PARTIAL: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?", re.ASCII)
@@ -74,7 +76,7 @@ class Query(NamedTuple):
     spans: tuple[tuple[str, tuple[Span, ...]], ...]
     strings: tuple[tuple[str, tuple[str, ...]], ...]
     sort: tuple[str, ...]
-    count: int
+    most: int
     page: tuple[str, str] | None
     only_total: bool
     asked: Given
@@ -89,59 +91,84 @@ def read_query(
     kind: str, parameters: Mapping[str, Type], given: Given, *, lenient: bool, zone: ZoneInfo | None = None
 ) -> Query:
     """The search that parameters ask of a type; raises BadRequest with every fault."""
-    faults: list[Fault] = []
-    patient: str | None = None
-    tokens: list[tuple[str, tuple[tuple[str | None, str], ...]]] = []
-    spans: list[tuple[str, tuple[Span, ...]]] = []
-    strings: list[tuple[str, tuple[str, ...]]] = []
-    ignored: list[str] = []
-    controls: dict[str, str] = {}
+    reading = _Reading(kind, parameters, zone, lenient=lenient)
     for written, value in given:
+        reading.take(written, value)
+    return reading.query(given)
+
+
+class _Reading:
+    """The conditions of a search as they are read, with every fault."""
+
+    def __init__(self, kind: str, parameters: Mapping[str, Type], zone: ZoneInfo | None, *, lenient: bool) -> None:
+        self.kind, self.parameters, self.zone, self.lenient = kind, parameters, zone, lenient
+        self.patient: str | None = None
+        self.tokens: list[tuple[str, tuple[tuple[str | None, str], ...]]] = []
+        self.spans: list[tuple[str, tuple[Span, ...]]] = []
+        self.strings: list[tuple[str, tuple[str, ...]]] = []
+        self.ignored: list[str] = []
+        self.controls: dict[str, str] = {}
+        self.faults: list[Fault] = []
+
+    def take(self, written: str, value: str) -> None:
+        """Take one parameter, as it is written, with its value."""
         name, _, modifier = written.partition(":")
-        kind_of = parameters.get(name)
+        sort = self.parameters.get(name)
         if name in _CONTROLS and not modifier:
-            if name in controls:
-                faults.append(Fault(name, "given more than once"))
-            controls[name] = value
-        elif kind_of is None:
-            ignored.append(written)
-            if not lenient:
-                known = ", ".join([*parameters, *_CONTROLS])
-                faults.append(Fault(written[:80], f"is no search parameter of {kind} here; there are {known}"))
-        elif modifier and not (kind_of == "reference" and modifier == "Patient"):
-            faults.append(Fault(written[:80], "modifiers are not supported"))
+            if name in self.controls:
+                self.faults.append(Fault(name, "given more than once"))
+            self.controls[name] = value
+        elif sort is None:
+            self._unknown(written)
+        elif modifier and not (sort == "reference" and modifier == "Patient"):
+            self.faults.append(Fault(written[:80], "modifiers are not supported"))
         elif not value or len(value) > _LONGEST:
-            faults.append(Fault(name, f"must have 1 to {_LONGEST} characters"))
-        elif kind_of == "reference" and name in ("patient", "subject", "for"):
-            found = patient_id(value)
-            if patient is not None and found != patient:
-                faults.append(Fault(name, "names another patient than before"))
-            patient = found
-        elif kind_of in ("token", "uri", "reference"):
-            tokens.append((name, tuple(_token(one, kind_of) for one in value.split(","))))
-        elif kind_of in ("date", "instant"):
-            spans.append((name, tuple(_spans(name, value, kind_of, zone, faults))))
+            self.faults.append(Fault(name, f"must have 1 to {_LONGEST} characters"))
         else:
-            strings.append((name, tuple(value.split(","))))
-    sort, count = _sort(controls, parameters, faults), _count(controls, faults)
-    page = _place(controls.get("_page"), faults)
-    only_total = _summary(controls, faults)
-    _refuse_format(controls, faults)
-    if faults:
-        raise BadRequest(*faults)
-    return Query(
-        kind,
-        patient,
-        tuple(tokens),
-        tuple(spans),
-        tuple(strings),
-        sort,
-        count,
-        page,
-        only_total or count == 0,
-        given,
-        tuple(ignored),
-    )
+            self._condition(name, sort, value)
+
+    def query(self, given: Given) -> Query:
+        """The search; raises BadRequest."""
+        faults = self.faults
+        sort, count = _sort(self.controls, self.parameters, faults), _count(self.controls, faults)
+        page = _place(self.controls.get("_page"), faults)
+        only_total = _summary(self.controls, faults)
+        _refuse_format(self.controls, faults)
+        if faults:
+            raise BadRequest(*faults)
+        return Query(
+            self.kind,
+            self.patient,
+            tuple(self.tokens),
+            tuple(self.spans),
+            tuple(self.strings),
+            sort,
+            count,
+            page,
+            only_total or count == 0,
+            given,
+            tuple(self.ignored),
+        )
+
+    def _unknown(self, written: str) -> None:
+        self.ignored.append(written)
+        if not self.lenient:
+            known = ", ".join([*self.parameters, *_CONTROLS])
+            said = f"is no search parameter of {self.kind} here; there are {known}"
+            self.faults.append(Fault(written[:80], said))
+
+    def _condition(self, name: str, sort: Type, value: str) -> None:
+        if sort == "reference" and name in ("patient", "subject"):
+            found = patient_id(value)
+            if "," in value or self.patient not in (None, found):
+                self.faults.append(Fault(name, "must name one patient"))
+            self.patient = found
+        elif sort in ("token", "uri", "reference"):
+            self.tokens.append((name, tuple(_token(one, sort) for one in value.split(","))))
+        elif sort in ("date", "instant"):
+            self.spans.append((name, tuple(_spans(name, value, sort, self.zone, self.faults))))
+        else:
+            self.strings.append((name, tuple(value.split(","))))
 
 
 def patient_id(reference: str) -> str:
@@ -152,16 +179,26 @@ def patient_id(reference: str) -> str:
 def meeting(query: Query, found: Iterable[Match]) -> list[Match]:
     """What meets all conditions of a search, in its order."""
     matches = [one for one in found if _meets(query, one)]
-    for name in reversed(query.sort or ("-_lastUpdated",) if not query.sort else query.sort):
-        matches.sort(key=lambda one, by=name.lstrip("-"): (_sort_key(one, by), one.id), reverse=name.startswith("-"))  # type: ignore[misc]
+    for name in reversed(query.sort or (BY_DEFAULT,)):
+        _sort_by(matches, name)
     return matches
 
 
-def bundle(base: str, query: Query, matches: Sequence[Match], total: int | None = None, following: str = "") -> str:
-    """A page of what was found, as a Bundle in JSON. Where the page was cut already, `following` is the next place."""
+def _sort_by(matches: list[Match], name: str) -> None:
+    by = name.lstrip("-")
+    matches.sort(key=lambda one: (_sort_key(one, by), one.id), reverse=name.startswith("-"))
+
+
+def bundle(
+    base: str, query: Query, matches: Sequence[Match], total: int | None = None, following: str | None = None
+) -> str:
+    """A page of what was found, as a Bundle in JSON.
+
+    Where the page was cut already, `following` is the next place, empty if there is none.
+    """
     total = len(matches) if total is None else total
     page = [] if query.only_total else list(matches)
-    if not following and not query.only_total:
+    if following is None and not query.only_total:
         page, following = _cut(query, matches)
     links = [("self", _address(base, query, None))]
     if following:
@@ -192,7 +229,7 @@ def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
     if query.page is not None:
         at = next((index for index, one in enumerate(rest) if one.id == query.page[1]), None)
         rest = rest[at + 1 :] if at is not None else [one for one in rest if _after(query, one)]
-    page = rest[: query.count]
+    page = rest[: query.most]
     if len(rest) <= len(page):
         return page, ""
     return page, place_text(_sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
@@ -207,7 +244,7 @@ def _after(query: Query, one: Match) -> bool:
 
 
 def _first_sort(query: Query) -> str:
-    return query.sort[0] if query.sort else "-_lastUpdated"
+    return query.sort[0] if query.sort else BY_DEFAULT
 
 
 def _sort_key(one: Match, name: str) -> str:
@@ -250,10 +287,8 @@ def _spans(name: str, value: str, kind: str, zone: ZoneInfo | None, faults: list
     for one in value.split(","):
         parts = _PREFIX.fullmatch(one)
         try:
-            if parts is None:
-                raise ValueError(one)
-            first, last = _range(parts[2].replace(" ", "+"), kind, zone)
-            found.append(Span(parts[1] or "eq", first, last))
+            first, last = _range("" if parts is None else parts[2].replace(" ", "+"), kind, zone)
+            found.append(Span((parts and parts[1]) or "eq", first, last))
         except (ValueError, OverflowError):
             said = "must be a date or an instant with its offset, after eq, ne, gt, lt, ge, le, sa or eb if any"
             faults.append(Fault(name, said))
@@ -289,9 +324,8 @@ def _second(at: datetime) -> tuple[str, str]:
 def _sort(controls: Mapping[str, str], parameters: Mapping[str, Type], faults: list[Fault]) -> tuple[str, ...]:
     names = tuple(name for name in controls.get("_sort", "").split(",") if name)
     able = {name for name, kind in parameters.items() if kind in ("date", "instant")} | {"_id"}
-    for name in names:
-        if name.lstrip("-") not in able:
-            faults.append(Fault("_sort", f"cannot be by {name[:80]}; there are {', '.join(sorted(able))}"))
+    said = f"there are {', '.join(sorted(able))}"
+    faults += [Fault("_sort", f"cannot be by {name[:80]}; {said}") for name in names if name.lstrip("-") not in able]
     return names
 
 

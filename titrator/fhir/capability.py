@@ -1,0 +1,81 @@
+"""The CapabilityStatement: made of the tables by which requests are answered, so that it says no more and no less."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from titrator.fhir.kinds import KINDS, Kind
+from titrator.fhir.outcome import MEDIA_TYPE
+from titrator.fhir.taking import FACTS
+
+Resource = dict[str, object]
+
+FHIR_VERSION: Final = "4.0.1"
+#: Of this statement: the day on which what it says was last changed.
+_DATE: Final = "2026-11-25"
+_SEARCH_TYPES: Final = {"instant": "date"}
+
+
+def capability_statement(base: str, *, cors: bool) -> Resource:
+    """What this server does, at its address."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "url": f"{base}/metadata",
+        "name": "Titrator",
+        "title": "Romiplostim dose titration",
+        "status": "active",
+        "date": _DATE,
+        "publisher": "The installation that answers here",
+        "kind": "instance",
+        "software": {"name": "titrator", "version": version("titrator")},
+        "implementation": {"description": "Romiplostim dose titration", "url": base},
+        "fhirVersion": FHIR_VERSION,
+        "format": [MEDIA_TYPE, "json"],
+        "rest": [
+            {
+                "mode": "server",
+                "documentation": "A bearer token of an account is needed for all but this statement.",
+                "security": {
+                    "cors": cors,
+                    "description": "Authorization: Bearer, with a token of an account; its role and clinics bound it.",
+                },
+                "resource": [_resource(base, kind) for kind in KINDS.values()],
+                "interaction": [{"code": "transaction"}, {"code": "batch"}],
+            }
+        ],
+    }
+
+
+def _resource(base: str, kind: Kind) -> Resource:
+    writes = kind.writes is not None
+    codes = [
+        "read",
+        *(["vread"] if kind.name in FACTS else []),
+        "search-type",
+        *(["create", "update"] if writes else []),
+    ]
+    found: Resource = {
+        "type": kind.name,
+        "documentation": kind.says,
+        "interaction": [{"code": code} for code in codes],
+        "versioning": "versioned" if kind.name in FACTS or kind.name == "Patient" else "no-version",
+        "readHistory": kind.name in FACTS,
+        "updateCreate": False,
+    }
+    if writes:
+        found |= {
+            "conditionalCreate": True,
+            "conditionalRead": "not-match",
+            "conditionalUpdate": True,
+            "conditionalDelete": "not-supported",
+            "referencePolicy": ["literal", "logical"],
+        }
+    found["searchParam"] = [
+        {"name": name, "type": _SEARCH_TYPES.get(sort, sort)} for name, sort in kind.parameters.items()
+    ]
+    if kind.name == "PlanDefinition":
+        definition = "http://hl7.org/fhir/OperationDefinition/PlanDefinition-apply"
+        found["operation"] = [{"name": "apply", "definition": definition}]
+    del base
+    return found

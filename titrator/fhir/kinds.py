@@ -1,0 +1,762 @@
+"""Each type of resource: who may read it, what it is searched by, where it comes from.
+
+A search of what belongs to a patient names the patient: `patient`, `_id`, or an `identifier` of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, cast
+from zoneinfo import ZoneInfo
+
+from titrator.fhir import giving
+from titrator.fhir.codes import ATC, BY_CONTENT, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
+from titrator.fhir.outcome import BadRequest
+from titrator.fhir.search import Given, Match, Query, Type, bundle, meeting, place_text, read_query
+from titrator.security.permissions import Permission
+from titrator.security.trail import SYSTEM
+from titrator.store.base import Where
+from titrator.store.records import (
+    Account,
+    AuditRow,
+    CourseVersion,
+    Decision,
+    ExternalId,
+    Fact,
+    Identifier,
+    Patient,
+    Reminder,
+    Waiting,
+)
+from titrator.titration.documents import encode, reread
+from titrator.titration.errors import Fault, InvalidInput
+from titrator.workflow.delivery import lapsed, undelivered
+from titrator.workflow.errors import Refusal, Unknown
+from titrator.workflow.record import searched
+from titrator.workflow.standing import proposed
+from titrator.workflow.tasks import covered
+from titrator.workflow.visit import Visit, instant
+
+Names = Mapping[int, Sequence[tuple[str, str]]]
+#: All that is searched is held in memory: a worklist of so many patients at the most.
+_MOST_TASKS: Final = 2000
+_OF_PATIENT: Final[Mapping[str, Type]] = {"_id": "token", "_lastUpdated": "instant", "patient": "reference"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A type of resource. `search` gives the Bundle of a search, `find` one resource, in a version of it if asked for.
+
+    `writes` is the permission to create and update it, None if it is read-only.
+    """
+
+    name: str
+    says: str
+    reads: Permission
+    parameters: Mapping[str, Type]
+    find: Callable[[Visit, str, str, int | None], Match | None]
+    search: Callable[[Visit, str, Query], str]
+    writes: Permission | None = None
+
+
+def read(visit: Visit, base: str, kind: Kind, ident: str, version: int | None = None) -> Match:
+    """A resource by its id; raises Unknown."""
+    found = kind.find(visit, base, ident, version)
+    if found is None:
+        raise Unknown(kind.name)
+    return found
+
+
+def ask(visit: Visit, base: str, kind: Kind, given: Given, *, lenient: bool) -> str:
+    """What a search finds, as a Bundle in JSON; raises BadRequest, Unknown."""
+    patient = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject", "for")), None)
+    zone = None
+    if patient is not None and any(name in ("date", "authoredon") for name, _ in given):
+        zone = _zone_of(visit, patient.rpartition("/")[2])
+    return kind.search(visit, base, read_query(kind.name, kind.parameters, given, lenient=lenient, zone=zone))
+
+
+def zone(visit: Visit, patient: Patient) -> ZoneInfo:
+    """The time zone of a patient's clinic."""
+    return ZoneInfo(visit.clinic(patient.clinic_id).time_zone)
+
+
+def _zone_of(visit: Visit, ident: str) -> ZoneInfo | None:
+    try:
+        return zone(visit, visit.patient(ident))
+    except Unknown:
+        return None
+
+
+# Whose
+
+
+def _asked_patient(visit: Visit, query: Query) -> Patient | None:
+    """The patient of a search; None where the account may know of none such, as of one who has nothing."""
+    named = query.patient
+    if named is None and (ids := query.token("_id")):
+        named = ids[0][1].partition("-")[0]
+    if named is None and "identifier" in KINDS[query.kind].parameters and (names := query.token("identifier")):
+        return _patient_with(visit, names)
+    if named is None:
+        raise BadRequest(Fault("patient", "required: a search here names its patient"))
+    try:
+        return visit.patient(named)
+    except Unknown:
+        return None
+
+
+def _patient_with(visit: Visit, names: Sequence[tuple[str | None, str]]) -> Patient | None:
+    """The patient of the account's clinics who has a fact of one of some names."""
+    for system, value in names:
+        if system is None:
+            raise BadRequest(Fault("identifier", "must be system|value where no patient is named"))
+        for one in visit.session.find(ExternalId, Where("system", "=", system), Where("value", "=", value)):
+            patient = visit.session.get(Patient, one.patient_id)
+            if patient is not None and patient.clinic_id in visit.who.clinics:
+                return patient
+    return None
+
+
+def _of_patients(
+    give: Callable[[Visit, str, Patient, Query | None], Iterable[Match]],
+) -> tuple[Callable[[Visit, str, str, int | None], Match | None], Callable[[Visit, str, Query], str]]:
+    """How one is found and several are searched of what belongs to a patient."""
+
+    def find(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
+        patient = visit.patient(ident.partition("-")[0])
+        visit.note("read", f"patient/{patient.id}/fhir/{ident}"[:200], patient=patient)
+        found = next((one for one in give(visit, base, patient, None) if one.id == ident), None)
+        return found if found is None or version in (None, found.version) else None
+
+    def search(visit: Visit, base: str, query: Query) -> str:
+        patient = _asked_patient(visit, query)
+        if patient is None:
+            visit.note("search", f"fhir/{query.kind}", found=0)
+            return bundle(base, query, [])
+        found = meeting(query, give(visit, base, patient, query))
+        visit.note("search", f"patient/{patient.id}/fhir/{query.kind}", patient=patient, found=len(found))
+        return bundle(base, query, found)
+
+    return find, search
+
+
+# Facts
+
+
+def _fact_kind(
+    name: str, says: str, kinds: tuple[str, ...], give: Callable[[Fact, Sequence[tuple[str, str]]], str]
+) -> Kind:
+    def of(fact: Fact, names: Sequence[tuple[str, str]]) -> Match:
+        status = giving.status_of(fact) if name == "Observation" else _status(fact)
+        system, code, category = _code_of(fact)
+        return Match(
+            giving.fact_id(fact),
+            partial(give, fact, names),
+            fact.recorded_at,
+            fact.day,
+            {
+                "status": [("", status)],
+                "code": [(system, code)],
+                "category": [(f"{V3}/observation-category", category)],
+                "event": [(system, code)],
+                "identifier": names,
+            },
+            version=fact.version,
+        )
+
+    def belongs(fact: Fact) -> bool:
+        return fact.kind != "event" or giving.is_procedure(fact) == (name == "Procedure")
+
+    def some(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+        del base
+        where = [Where("patient_id", "=", patient.id), Where("current", "=", 1)]
+        found = visit.session.find(Fact, *where, Where("kind", "in", _wanted(query, kinds)), *_days(query))
+        names = external_names(visit, patient.id)
+        return (of(fact, names.get(fact.id, ())) for fact in found if belongs(fact))
+
+    def find(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
+        del base
+        patient_id, _, number = ident.partition("-")
+        patient = visit.patient(patient_id)
+        if not (number.isascii() and number.isdigit() and len(number) < 16):
+            return None
+        which = [Where("version", "=", version)] if version is not None else [Where("current", "=", 1)]
+        mine = Where("patient_id", "=", patient.id), Where("id", "=", int(number))
+        found = visit.session.find(Fact, *mine, *which)
+        if not found or found[0].kind not in kinds or not belongs(found[0]):
+            return None
+        visit.note("read", f"patient/{patient.id}/{found[0].kind}/{number}", patient=patient)
+        return of(found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
+
+    return Kind(
+        name=name,
+        says=says,
+        reads=Permission.READ_PATIENTS,
+        writes=Permission.RECORD_FACTS,
+        parameters={**_OF_PATIENT, **_PARAMETERS[name]},
+        find=find,
+        search=_of_patients(some)[1],
+    )
+
+
+_PARAMETERS: Final[Mapping[str, Mapping[str, Type]]] = {
+    "Observation": {
+        "subject": "reference",
+        "code": "token",
+        "category": "token",
+        "date": "date",
+        "identifier": "token",
+        "status": "token",
+    },
+    "MedicationAdministration": {
+        "subject": "reference",
+        "code": "token",
+        "effective-time": "date",
+        "identifier": "token",
+        "status": "token",
+    },
+    "Procedure": {
+        "subject": "reference",
+        "code": "token",
+        "date": "date",
+        "identifier": "token",
+        "status": "token",
+    },
+    "AdverseEvent": {"subject": "reference", "event": "token", "date": "date"},
+}
+
+
+def _wanted(query: Query | None, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    """The kinds of facts that may meet the code of a search: others need not be read."""
+    codes = None if query is None else query.token("code")
+    if codes is None or kinds != _OBSERVED:
+        return kinds
+    wanted = {kind for (kind, _), one in BY_CONTENT.items() for code, _ in one.loinc if code in {c for _, c in codes}}
+    return tuple(kind for kind in kinds if kind in wanted) or kinds
+
+
+def _days(query: Query | None) -> list[Where]:
+    """The days that a search asks for, as far as the database can be asked for them."""
+    found = []
+    for _, spans in () if query is None else query.spans:
+        if len(spans) == 1 and spans[0].prefix in ("ge", "gt", "sa") and len(spans[0].first) == len("2026-03-09"):
+            found.append(Where("day", ">=", spans[0].first))
+    return found
+
+
+def _status(fact: Fact) -> str:
+    if fact.status == "entered-in-error":
+        return "entered-in-error"
+    return "not-done" if fact.kind == "dose-not-given" else "completed"
+
+
+def _code_of(fact: Fact) -> tuple[str, str, str]:
+    if fact.kind in ("dose", "dose-not-given"):
+        return ATC, ROMIPLOSTIM, ""
+    if fact.kind == "event":
+        code = fact.code or ""
+        return (SNOMED, TRANSFUSIONS[code][0], "") if code in TRANSFUSIONS else (f"{OWN}:event", code, "")
+    measured = BY_CONTENT.get((fact.kind, fact.code))
+    if measured is None:
+        return f"{OWN}:observation", fact.code or "", "laboratory"
+    return LOINC, measured.loinc[0][0], measured.category
+
+
+def external_names(visit: Visit, patient_id: str, fact_id: int | None = None) -> Names:
+    """The names that other systems have for the facts of a patient, by fact."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    mine = [Where("patient_id", "=", patient_id)]
+    if fact_id is not None:
+        mine.append(Where("fact_id", "=", fact_id))
+    for one in visit.session.find(ExternalId, *mine):
+        found.setdefault(one.fact_id, []).append((one.system, one.value))
+    return found
+
+
+_OBSERVED: Final = ("weight", "platelet-count", "observation")
+
+
+# Patients
+
+
+def patient_match(visit: Visit, patient: Patient) -> Match:
+    """A patient as it is found."""
+    named = visit.session.find(Identifier, Where("patient_id", "=", patient.id), order=("system", "value"))
+    clinic = visit.clinic(patient.clinic_id)
+    return Match(
+        patient.id,
+        lambda: encode(giving.patient_resource(patient, named, clinic)),
+        patient.changed_at,
+        patient.born_on or "",
+        {
+            "identifier": [(one.system, one.value) for one in named],
+            "active": [("", "true" if patient.active else "false")],
+        },
+        {"family": patient.family_name.casefold(), "given": patient.given_name.casefold()},
+        patient.version,
+    )
+
+
+def _find_patient(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
+    del base
+    patient = visit.patient(ident)
+    visit.note("read", f"patient/{patient.id}", patient=patient)
+    return patient_match(visit, patient) if version in (None, patient.version) else None
+
+
+def _search_patients(visit: Visit, base: str, query: Query) -> str:
+    """Patients in order of their ids, page by page: there may be many."""
+    scope = tuple(sorted(visit.who.clinics))
+    where = [Where("clinic_id", "in", scope)]
+    if (ids := query.token("_id")) is not None:
+        where.append(Where("id", "in", tuple(value for _, value in ids)))
+    if (names := query.token("identifier")) is not None:
+        where.append(Where("id", "in", tuple(_identified(visit, names))))
+    for name, values in query.strings:
+        words = searched(" ".join(values)).split() if name == "name" else [searched(values[0])] if values else []
+        where.extend(Where("search_name", "contains", word) for word in words)
+    narrow = bool(query.spans) or any(name not in ("_id", "identifier") for name, _ in query.tokens)
+    exact = narrow or any(name != "name" for name, _ in query.strings)
+    after = [Where("id", ">", query.page[1])] if query.page is not None else []
+    total = visit.session.count(Patient, *where) if scope else 0
+    most = _MOST_TASKS if exact else query.most
+    rows = visit.session.find(Patient, *where, *after, order=("id",), limit=most + 1) if scope else []
+    if exact and len(rows) > _MOST_TASKS:
+        raise BadRequest(Fault("name", f"more than {_MOST_TASKS} patients have to be looked at: ask more narrowly"))
+    matches = [patient_match(visit, row) for row in rows]
+    if exact:
+        plain = query._replace(strings=tuple((n, v) for n, v in query.strings if n != "name"), page=None)
+        matches = sorted(meeting(plain, matches), key=lambda one: one.id)
+        total = len(matches) if not after else total
+    page = matches[: query.most]
+    following = place_text("", page[-1].id) if len(matches) > len(page) and page else ""
+    visit.note("search", "fhir/Patient", asked=dict(query.asked), found=[one.id for one in page])
+    return bundle(base, query, page, total, following)
+
+
+def _identified(visit: Visit, names: Sequence[tuple[str | None, str]]) -> Iterator[str]:
+    for system, value in names:
+        where = [Where("value", "=", value), *([] if system is None else [Where("system", "=", system)])]
+        yield from (one.patient_id for one in visit.session.find(Identifier, *where))
+
+
+# What is derived
+
+
+def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+    """The proposal of today, unless it has been decided upon, and what was decided."""
+    del base, query
+    answer = _answer(visit, patient)
+    live = undelivered(visit, patient)
+    if answer is not None and answer["dose"] is not None and not covered(live, answer):
+        now, ident = instant(visit.now), f"{patient.id}-next"
+        yield Match(
+            ident,
+            lambda: encode(giving.proposal(patient.id, answer, cast(str, answer["on"]), ident)),
+            now,
+            cast(str, answer["on"]),
+            {"status": [("", "draft")], "intent": [("", "proposal")], "code": [(ATC, ROMIPLOSTIM)]},
+        )
+    today, names = visit.today(patient), _Accounts(visit)
+    for decision in _decisions(visit, patient):
+        if decision.dose is not None and decision.status != "referred":
+            gone = lapsed(decision, today)
+            resource = giving.order(decision, gone, names)
+            yield Match(
+                f"{patient.id}-d{decision.id}",
+                partial(encode, resource),
+                decision.changed_at,
+                decision.day,
+                {
+                    "status": [("", cast(str, resource["status"]))],
+                    "intent": [("", cast(str, resource["intent"]))],
+                    "code": [(ATC, ROMIPLOSTIM)],
+                },
+                version=decision.version,
+            )
+
+
+def _answer(visit: Visit, patient: Patient) -> giving.Answer | None:
+    """Today's answer; None where there is none, for a reason that the next dose over REST tells."""
+    try:
+        return cast(giving.Answer, reread(proposed(visit, patient).answer))
+    except (Refusal, InvalidInput):
+        return None
+
+
+def _decisions(visit: Visit, patient: Patient) -> list[Decision]:
+    if not patient.decided:
+        return []
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+    return visit.session.find(Decision, *mine, order=("id",))
+
+
+class _Accounts(dict[str, str]):
+    """The names of accounts, each looked up once."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__()
+        self.visit = visit
+
+    def get(self, key: str, default: str | None = None) -> str:  # type: ignore[override]
+        """The name of an account."""
+        if key not in self:
+            account = self.visit.session.get(Account, key)
+            self[key] = account.display_name if account is not None else default or key
+        return self[key]
+
+
+def _guidance(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+    """The answer of today, and those that were decided upon."""
+    del query
+    answer = _answer(visit, patient)
+    if answer is not None:
+        now, ident = instant(visit.now), f"{patient.id}-next"
+        resource = giving.guidance(base, patient.id, answer, now, ident)
+        yield Match(ident, partial(encode, resource), now, "", {"status": [("", cast(str, resource["status"]))]})
+    for decision in _decisions(visit, patient):
+        ident, said = f"{patient.id}-d{decision.id}", cast(giving.Answer, reread(decision.answer))
+        resource = giving.guidance(base, patient.id, said, decision.signed_at, ident, decision.version)
+        status = {"status": [("", cast(str, resource["status"]))]}
+        yield Match(
+            ident, partial(encode, resource), decision.changed_at, decision.day, status, version=decision.version
+        )
+
+
+def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+    del base, query
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+    for course in visit.session.find(CourseVersion, *mine, order=("id",)):
+        resource = giving.condition(course, _indication(visit, course.protocol))
+        clinical = "active" if course.status in ("active", "paused") else "inactive"
+        yield Match(
+            cast(str, resource["id"]),
+            partial(encode, resource),
+            course.changed_at,
+            course.started_on,
+            {
+                "clinical-status": [(f"{V3}/condition-clinical", clinical)],
+                "category": [(f"{V3}/condition-category", "problem-list-item")],
+            },
+            version=course.version,
+        )
+
+
+def _indication(visit: Visit, protocol: str) -> str:
+    if visit.services.catalogue.fault(protocol) is not None:
+        return f"That of the protocol {protocol}"
+    return visit.services.catalogue.get(protocol).indication
+
+
+def _provenances(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+    """Who made each version of each fact and decision."""
+    del base, query
+    names = _Accounts(visit)
+    mine = Where("patient_id", "=", patient.id)
+    for fact in visit.session.find(Fact, mine, order=("id", "version")):
+        kind = _TYPE_OF[fact.kind]
+        if fact.kind == "event":
+            kind = "Procedure" if giving.is_procedure(fact) else "AdverseEvent"
+        about = f"{kind}/{patient.id}-{fact.id}"
+        yield _provenance(about, fact.version, fact.recorded_at, fact.recorded_by, fact.change, names)
+    for one in visit.session.find(Decision, mine, order=("id", "version")):
+        about = f"GuidanceResponse/{patient.id}-d{one.id}"
+        yield _provenance(about, one.version, one.changed_at, one.changed_by, one.change, names)
+
+
+_TYPE_OF: Final = {
+    **dict.fromkeys(_OBSERVED, "Observation"),
+    **dict.fromkeys(("dose", "dose-not-given"), "MedicationAdministration"),
+    "event": "AdverseEvent",
+}
+
+
+def _provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
+    about: str, version: int, at: str, who: str, change: str, names: _Accounts
+) -> Match:
+    ident = f"{about.rpartition('/')[2]}-v{version}"
+    target = f"{about}/_history/{version}"
+    resource = giving.provenance(ident, target, at, who, names.get(who), change)
+    return Match(ident, partial(encode, resource), at, at[:10], {"target": [("", about), ("", target)]})
+
+
+# Tasks
+
+
+def _tasks(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
+    del base, query
+    row = visit.session.get(Waiting, patient.id)
+    yield from () if row is None else _waiting(row)
+    for reminder in visit.session.find(Reminder, Where("patient_id", "=", patient.id)):
+        yield _reminder(reminder)
+
+
+def _waiting(row: Waiting) -> Iterator[Match]:
+    for task in row.tasks:
+        resource = giving.work_task(row.patient_id, task, row.day)
+        yield Match(cast(str, resource["id"]), partial(encode, resource), "", row.day, _task_tokens(task, "requested"))
+
+
+def _reminder(reminder: Reminder) -> Match:
+    resource = giving.reminder_task(reminder)
+    return Match(
+        giving.reminder_id(reminder),
+        partial(encode, resource),
+        reminder.changed_at,
+        reminder.due_on,
+        _task_tokens(reminder.kind, cast(str, resource["status"]), "reminder"),
+        version=reminder.version,
+    )
+
+
+def _task_tokens(code: str, status: str, system: str = "task") -> Mapping[str, Sequence[tuple[str, str]]]:
+    return {"status": [("", status)], "code": [(f"{OWN}:{system}", code)]}
+
+
+def _search_tasks(visit: Visit, base: str, query: Query) -> str:
+    """The tasks of a patient, or, where none is named, what waits in the account's clinics."""
+    if query.patient is not None or query.token("_id") is not None:
+        return _of_patients(_tasks)[1](visit, base, query)
+    scope = Where("clinic_id", "in", tuple(sorted(visit.who.clinics)))
+    rows = visit.session.find(Waiting, scope, order=("rank", "patient_id"), limit=_MOST_TASKS + 1)
+    reminders = visit.session.find(
+        Reminder, scope, Where("status", "in", ("open", "acknowledged")), order=("remind_on",), limit=_MOST_TASKS + 1
+    )
+    if max(len(rows), len(reminders)) > _MOST_TASKS:
+        raise BadRequest(Fault("patient", f"required where more than {_MOST_TASKS} patients wait"))
+    found = [task for row in rows for task in _waiting(row)] + [_reminder(one) for one in reminders]
+    matches = meeting(query, found)
+    visit.note("search", "fhir/Task", found=sorted({one.id.partition("-")[0] for one in matches}))
+    return bundle(base, query, matches)
+
+
+# Protocols and the trail
+
+
+def _plan(visit: Visit, base: str, ident: str) -> Match | None:
+    catalogue = visit.services.catalogue
+    if catalogue.fault(ident) is not None:
+        return None
+    protocol = catalogue.get(ident)
+    try:
+        text = catalogue.text(protocol)
+    except (InvalidInput, OSError):
+        return None
+    resource = giving.plan_definition(base, protocol, text)
+    tokens = {
+        "url": [("", cast(str, resource["url"]))],
+        "status": [("", cast(str, resource["status"]))],
+        "version": [("", cast(str, resource["version"]))],
+    }
+    return Match(ident, partial(encode, resource), "", "", tokens, {"name": ident, "title": protocol.title.casefold()})
+
+
+def _find_plan(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
+    return _plan(visit, base, ident) if version is None else None
+
+
+def _search_plans(visit: Visit, base: str, query: Query) -> str:
+    found = [plan for ident in visit.services.catalogue.ids() if (plan := _plan(visit, base, ident)) is not None]
+    return bundle(base, query, meeting(query, found))
+
+
+def _chain(visit: Visit, ident: str) -> str:
+    """The chain that is named, of a patient of the auditor's clinics or of the system; raises Unknown."""
+    if ident == SYSTEM:
+        return SYSTEM
+    patient = visit.session.get(Patient, ident)
+    if patient is None or patient.clinic_id not in visit.who.clinics:
+        raise Unknown("patient")
+    return patient.id
+
+
+def _find_entry(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
+    del base
+    chain, _, seq = ident.partition("-")
+    if version is not None or not (seq.isascii() and seq.isdigit() and len(seq) < 16):
+        return None
+    row = visit.session.get(AuditRow, _chain(visit, chain), int(seq))
+    visit.note("read-audit", f"audit/{chain}")
+    return None if row is None else _entry(row, _Accounts(visit))
+
+
+def _entry(row: AuditRow, names: _Accounts) -> Match:
+    name = names.get(row.account_id) if row.account_id else "nobody"
+    return Match(f"{row.chain}-{row.seq}", partial(encode, giving.audit_event(row, name)), row.at, row.at)
+
+
+def _search_entries(visit: Visit, base: str, query: Query) -> str:
+    """A page of a chain in order of its entries: a patient's, or that of the system."""
+    if query.sort not in ((), ("date",), ("_lastUpdated",)):
+        raise BadRequest(Fault("_sort", "entries of the trail are in the order in which they were made"))
+    try:
+        chain = SYSTEM if query.patient is None else _chain(visit, query.patient)
+    except Unknown:
+        return bundle(base, query, [])
+    where = [Where("chain", "=", chain)]
+    for _, spans in query.spans:
+        for span in spans[:1]:
+            where += _bounds(span.prefix, span.first, span.last)
+    total = visit.session.count(AuditRow, *where)
+    after = [] if query.page is None else [Where("seq", ">", int(query.page[1].rpartition("-")[2]))]
+    rows = visit.session.find(AuditRow, *where, *after, order=("seq",), limit=query.most + 1)
+    names, page = _Accounts(visit), rows[: query.most]
+    following = place_text("", f"{chain}-{page[-1].seq}") if len(rows) > len(page) and page else ""
+    visit.note("read-audit", f"audit/{chain}", found=len(page))
+    return bundle(base, query, [_entry(row, names) for row in page], total, following)
+
+
+def _bounds(prefix: str, first: str, last: str) -> list[Where]:
+    match prefix:
+        case "ge":
+            return [Where("at", ">=", first)]
+        case "gt" | "sa":
+            return [Where("at", ">", last)]
+        case "le":
+            return [Where("at", "<=", last)]
+        case "lt" | "eb":
+            return [Where("at", "<", first)]
+        case "eq":
+            return [Where("at", ">=", first), Where("at", "<=", last)]
+        case _:
+            raise BadRequest(Fault("date", "ne is not supported here"))
+
+
+def _derived(
+    name: str,
+    says: str,
+    give: Callable[[Visit, str, Patient, Query | None], Iterable[Match]],
+    **parameters: Type,
+) -> Kind:
+    find, search = _of_patients(give)
+    named = {key.replace("_", "-"): kind for key, kind in parameters.items()}
+    return Kind(
+        name=name,
+        says=says,
+        reads=Permission.READ_PATIENTS,
+        parameters={**_OF_PATIENT, **named},
+        find=find,
+        search=search,
+    )
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="Patient",
+            says="Patients of the clinics of the account.",
+            reads=Permission.READ_PATIENTS,
+            writes=Permission.WRITE_PATIENTS,
+            parameters={
+                "_id": "token",
+                "_lastUpdated": "instant",
+                "identifier": "token",
+                "name": "string",
+                "family": "string",
+                "given": "string",
+                "birthdate": "date",
+                "active": "token",
+            },
+            find=_find_patient,
+            search=_search_patients,
+        ),
+        _fact_kind(
+            "Observation",
+            "Platelet counts, weights, haemoglobin, neutrophils, immature platelet fraction.",
+            _OBSERVED,
+            giving.observation_text,
+        ),
+        _fact_kind(
+            "MedicationAdministration",
+            "Doses of romiplostim given, and doses that were not.",
+            ("dose", "dose-not-given"),
+            lambda fact, names: encode(giving.administration(fact, names)),
+        ),
+        _fact_kind(
+            "Procedure",
+            "Transfusions and rescue therapy.",
+            ("event",),
+            lambda fact, names: encode(giving.event_resource(fact, names)),
+        ),
+        _fact_kind(
+            "AdverseEvent",
+            "Thromboses, marrow disorders, adverse events with their grades.",
+            ("event",),
+            lambda fact, names: encode(giving.event_resource(fact, names)),
+        ),
+        _derived(
+            "MedicationRequest",
+            "The proposal of today (intent proposal, status draft) and what was decided (intent order).",
+            _requests,
+            subject="reference",
+            status="token",
+            intent="token",
+            code="token",
+            authoredon="date",
+        ),
+        _derived(
+            "GuidanceResponse",
+            "The answer of today, and those that were decided upon; data-required names what is missing.",
+            _guidance,
+            subject="reference",
+            status="token",
+        ),
+        _derived(
+            "Condition",
+            "The indication of each course of therapy.",
+            _conditions,
+            subject="reference",
+            clinical_status="token",
+            category="token",
+            onset_date="date",
+        ),
+        _derived(
+            "Provenance",
+            "Who made each version of a fact or a decision.",
+            _provenances,
+            target="reference",
+            recorded="date",
+        ),
+        Kind(
+            name="Task",
+            says="What waits for somebody (the worklist), and reminders; without a patient, of all one's clinics.",
+            reads=Permission.READ_PATIENTS,
+            parameters={
+                **_OF_PATIENT,
+                "subject": "reference",
+                "status": "token",
+                "code": "token",
+                "authored-on": "date",
+            },
+            find=_of_patients(_tasks)[0],
+            search=_search_tasks,
+        ),
+        Kind(
+            name="PlanDefinition",
+            says="The protocols that this installation has.",
+            reads=Permission.READ_PROTOCOLS,
+            parameters={
+                "_id": "token",
+                "url": "uri",
+                "status": "token",
+                "version": "token",
+                "name": "string",
+                "title": "string",
+            },
+            find=_find_plan,
+            search=_search_plans,
+        ),
+        Kind(
+            name="AuditEvent",
+            says="The audit trail, for auditors: of a patient, or of the system.",
+            reads=Permission.READ_AUDIT,
+            parameters={"patient": "reference", "date": "instant"},
+            find=_find_entry,
+            search=_search_entries,
+        ),
+    )
+}

@@ -1,0 +1,317 @@
+"""The FHIR door: `/fhir`. Resources in and out, each refusal as an OperationOutcome; the work is done below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException, NotAcceptable, UnsupportedMediaType
+
+from titrator.door import View, done, door, guarded
+from titrator.fhir import writing
+from titrator.fhir.apply import apply, read_request
+from titrator.fhir.capability import capability_statement
+from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.kinds import KINDS, Kind, ask, read
+from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, of_input, outcome, status_of, told
+from titrator.fhir.search import FORMATS, Match
+from titrator.fhir.writing import Context, RawJSON, Written
+from titrator.security.permissions import Permission
+from titrator.titration.documents import decode, encode
+from titrator.titration.errors import Fault, InvalidInput
+from titrator.workflow import trail
+from titrator.workflow.errors import Refusal, TooMany, Unauthorised
+from titrator.workflow.visit import Visit
+from titrator.workflow.worklist import settle_first
+
+PATH: Final = "/fhir"
+
+blueprint = Blueprint("fhir", __name__, url_prefix=PATH)
+
+_OLDER: Final = "application/json+fhir"
+_JSON: Final = frozenset({*FORMATS, "*/*", "application/*", "text/json"})
+#: The types of issues, by status, for what the framework refuses.
+_ISSUES: Final[Mapping[int, str]] = {
+    400: "invalid",
+    404: "not-found",
+    405: "not-supported",
+    406: "not-supported",
+    413: "too-long",
+    415: "not-supported",
+}
+
+
+def base() -> str:
+    """The address of this door, as the request reached it."""
+    return f"{request.url_root.rstrip('/')}{PATH}"
+
+
+def _operation(method: str, rule: str, permission: Permission | None, name: str, view: View) -> None:
+    """Make a route; whoever passes it has the permission."""
+    passed = guarded(view, permission)
+    passed.permission = permission  # type: ignore[attr-defined]
+    blueprint.add_url_rule(rule, endpoint=name, view_func=_negotiated(passed), methods=[method])
+
+
+def _negotiated(view: View) -> View:
+    def wrapper(*args: Any, **kwargs: Any) -> Response:
+        if request.headers.get("Accept") and not any(kind in _JSON for kind, _ in request.accept_mimetypes):
+            raise NotAcceptable("Only JSON is given: application/fhir+json.")
+        found: Response = view(*args, **kwargs)
+        return found
+
+    wrapper.permission = view.permission  # type: ignore[attr-defined]
+    return wrapper
+
+
+# Out
+
+
+def _sent(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    kind = _OLDER if request.headers.get("Accept", "").startswith(_OLDER) else MEDIA_TYPE
+    return Response(text, status=status, content_type=f"{kind}; charset=utf-8")
+
+
+def _sent_match(kind: Kind, match: Match, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    response = _sent(match.give(), status)
+    if match.version is not None:
+        response.headers["ETag"] = f'W/"{match.version}"'
+    if match.updated and kind.writes is not None:
+        response.headers["Last-Modified"] = _http_date(match.updated)
+    return response
+
+
+def _http_date(at: str) -> str:
+    from_iso = datetime.fromisoformat(at)
+    return format_datetime(from_iso.astimezone(UTC).replace(microsecond=0), usegmt=True)
+
+
+def _written(kind: Kind, written: Written) -> Response:
+    """What was written, as the request prefers it."""
+    status = HTTPStatus.CREATED if written.new else HTTPStatus.OK
+    response = _sent_match(kind, written.match, status)
+    wanted = _preferred("return")
+    if wanted == "minimal":
+        response.set_data("")
+    elif wanted == "OperationOutcome":
+        said = "Created." if written.new else "It stands as it was sent."
+        response.set_data(encode(told("information", "informational", said)))
+    match = written.match
+    response.headers["Location"] = f"{base()}/{kind.name}/{match.id}/_history/{match.version}"
+    return response
+
+
+def _preferred(name: str) -> str | None:
+    """What the header Prefer says of something."""
+    for part in request.headers.get("Prefer", "").replace(";", ",").split(","):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            return value.strip('" ')
+    return None
+
+
+# In
+
+
+def _body() -> object:
+    """The resource that was sent; raises UnsupportedMediaType, BadRequest."""
+    return _decoded(_bytes())
+
+
+def _bytes() -> bytes:
+    if request.mimetype not in FORMATS:
+        raise UnsupportedMediaType("A resource is sent as application/fhir+json.")
+    return request.get_data(cache=True)
+
+
+def _decoded(data: bytes) -> object:
+    try:
+        return decode(data, DEEPEST)
+    except InvalidInput as error:
+        raise BadRequest(*error.faults) from None
+
+
+def _if_match() -> int | None:
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return None
+    bare = header.strip().removeprefix("W/").strip('"')
+    if not (bare.isascii() and bare.isdigit() and len(bare) < 16):
+        raise BadRequest(Fault("If-Match", 'must be one ETag of this resource, like W/"3"'))
+    return int(bare)
+
+
+def _query() -> list[tuple[str, str]]:
+    return list(request.args.items(multi=True))
+
+
+def _search_form() -> list[tuple[str, str]]:
+    if request.content_length and request.mimetype != "application/x-www-form-urlencoded":
+        raise UnsupportedMediaType("A search by POST is sent as application/x-www-form-urlencoded.")
+    return [*_query(), *request.form.items(multi=True)]
+
+
+# Routes
+
+
+@blueprint.get("/metadata")
+def metadata() -> Response:
+    """The CapabilityStatement, for anybody."""
+    return _sent(encode(capability_statement(base(), cors=bool(door().cors_origins))))
+
+
+def _before(kind: Kind) -> None:
+    if kind.name == "Task":
+        settle_first(door().services)
+    elif kind.name == "AuditEvent":
+        trail.gather(door().services)
+
+
+def _search(kind: Kind, given: Callable[[], list[tuple[str, str]]]) -> Response:
+    _before(kind)
+    asked, lenient = given(), _preferred("handling") == "lenient"
+    return _sent(done(lambda visit: ask(visit, base(), kind, asked, lenient=lenient), writes=False, drafts=False))
+
+
+def _read(kind: Kind, resource_id: str, version: str | None = None) -> Response:
+    _before(kind)
+    number = None if version is None else int(version) if version.isdigit() and len(version) < 16 else -1
+    match = done(lambda visit: read(visit, base(), kind, resource_id, number), writes=False, drafts=False)
+    response = _sent_match(kind, match)
+    if request.headers.get("If-None-Match") == response.headers.get("ETag", ""):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+        response.set_data("")
+    return response
+
+
+def _write(kind: Kind, step: Callable[[Visit], Written]) -> Response:
+    """What a step has written; it is prepared while others write, where it reads nothing that it wrote itself."""
+    return _written(kind, done(step, writes=True, drafts=False))
+
+
+def _create(kind: Kind) -> Response:
+    resource, unless, context = _body(), request.headers.get("If-None-Exist"), Context(base())
+    if request.args:
+        raise BadRequest(*(Fault(name, "does not go with a create") for name in request.args))
+    if unless is not None:
+        return _write(kind, lambda visit: writing.create_unless(visit, context, kind, resource, unless))
+    return _write(kind, lambda visit: writing.create(visit, context, kind, resource))
+
+
+def _update(kind: Kind, resource_id: str) -> Response:
+    resource, version, context = _body(), _if_match(), Context(base())
+    return _write(kind, lambda visit: writing.update(visit, context, kind, resource_id, resource, version))
+
+
+def _update_by(kind: Kind) -> Response:
+    resource, version, context = _body(), _if_match(), Context(base())
+    condition = request.query_string.decode("ascii", "replace")
+    return _write(kind, lambda visit: writing.update_by(visit, context, kind, condition, resource, version))
+
+
+def _bundle() -> Response:
+    document, whole = _body(), _preferred("return") == "representation"
+    bundle = Place(document, "Bundle", [])
+    kind = bundle["type"].value
+    if bundle["resourceType"].value != "Bundle" or kind not in ("transaction", "batch"):
+        raise BadRequest(Fault("Bundle.type", "must be a Bundle of the type transaction or batch"))
+    if kind == "transaction":
+        given = done(lambda visit: writing.transaction(visit, base(), document, whole=whole), writes=True, drafts=False)
+    else:
+        step = partial(done, writes=True, drafts=False)
+        given = writing.batch(step, base(), document, whole=whole)
+    entries = ", ".join(map(_entry_text, given))
+    listed = f', "entry": [{entries}]' if given else ""
+    return _sent(f'{{"resourceType": "Bundle", "type": "{kind}-response"{listed}}}')
+
+
+def _entry_text(entry: Mapping[str, object]) -> str:
+    whole = entry.get("resource")
+    text = encode({"response": entry["response"]})
+    return f'{text[:-1]}, "resource": {whole}}}' if isinstance(whole, RawJSON) else text
+
+
+def _apply(resource_id: str | None = None) -> Response:
+    body = b"" if request.method == "GET" else _bytes()
+    try:
+        asked = read_request(_query(), body, resource_id, base())
+    except InvalidInput as error:
+        raise BadRequest(*error.faults) from None
+    return _sent(encode(done(lambda visit: apply(visit, base(), asked), writes=False, drafts=False)))
+
+
+def _make_routes() -> None:
+    for name, kind in KINDS.items():
+        _operation("GET", f"/{name}", kind.reads, f"search_{name}", partial(_search, kind, _query))
+        _operation(
+            "POST", f"/{name}/_search", kind.reads, f"search_{name}_by_post", partial(_search, kind, _search_form)
+        )
+        _operation("GET", f"/{name}/<resource_id>", kind.reads, f"read_{name}", partial(_read, kind))
+        _operation(
+            "GET", f"/{name}/<resource_id>/_history/<version>", kind.reads, f"vread_{name}", partial(_read, kind)
+        )
+        if kind.writes is not None:
+            _operation("POST", f"/{name}", kind.writes, f"create_{name}", partial(_create, kind))
+            _operation("PUT", f"/{name}", kind.writes, f"update_{name}_by", partial(_update_by, kind))
+            _operation("PUT", f"/{name}/<resource_id>", kind.writes, f"update_{name}", partial(_update, kind))
+    for method in ("GET", "POST"):
+        _operation(method, "/PlanDefinition/$apply", Permission.PROPOSE, f"apply_{method}", _apply)
+        _operation(method, "/PlanDefinition/<resource_id>/$apply", Permission.PROPOSE, f"apply_to_{method}", _apply)
+    _operation("POST", "/", Permission.RECORD_FACTS, "bundle", _bundle)
+    blueprint.add_url_rule("", endpoint="bundle_bare", view_func=blueprint_bundle, methods=["POST"])
+
+
+def blueprint_bundle() -> Response:
+    """A Bundle sent to the address without its last slash."""
+    found: Response = guarded(_bundle, Permission.RECORD_FACTS)()
+    return found
+
+
+@blueprint.route("/<path:rest>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def nothing(rest: str) -> Response:
+    """What is not there, or not done here."""
+    name = rest.partition("/")[0]
+    if name in KINDS:
+        said = f"{request.method} is not done here with {name}: see the CapabilityStatement at metadata."
+        return _refused(HTTPStatus.METHOD_NOT_ALLOWED, told("error", "not-supported", said))
+    return _refused(HTTPStatus.NOT_FOUND, told("error", "not-supported", f"There is no {name[:80]} here."))
+
+
+# Refusals
+
+
+def _refused(status: HTTPStatus, body: Mapping[str, object]) -> Response:
+    return _sent(encode(dict(body)), status)
+
+
+@blueprint.errorhandler(Refusal)
+def refusal_response(refusal: Refusal) -> Response:
+    """The OperationOutcome that a refusal is."""
+    response = _refused(status_of(refusal), outcome(refusal))
+    if isinstance(refusal, Unauthorised):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
+    if isinstance(refusal, TooMany):
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
+
+
+@blueprint.errorhandler(InvalidInput)
+def invalid_response(error: InvalidInput) -> Response:
+    """The OperationOutcome that input with faults is."""
+    return _refused(HTTPStatus.UNPROCESSABLE_ENTITY, of_input(error))
+
+
+@blueprint.errorhandler(HTTPException)
+def http_response(error: HTTPException) -> Response:
+    """The OperationOutcome that a refusal of the framework is."""
+    status = HTTPStatus(error.code or 500)
+    said = error.description or status.phrase
+    return _refused(status, told("error", _ISSUES.get(status, "exception"), said))
+
+
+_make_routes()

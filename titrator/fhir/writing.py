@@ -1,0 +1,457 @@
+"""Create and update, by id or by identifier, alone or in a Bundle. What is recorded is recorded as over REST.
+
+Nothing is deleted: a resource that never was is updated with the status entered-in-error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo
+
+from titrator.fhir.codes import OWN
+from titrator.fhir.elements import Place, root
+from titrator.fhir.kinds import KINDS, Kind, patient_match, read, zone
+from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
+from titrator.fhir.search import Match
+from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
+from titrator.store.base import Where
+from titrator.store.records import ExternalId, Fact, Identifier, Patient
+from titrator.titration.errors import Fault
+from titrator.workflow import record
+from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown
+from titrator.workflow.facts import read_draft
+from titrator.workflow.record import Which
+from titrator.workflow.visit import Visit, refuse_outdated
+
+Resource = Mapping[str, object]
+Name = tuple[str, str]
+
+_MOST_ENTRIES: Final = 500
+_UTC: Final = ZoneInfo("UTC")
+_CONFIRM: Final = f"{OWN}:confirm"
+
+
+class Written(NamedTuple):
+    """A resource as it stands after it was written; whether it is new."""
+
+    match: Match
+    new: bool
+
+
+class Context(NamedTuple):
+    """Where a resource is written: the address of the service, and what references within a Bundle stand for."""
+
+    base: str
+    known: Mapping[str, str] = {}
+
+
+def create(visit: Visit, context: Context, kind: Kind, resource: object, path: str | None = None) -> Written:
+    """A new resource; one that is there already by its identifier stays as it is. Raises Refusals with FHIRPaths."""
+    place = path or kind.name
+    try:
+        if kind.name == "Patient":
+            return _create_patient(visit, resource, place)
+        patient, said = _understood(visit, context, kind, resource, place)
+        if said.in_error:
+            _refuse_never_there(place)
+        recorded = record.record(visit, patient.id, said.collection, said.body, said.source)
+        match = read(visit, context.base, kind, f"{patient.id}-{recorded.fact.id}")
+        return Written(match, recorded.new)
+    except Refusal as refusal:
+        raise located(refusal, kind.name, place) from None
+
+
+def update(  # noqa: PLR0913, PLR0917 (what is written, where, over which version)
+    visit: Visit,
+    context: Context,
+    kind: Kind,
+    ident: str,
+    resource: object,
+    version: int | None,
+    path: str | None = None,
+) -> Written:
+    """A resource in place of that of its id; the same again changes nothing. Raises BadRequest, Unknown, Outdated."""
+    place = path or kind.name
+    try:
+        if not isinstance(resource, dict) or resource.get("id") != ident:
+            _refuse_other_id(place, ident)
+        return _update(visit, context, kind, ident, resource, version, place)
+    except Refusal as refusal:
+        raise located(refusal, kind.name, place) from None
+
+
+def create_unless(  # noqa: PLR0913, PLR0917 (what is written, where, unless what is there)
+    visit: Visit, context: Context, kind: Kind, resource: object, condition: str, path: str | None = None
+) -> Written:
+    """A new resource, unless one has the identifier that the condition names; that one then. Raises Several."""
+    found = _conditional(visit, context, kind, resource, condition)
+    if found is None:
+        return create(visit, context, kind, resource, path)
+    return Written(read(visit, context.base, kind, found), new=False)
+
+
+def update_by(  # noqa: PLR0913, PLR0917 (what is written, where, by which identifier)
+    visit: Visit,
+    context: Context,
+    kind: Kind,
+    condition: str,
+    resource: object,
+    version: int | None,
+    path: str | None = None,
+) -> Written:
+    """The resource of an identifier, updated; a new one where there is none. Raises Several."""
+    place = path or kind.name
+    found = _conditional(visit, context, kind, resource, condition)
+    if found is None:
+        _refuse_nameless(kind, resource, condition, place)
+        return create(visit, context, kind, resource, path)
+    if isinstance(resource, dict):
+        if resource.get("id", found) != found:
+            raise BadRequest(Fault(f"{place}.id", f"must be {found}, the one that has the identifier, or left out"))
+        resource = {**resource, "id": found}
+    return update(visit, context, kind, found, resource, version, path)
+
+
+def _refuse_never_there(path: str) -> NoReturn:
+    raise Invalid(Fault(f"{path}.status", "nothing of that name is here that could have been entered in error"))
+
+
+def _refuse_other_id(path: str, ident: str) -> NoReturn:
+    raise BadRequest(Fault(f"{path}.id", f"must be {ident}, as in the address"))
+
+
+def _update(  # noqa: PLR0913, PLR0917 (as update)
+    visit: Visit, context: Context, kind: Kind, ident: str, resource: object, version: int | None, place: str
+) -> Written:
+    if kind.name == "Patient":
+        return _update_patient(visit, ident, resource, version, place)
+    match = read(visit, context.base, kind, ident)
+    patient, said = _understood(visit, context, kind, resource, place)
+    if patient.id != ident.partition("-")[0]:
+        raise Invalid(Fault(f"{place}.subject", "is another patient: enter this one in error, and create the other"))
+    fact_id = int(ident.partition("-")[2])
+    which = Which(patient.id, said.collection, fact_id, version)
+    _refuse_new_names(visit, patient, fact_id, said, place)
+    fact = _current(visit, which)
+    if said.in_error:
+        record.enter_in_error(visit, which, _why(visit, said))
+    elif _says_the_same(fact, said):
+        return Written(match, new=False)
+    else:
+        record.correct(visit, which, {**said.body, "reason": _why(visit, said)}, said.source)
+    return Written(read(visit, context.base, kind, ident), new=False)
+
+
+def _understood(visit: Visit, context: Context, kind: Kind, resource: object, path: str) -> tuple[Patient, Said]:
+    """Whose a resource is and what it says; raises Invalid with every fault."""
+    faults: list[Fault] = []
+    subject = subject_of(Place(resource if isinstance(resource, dict) else {}, path, faults))
+    patient = None if subject is None else _patient(visit, context, subject, faults)
+    if patient is None:
+        take(resource, kind.name, _UTC, faults, path)
+        raise Invalid(*faults)
+    said = take(resource, kind.name, zone(visit, patient), faults, path)
+    if faults or said is None:
+        raise Invalid(*faults)
+    if codes := _confirmed(resource):
+        said.body["confirm"] = codes
+    return patient, said
+
+
+def _confirmed(resource: object) -> list[str]:
+    """The questions that a person answers by tags of the resource."""
+    tags = Place(resource, "", [])["meta"]["tag"]
+    return [
+        tag["code"].value
+        for tag in (tags if isinstance(tags.value, list) else ())
+        if tag["system"].value == _CONFIRM and isinstance(tag["code"].value, str)
+    ]
+
+
+def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Fault]) -> Patient | None:
+    """The patient of the account's clinics whom a resource names, None with a fault where there is none."""
+    try:
+        if subject.reference is not None:
+            reference = context.known.get(subject.reference, subject.reference)
+            if "?" in reference:
+                found = _by_reference(visit, reference)
+            else:
+                of, _, ident = reference.rpartition("/")
+                found = ident if of in ("Patient", f"{context.base}/Patient") else None
+        else:
+            found = _named(visit, cast(Name, subject.identifier))
+        return visit.patient(found or "")
+    except Unknown:
+        faults.append(Fault(subject.path, "names no patient of the clinics of this account"))
+        return None
+
+
+def _by_reference(visit: Visit, reference: str) -> str | None:
+    kind, _, condition = reference.partition("?")
+    return _named(visit, _identifier(condition)) if kind == "Patient" else None
+
+
+def _named(visit: Visit, name: Name) -> str | None:
+    one = visit.session.get(Identifier, *name)
+    return None if one is None else one.patient_id
+
+
+def _identifier(condition: str) -> Name:
+    """The identifier that a condition names, which must be all of it but for the patient; raises BadRequest."""
+    given = parse_qsl(condition.rpartition("?")[2], keep_blank_values=True)
+    names = [value for key, value in given if key == "identifier"]
+    others = [key for key, _ in given if key not in ("identifier", "patient", "subject")]
+    system, _, value = (names or [""])[0].rpartition("|")
+    if len(names) != 1 or others or not system or not value:
+        raise BadRequest(Fault("identifier", "conditions are by identifier=system|value"))
+    return system, value
+
+
+def _conditional(visit: Visit, context: Context, kind: Kind, resource: object, condition: str) -> str | None:
+    """The id of the resource that meets a condition, None if none does; raises Several, BadRequest."""
+    name = _identifier(unquote(condition) if "%" in condition else condition)
+    if kind.name == "Patient":
+        found = _named(visit, name)
+        if found is not None:
+            visit.patient(found)
+        return found
+    subject = subject_of(Place(resource if isinstance(resource, dict) else {}, kind.name, []))
+    patient = None if subject is None else _patient(visit, context, subject, [])
+    if patient is None:
+        return None  # what is wrong with the subject is told when it is created
+    known = visit.session.get(ExternalId, patient.id, *name)
+    if known is None:
+        return None
+    ident = f"{patient.id}-{known.fact_id}"
+    if kind.find(visit, context.base, ident, None) is None:
+        raise Several(f"That identifier names something else than a {kind.name}.", code=Code.EXTERNAL_ID_TAKEN)
+    return ident
+
+
+def _refuse_nameless(kind: Kind, resource: object, condition: str, path: str) -> None:
+    """What is created by a condition must have the identifier, or it would be created again each time."""
+    name = _identifier(condition)
+    if name not in names_of(root(resource, kind.name, [])):
+        raise Invalid(Fault(f"{path}.identifier", f"must have {name[0]}|{name[1]}, by which it is updated"))
+
+
+def _refuse_new_names(visit: Visit, patient: Patient, fact_id: int, said: Said, path: str) -> None:
+    external = said.body.pop("external_id", None)
+    if external is None:
+        return
+    names = [(external["system"], external["value"]), *said.source.names]
+    mine = Where("patient_id", "=", patient.id), Where("fact_id", "=", fact_id)
+    known = {(one.system, one.value) for one in visit.session.find(ExternalId, *mine)}
+    if unknown := [name for name in names if name not in known]:
+        said_of = ", ".join(f"{system}|{value}" for system, value in unknown)
+        raise Invalid(Fault(f"{path}.identifier", f"cannot be added later: {said_of}"))
+
+
+def _current(visit: Visit, which: Which) -> Fact:
+    mine = Where("patient_id", "=", which.patient_id), Where("current", "=", 1)
+    found = visit.session.find(Fact, *mine, Where("id", "=", which.fact_id))
+    if not found:
+        raise Unknown(which.collection.noun)
+    return found[0]
+
+
+def _says_the_same(fact: Fact, said: Said) -> bool:
+    """Whether a fact says already what is sent: the same content, as certain."""
+    draft, _ = read_draft(said.collection, said.body)
+    detail = dict(draft.detail) | ({} if said.source.at is None else {"at": said.source.at})
+    as_sure = said.source.preliminary == (Code.RESULT_PRELIMINARY in fact.asked)
+    return (
+        as_sure
+        and fact.status != "entered-in-error"
+        and detail == fact.detail
+        and (draft.kind, draft.day, draft.code, draft.value, draft.unit, draft.level, draft.until)
+        == (fact.kind, fact.day, fact.code, fact.value, fact.unit, fact.level, fact.until)
+    )
+
+
+def _why(visit: Visit, said: Said) -> str:
+    how = "corrected" if said.source.corrected else "entered in error" if said.in_error else "changed"
+    return f"Sent as {how} over FHIR by {visit.who.username}"
+
+
+# Patients
+
+
+def _create_patient(visit: Visit, resource: object, path: str) -> Written:
+    body = _patient_body(visit, resource, path)
+    if not body.pop("active"):
+        raise Invalid(Fault(f"{path}.active", "must be true of a new patient"))
+    body.setdefault("clinic", _only_clinic(visit, path))
+    return Written(patient_match(visit, record.add_patient(visit, body)), new=True)
+
+
+def _update_patient(visit: Visit, ident: str, resource: object, version: int | None, path: str) -> Written:
+    body = _patient_body(visit, resource, path)
+    patient = visit.patient(ident)
+    old = record.patient_fields(visit, patient)
+    body["identifiers"] = sorted(body["identifiers"], key=lambda one: (one["system"], one["value"]))
+    changed = {key: value for key, value in body.items() if old[key] != value}
+    if version is not None and version != patient.version:
+        refuse_outdated(patient.version, version)
+    if not changed:
+        return Written(patient_match(visit, patient), new=False)
+    body = {**changed, "reason": f"Sent over FHIR by {visit.who.username}"}
+    return Written(patient_match(visit, record.change_patient(visit, ident, body, version)), new=False)
+
+
+def _patient_body(visit: Visit, resource: object, path: str) -> dict[str, Any]:
+    del visit
+    faults: list[Fault] = []
+    body = patient_of(resource, faults, path)
+    if faults:
+        raise Invalid(*faults)
+    return body
+
+
+def _only_clinic(visit: Visit, path: str) -> str:
+    if len(visit.who.clinics) != 1:
+        said = "required, by its identifier: this account does not belong to just one clinic"
+        raise Invalid(Fault(f"{path}.managingOrganization", said))
+    return next(iter(visit.who.clinics))
+
+
+# Bundles
+
+
+class Entry(NamedTuple):
+    """What an entry of a Bundle asks for."""
+
+    path: str
+    method: str
+    kind: Kind
+    ident: str | None
+    condition: str | None
+    unless: str | None
+    version: int | None
+    resource: object
+    full_url: str | None
+
+
+Step = Callable[[Callable[[Visit], Written]], Written]
+
+
+def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> list[object]:
+    """All entries of a transaction, in one: what each gave, in their order. Raises Refused with every refusal."""
+    entries = read_entries(document, base)
+    known: dict[str, str] = {}
+    given: dict[int, object] = {}
+    refusals: list[tuple[str, Refusal]] = []
+    for index in sorted(range(len(entries)), key=lambda place: entries[place].kind.name != "Patient"):
+        entry = entries[index]
+        try:
+            written = carry_out(visit, Context(base, known), entry)
+        except Refusal as refusal:
+            refusals.append((entry.path, refusal))
+            continue
+        if entry.full_url is not None:
+            known[entry.full_url] = f"{entry.kind.name}/{written.match.id}"
+        given[index] = answered(base, entry.kind, written, whole=whole)
+    if refusals:
+        raise Refused(refusals)
+    return [given[index] for index in range(len(entries))]
+
+
+def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:
+    """Each entry of a batch in a transaction of its own, by `step`: what each gave, or why it was refused."""
+    given: list[object] = []
+    for entry in read_entries(document, base):
+        try:
+            written = step(lambda visit, entry=entry: carry_out(visit, Context(base), entry))  # type: ignore[misc]
+            given.append(answered(base, entry.kind, written, whole=whole))
+        except Refusal as refusal:
+            status = status_of(refusal)
+            given.append({"response": {"status": f"{int(status)} {status.phrase}", "outcome": outcome(refusal)}})
+    return given
+
+
+def carry_out(visit: Visit, context: Context, entry: Entry) -> Written:
+    """What an entry of a Bundle asks for; raises Refusals with FHIRPaths."""
+    kind, path = entry.kind, f"{entry.path}.resource"
+    if kind.writes is None or kind.writes not in visit.who.permissions:
+        raise Forbidden(f"This account or token has not the permission {kind.writes}.")
+    if entry.method == "POST" and entry.unless is not None:
+        return create_unless(visit, context, kind, entry.resource, entry.unless, path)
+    if entry.method == "POST":
+        return create(visit, context, kind, entry.resource, path)
+    if entry.ident is not None:
+        return update(visit, context, kind, entry.ident, entry.resource, entry.version, path)
+    return update_by(visit, context, kind, entry.condition or "", entry.resource, entry.version, path)
+
+
+def answered(base: str, kind: Kind, written: Written, *, whole: bool) -> object:
+    """What is told of an entry that was written, with the resource if `whole`."""
+    match = written.match
+    response = {
+        "status": "201 Created" if written.new else "200 OK",
+        "location": f"{base}/{kind.name}/{match.id}/_history/{match.version}",
+        "etag": f'W/"{match.version}"',
+        "lastModified": match.updated,
+    }
+    return {"response": response, **({"resource": RawJSON(match.give())} if whole else {})}
+
+
+class RawJSON(str):
+    """JSON that stands in a text as it is."""
+
+    __slots__ = ()
+
+
+def read_entries(document: object, base: str) -> list[Entry]:
+    """The entries of a Bundle of the writable types; raises Invalid with every fault."""
+    faults: list[Fault] = []
+    bundle = Place(document, "Bundle", faults)
+    entries = list(bundle["entry"])
+    if len(entries) > _MOST_ENTRIES:
+        raise Invalid(Fault("Bundle.entry", f"must have at most {_MOST_ENTRIES} entries"))
+    found = [_entry(entry, base) for entry in entries]
+    urls = [entry.full_url for entry in found if entry is not None and entry.full_url is not None]
+    if len(set(urls)) != len(urls):
+        bundle["entry"].wrong("has a fullUrl twice")
+    if faults:
+        raise Invalid(*faults)
+    return [entry for entry in found if entry is not None]
+
+
+def _entry(entry: Place, base: str) -> Entry | None:
+    request = entry["request"]
+    method, url = request["method"].one_of(("POST", "PUT")), request["url"].required(request["url"].text())
+    resource = entry["resource"]
+    if not isinstance(resource.value, dict):
+        resource.wrong("required: a resource")
+    if method is None or url is None:
+        return None
+    parts = urlsplit(url.removeprefix(f"{base}/"))
+    name, _, ident = parts.path.partition("/")
+    kind = KINDS.get(name)
+    wrong = kind is None or kind.writes is None or bool(method == "POST" and (ident or parts.query))
+    if wrong or (method == "PUT" and bool(ident) == bool(parts.query)):
+        request["url"].wrong("must be a type that can be written, for PUT with an id or a condition on the identifier")
+        return None
+    version = request["ifMatch"].text()
+    number = None if version is None else version.removeprefix("W/").strip('"')
+    if number is not None and not (number.isascii() and number.isdigit() and len(number) < 16):
+        request["ifMatch"].wrong('must be an ETag like W/"3"')
+        return None
+    return Entry(
+        entry.path,
+        method,
+        cast(Kind, kind),
+        ident or None,
+        parts.query or None,
+        request["ifNoneExist"].text(),
+        None if number is None else int(number),
+        resource.value,
+        entry["fullUrl"].text(),
+    )
+
+
+def writable() -> Sequence[Kind]:
+    """The types that can be written."""
+    return [kind for kind in KINDS.values() if kind.writes is not None]
