@@ -146,27 +146,34 @@ def _of_patients(
 # Facts
 
 
-def _fact_kind(
-    name: str, says: str, kinds: tuple[str, ...], give: Callable[[Fact, Sequence[tuple[str, str]]], str]
-) -> Kind:
-    def of(fact: Fact, names: Sequence[tuple[str, str]]) -> Match:
-        status = giving.status_of(fact) if name == "Observation" else _status(fact)
-        system, code, category = _code_of(fact)
-        return Match(
-            giving.fact_id(fact),
-            partial(give, fact, names),
-            fact.recorded_at,
-            fact.day,
-            {
-                "status": [("", status)],
-                "code": [(system, code)],
-                "category": [(f"{V3}/observation-category", category)],
-                "event": [(system, code)],
-                "identifier": names,
-            },
-            version=fact.version,
-        )
+def fact_match(name: str, fact: Fact, names: Sequence[tuple[str, str]]) -> Match:
+    """A fact as a resource of a type, with the names that other systems have for it."""
+    system, code, category = _code_of(fact)
+    return Match(
+        giving.fact_id(fact),
+        partial(_GIVEN[name], fact, names),
+        fact.recorded_at,
+        fact.day,
+        {
+            "status": [("", giving.status_of(fact) if name == "Observation" else _status(fact))],
+            "code": [(system, code)],
+            "category": [(f"{V3}/observation-category", category)],
+            "event": [(system, code)],
+            "identifier": names,
+        },
+        version=fact.version,
+    )
 
+
+_GIVEN: Final[Mapping[str, Callable[[Fact, Sequence[tuple[str, str]]], str]]] = {
+    "Observation": giving.observation_text,
+    "MedicationAdministration": lambda fact, names: encode(giving.administration(fact, names)),
+    "Procedure": lambda fact, names: encode(giving.event_resource(fact, names)),
+    "AdverseEvent": lambda fact, names: encode(giving.event_resource(fact, names)),
+}
+
+
+def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
     def belongs(fact: Fact) -> bool:
         return fact.kind != "event" or giving.is_procedure(fact) == (name == "Procedure")
 
@@ -175,7 +182,7 @@ def _fact_kind(
         where = [Where("patient_id", "=", patient.id), Where("current", "=", 1)]
         found = visit.session.find(Fact, *where, Where("kind", "in", _wanted(query, kinds)), *_days(query))
         names = external_names(visit, patient.id)
-        return (of(fact, names.get(fact.id, ())) for fact in found if belongs(fact))
+        return (fact_match(name, fact, names.get(fact.id, ())) for fact in found if belongs(fact))
 
     def find(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
         del base
@@ -189,7 +196,7 @@ def _fact_kind(
         if not found or found[0].kind not in kinds or not belongs(found[0]):
             return None
         visit.note("read", f"patient/{patient.id}/{found[0].kind}/{number}", patient=patient)
-        return of(found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
+        return fact_match(name, found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
 
     return Kind(
         name=name,
@@ -668,25 +675,21 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Observation",
             "Platelet counts, weights, haemoglobin, neutrophils, immature platelet fraction.",
             _OBSERVED,
-            giving.observation_text,
         ),
         _fact_kind(
             "MedicationAdministration",
             "Doses of romiplostim given, and doses that were not.",
             ("dose", "dose-not-given"),
-            lambda fact, names: encode(giving.administration(fact, names)),
         ),
         _fact_kind(
             "Procedure",
             "Transfusions and rescue therapy.",
             ("event",),
-            lambda fact, names: encode(giving.event_resource(fact, names)),
         ),
         _fact_kind(
             "AdverseEvent",
             "Thromboses, marrow disorders, adverse events with their grades.",
             ("event",),
-            lambda fact, names: encode(giving.event_resource(fact, names)),
         ),
         _derived(
             "MedicationRequest",

@@ -189,9 +189,9 @@ def _read(kind: Kind, resource_id: str, version: str | None = None) -> Response:
     return response
 
 
-def _write(kind: Kind, step: Callable[[Visit], Written]) -> Response:
-    """What a step has written; it is prepared while others write, where it reads nothing that it wrote itself."""
-    return _written(kind, done(step, writes=True, drafts=False))
+def _write(kind: Kind, step: Callable[[Visit], Written], *, drafts: bool = False) -> Response:
+    """What a step has written; one that `drafts` reads nothing that it has written itself."""
+    return _written(kind, done(step, writes=True, drafts=drafts))
 
 
 def _create(kind: Kind) -> Response:
@@ -200,7 +200,8 @@ def _create(kind: Kind) -> Response:
         raise BadRequest(*(Fault(name, "does not go with a create") for name in request.args))
     if unless is not None:
         return _write(kind, lambda visit: writing.create_unless(visit, context, kind, resource, unless))
-    return _write(kind, lambda visit: writing.create(visit, context, kind, resource))
+    drafts = kind.name != "Patient"
+    return _write(kind, lambda visit: writing.create(visit, context, kind, resource), drafts=drafts)
 
 
 def _update(kind: Kind, resource_id: str) -> Response:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from titrator.fhir.codes import OWN
 from titrator.fhir.elements import Place, root
-from titrator.fhir.kinds import KINDS, Kind, patient_match, read, zone
+from titrator.fhir.kinds import KINDS, Kind, fact_match, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
 from titrator.fhir.search import Match
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
@@ -57,8 +57,9 @@ def create(visit: Visit, context: Context, kind: Kind, resource: object, path: s
         if said.in_error:
             _refuse_never_there(place)
         recorded = record.record(visit, patient.id, said.collection, said.body, said.source)
-        match = read(visit, context.base, kind, f"{patient.id}-{recorded.fact.id}")
-        return Written(match, recorded.new)
+        if recorded.new:
+            return Written(fact_match(kind.name, recorded.fact, _all_names(said)), new=True)
+        return Written(read(visit, context.base, kind, f"{patient.id}-{recorded.fact.id}"), new=False)
     except Refusal as refusal:
         raise located(refusal, kind.name, place) from None
 
@@ -160,6 +161,11 @@ def _understood(visit: Visit, context: Context, kind: Kind, resource: object, pa
     return patient, said
 
 
+def _all_names(said: Said) -> list[Name]:
+    external = said.body.get("external_id")
+    return [] if external is None else [(external["system"], external["value"]), *said.source.names]
+
+
 def _confirmed(resource: object) -> list[str]:
     """The questions that a person answers by tags of the resource."""
     tags = Place(resource, "", [])["meta"]["tag"]
@@ -238,10 +244,10 @@ def _refuse_nameless(kind: Kind, resource: object, condition: str, path: str) ->
 
 
 def _refuse_new_names(visit: Visit, patient: Patient, fact_id: int, said: Said, path: str) -> None:
-    external = said.body.pop("external_id", None)
-    if external is None:
+    names = _all_names(said)
+    said.body.pop("external_id", None)
+    if not names:
         return
-    names = [(external["system"], external["value"]), *said.source.names]
     mine = Where("patient_id", "=", patient.id), Where("fact_id", "=", fact_id)
     known = {(one.system, one.value) for one in visit.session.find(ExternalId, *mine)}
     if unknown := [name for name in names if name not in known]:
