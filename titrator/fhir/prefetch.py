@@ -1,0 +1,465 @@
+"""A course document of the resources that a hospital system sent. Pure: what was not sent is not fetched here.
+
+What a system could not deliver is never an empty list: a key that is an error, a page of several, a count without its
+unit are faults, each with its path, and a document with faults is not answered. What is left out on purpose because it
+does not count (a preliminary weight, what is dated later) is told in notes, for people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, cast
+from zoneinfo import ZoneInfo
+
+from schemas import fhir
+from titrator.fhir.codes import (
+    ATC,
+    BY_LOINC,
+    LOINC,
+    MEASURED,
+    OWN,
+    ROMIPLOSTIM,
+    SNOMED,
+    TRANSFUSIONS,
+    names_romiplostim,
+)
+from titrator.fhir.elements import Place, coding_codes, root, texts_of
+from titrator.fhir.giving import BASELINE_EXTENSION, ELIGIBILITY_EXTENSION, MEDICINE, PROTOCOL_EXTENSION
+from titrator.fhir.outcome import located
+from titrator.fhir.taking import Said, take
+from titrator.titration.course import EventKind, entry_faults
+from titrator.titration.errors import Fault
+from titrator.workflow.errors import Invalid
+from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
+
+PATIENT: Final = "patient"
+#: What each key of a prefetch has: one Patient, or a searchset Bundle of resources of a type.
+KINDS: Final[Mapping[str, str]] = {
+    PATIENT: "Patient",
+    "platelets": "Observation",
+    "weights": "Observation",
+    "doses": "MedicationAdministration",
+    "procedures": "Procedure",
+    "adverseEvents": "AdverseEvent",
+    "conditions": "Condition",
+}
+_OF_PATIENT: Final = "{{context.patientId}}"
+_RELEVANT: Final = {one.collection.name: one for one in MEASURED if one.collection in (PLATELET_COUNTS, WEIGHTS)}
+
+
+def _observations(name: str) -> str:
+    return ",".join(f"{LOINC}|{code}" for code, _ in _RELEVANT[name].loinc)
+
+
+#: By key: what a client is asked to fetch beforehand. AdverseEvent has no search parameter `patient` in R4.
+TEMPLATES: Final[Mapping[str, str]] = {
+    PATIENT: f"Patient/{_OF_PATIENT}",
+    "platelets": f"Observation?patient={_OF_PATIENT}&code={_observations('platelet-counts')}&_count=1000",
+    "weights": f"Observation?patient={_OF_PATIENT}&code={_observations('weights')}&_count=1000",
+    "doses": f"MedicationAdministration?patient={_OF_PATIENT}&_count=1000",
+    "procedures": f"Procedure?patient={_OF_PATIENT}&_count=1000",
+    "adverseEvents": f"AdverseEvent?subject=Patient/{_OF_PATIENT}&_count=1000",
+    "conditions": f"Condition?patient={_OF_PATIENT}&_count=1000",
+}
+
+_PATIENT_REFERENCE: Final = re.compile(r"(?:.*/)?Patient/([A-Za-z0-9.-]{1,64})(?:/_history/.*)?", re.ASCII)
+#: Elements that say nothing of what a rule looks at, and so are not read.
+_UNREAD: Final = ("identifier", "note", "text", "contained")
+_NO_RESULT: Final = ("registered", "cancelled", "entered-in-error")
+_NOT_GIVEN: Final = ("not-done", "entered-in-error")
+_NOT_DONE: Final = ("preparation", "not-done", "entered-in-error")
+_MEASURED: Final = ("measured_on", "collected_on", "value", "unit")
+_GIVEN: Final = ("given_on", "micrograms", "micrograms_per_kg")
+_HAPPENED: Final = ("kind", "occurred_on", "resolved_on")
+_OVER: Final = ("inactive", "remission", "resolved")
+_SNOMED_KINDS: Final = frozenset(code for code, _ in TRANSFUSIONS.values())
+_PROCEDURES: Final = (*TRANSFUSIONS, EventKind.RESCUE_THERAPY)
+#: Kinds of events that change no dose.
+_IDLE: Final = (EventKind.ADVERSE_EVENT, EventKind.RED_CELL_TRANSFUSION)
+_ALL: Final = "all of it must be sent, or be left to be fetched"
+_MOST_NAMED: Final = 5
+_SHOWN: Final = 200
+_BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class Sent(NamedTuple):
+    """A resource as it was sent, and where it stood."""
+
+    resource: object
+    path: str
+
+
+class Found(NamedTuple):
+    """What there is of a key: the resources, and the faults for which they are not all there."""
+
+    sent: tuple[Sent, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+class Made(NamedTuple):
+    """A course document, and what was left out of it, in words."""
+
+    document: dict[str, object]
+    notes: tuple[str, ...]
+
+
+def found_in(key: str, value: object) -> Found:
+    """What the value of a key of a prefetch has; null is a search that found nothing."""
+    path = f"prefetch.{key}"
+    if value is None:
+        if key != PATIENT:
+            return Found(())
+        return Found((), (Fault(path, "must be the patient of the context: null says that there is none"),))
+    if isinstance(value, dict) and value.get("resourceType") == "OperationOutcome":
+        return Found((), (Fault(path, f"could not be fetched: {outcome_text(value)}"),))
+    if key == PATIENT:
+        return Found((Sent(value, path),))
+    faults: list[Fault] = []
+    sent = tuple(_entries(value, path, KINDS[key], faults))
+    return Found(sent, tuple(faults))
+
+
+def outcome_text(outcome: Mapping[str, object]) -> str:
+    """What an OperationOutcome of another system says, on one line and not too long."""
+    issues = outcome.get("issue")
+    said = []
+    for issue in issues if isinstance(issues, list) else []:
+        details = issue.get("details") if isinstance(issue, dict) else None
+        texts = [issue.get("diagnostics"), issue.get("code")] if isinstance(issue, dict) else []
+        texts.insert(1, details.get("text") if isinstance(details, dict) else None)
+        said += [text for text in texts if isinstance(text, str) and text][:1]
+    return _on_a_line("; ".join(said)) or "no reason is given"
+
+
+def course_of(  # noqa: PLR0913 (the question, the place, the facts, and what is wrong with them)
+    protocol: str,
+    on: str,
+    zone: ZoneInfo,
+    resources: Iterable[Sent],
+    faults: list[Fault],
+    *,
+    patient: str | None = None,
+) -> Made:
+    """The course document of a patient on a day, made of resources of the types KINDS, at a clinic of a time zone.
+
+    Of resources of one day the last one stands, by instant of taking, then of issue, then as sent. If the id of the
+    patient is named, what is of another one is a fault. A document is to be answered only if there are no faults.
+    """
+    sent = list(resources)
+    reader = _Reader(
+        protocol=protocol, on=on, zone=zone, faults=faults, patient=patient, medications=_medications(sent)
+    )
+    for one in sent:
+        reader.read(one)
+    return reader.made()
+
+
+def romiplostim(order: Place, medications: Mapping[str, object] | None = None) -> bool | None:
+    """Whether what is given or ordered is romiplostim; None where it cannot be told.
+
+    A Medication that is referred to is looked up among those contained, and those that were sent, by reference.
+    """
+    medicine = order.choice("medication", "CodeableConcept", "Reference")
+    told = _named(medicine)
+    reference = medicine["reference"].text()
+    if told is None and reference:
+        known = {**(medications or {}), **_contained(order)}
+        found = known.get(reference) or known.get("/".join(reference.split("/")[-2:]))
+        told = _named(Place(found, medicine.path, order.faults)["code"]) if isinstance(found, dict) else None
+    return told
+
+
+def _named(medicine: Place) -> bool | None:
+    codes = coding_codes(medicine)
+    words = f"{texts_of(medicine)} {medicine['display'].text() or ''}"
+    if (ATC, ROMIPLOSTIM) in codes or names_romiplostim(words):
+        return True
+    return False if words.strip() or any(system == ATC for system, _ in codes) else None
+
+
+def _contained(resource: Place) -> dict[str, object]:
+    return {f"#{one['id'].text()}": one.value for one in resource["contained"] if isinstance(one.value, dict)}
+
+
+def _medications(sent: Iterable[Sent]) -> dict[str, object]:
+    found = [one.resource for one in sent if isinstance(one.resource, dict)]
+    return {f"Medication/{one.get('id')}": one for one in found if one.get("resourceType") == "Medication"}
+
+
+def _entries(value: object, path: str, kind: str, faults: list[Fault]) -> Iterator[Sent]:
+    """The resources of a searchset that is all there is; raises nothing, what is wrong goes to the faults."""
+    bundle = _searchset(value, path, faults)
+    for link in bundle["link"]:
+        if link["relation"].text() == "next":
+            link.wrong(f"there are more pages: {_ALL}")
+    matches = 0
+    for entry in bundle["entry"]:
+        mode, resource = entry["search"]["mode"].text(), entry["resource"]
+        named = resource["resourceType"].text()
+        if not resource.there:
+            resource.wrong("required")
+        elif named == "OperationOutcome":
+            _refuse_error(resource)
+        elif named in (kind, "Medication"):
+            matches += named == kind
+            yield Sent(resource.value, resource.path)
+        elif mode != "include":
+            resource["resourceType"].wrong(f"must be {kind}")
+    total = bundle["total"].value
+    if isinstance(total, Decimal) and total > matches:
+        bundle["total"].wrong(f"of {total} that were found {matches} were sent: {_ALL}")
+
+
+def _searchset(value: object, path: str, faults: list[Fault]) -> Place:
+    """A searchset; one without anything where it is none, which is a fault."""
+    bundle = Place(value, path, faults)
+    if bundle["resourceType"].text() != "Bundle":
+        bundle["resourceType"].wrong("must be Bundle")
+    elif bundle["type"].text() != "searchset":
+        bundle["type"].wrong("must be searchset")
+    else:
+        return bundle
+    return Place(None, path, faults)
+
+
+def _refuse_error(resource: Place) -> None:
+    for issue in resource["issue"]:
+        if issue["severity"].text() in ("error", "fatal"):
+            resource.wrong(f"the search failed in part: {outcome_text(cast('dict[str, object]', resource.value))}")
+
+
+class _Entry(NamedTuple):
+    """An entry of a list, with what it is put in order by."""
+
+    day: str
+    taken: datetime
+    issued: datetime
+    entry: dict[str, object]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """Reads resources one by one into the lists of a course document."""
+
+    protocol: str
+    on: str
+    zone: ZoneInfo
+    faults: list[Fault]
+    patient: str | None
+    medications: Mapping[str, object]
+    lists: dict[str, list[_Entry]] = field(
+        default_factory=lambda: {"weights": [], "platelet_counts": [], "doses": [], "events": []}
+    )
+    born_on: str | None = None
+    baselines: dict[str, Place] = field(default_factory=dict)
+    eligibility: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    seen: dict[tuple[str, str], object] = field(default_factory=dict)
+
+    def read(self, sent: Sent) -> None:
+        """Read a resource; what is no fact of the course is passed over."""
+        place = Place(sent.resource, sent.path, self.faults)
+        kind = place["resourceType"].text()
+        if kind == "Medication":
+            return
+        read = _READERS.get(kind or "")
+        if read is None:
+            place["resourceType"].wrong(f"must be one of {', '.join(_READERS)}")
+        elif self._is_new(place, kind or ""):
+            self._refuse_others(place)
+            read(self, place)
+
+    def made(self) -> Made:
+        """The document of what was read."""
+        document: dict[str, object] = {"protocol": self.protocol, "on": self.on}
+        for key, entries in self.lists.items():
+            document[key] = [one.entry for one in sorted(entries, key=lambda one: one[:3])]
+        if self.born_on is not None:
+            document["born_on"] = self.born_on
+        if self.baselines:
+            first, *rest = self.baselines
+            document["baseline_on"] = first
+            for other in rest:
+                self.baselines[other].wrong(f"another Condition says {first}")
+        document["eligibility"] = sorted(self.eligibility)
+        if self.others:
+            named = ", ".join(self.others[:_MOST_NAMED]) + (", …" if len(self.others) > _MOST_NAMED else "")
+            self.notes.append(f"Adverse events that change nothing here were passed over: {named}.")
+        return Made(document, tuple(self.notes))
+
+    def patient_of(self, place: Place) -> None:
+        """The birth date."""
+        patient = root(place.value, "Patient", self.faults, place.path)
+        if self.patient is not None and patient["id"].there and patient["id"].text() != self.patient:
+            patient["id"].wrong(f"must be {self.patient}, the patient of the context")
+        self.born_on = patient["birthDate"].field(fhir.BORN)
+        if any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime")):
+            patient["deceased"].wrong("there is no next dose for who has died")
+
+    def observation(self, place: Place) -> None:
+        """A platelet count or a weight."""
+        codes = coding_codes(place["code"])
+        loinc = [code for system, code in codes if system == LOINC]
+        if not any(BY_LOINC.get(code) in _RELEVANT.values() for code in loinc):
+            if not loinc and not any(system == f"{OWN}:observation" for system, _ in codes):
+                place["code"].wrong("must have a LOINC code: what was measured cannot be told")
+            return
+        if place["status"].value in _NO_RESULT:
+            return
+        if place["dataAbsentReason"].there and not place.choice("value", "Quantity").there:
+            self.notes.append(f"A result without a value was passed over ({_day_of(place)}).")
+            return
+        said = self._taken(place, "Observation")
+        if said is None:
+            return
+        entry = _some(said, _MEASURED)
+        if said.collection is WEIGHTS:
+            if said.source.preliminary:
+                self.notes.append(f"A preliminary weight of {entry['measured_on']} was left out.")
+                return
+            self._keep("weights", "measured_on", entry, said, place)
+            return
+        if said.source.preliminary or _unreliable(place):
+            entry["unreliable"] = True
+        self._keep("platelet_counts", "collected_on", entry, said, place)
+
+    def administration(self, place: Place) -> None:
+        """A dose of romiplostim that was given."""
+        told = romiplostim(place, self.medications)
+        if told is None:
+            place["medication"].wrong("which medicine it is cannot be told: send its ATC code, its name or its display")
+        if not told or place["status"].value in _NOT_GIVEN:
+            return
+        said = self._taken(place, "MedicationAdministration", medicationCodeableConcept=MEDICINE)
+        if said is not None:
+            entry = _some(said, _GIVEN)
+            self._keep("doses", "given_on", entry, said, place)
+
+    def procedure(self, place: Place) -> None:
+        """A transfusion or rescue therapy."""
+        codes = coding_codes(place["code"])
+        known = any(
+            (system == SNOMED and code in _SNOMED_KINDS) or (system == f"{OWN}:event" and code in _PROCEDURES)
+            for system, code in codes
+        )
+        if known and place["status"].value not in _NOT_DONE:
+            self._event(place, "Procedure")
+
+    def adverse_event(self, place: Place) -> None:
+        """A thrombosis or a marrow disorder."""
+        own = [code for system, code in coding_codes(place["event"]) if system == f"{OWN}:event"]
+        name = _on_a_line(texts_of(place["event"])) or "without a name"
+        if place["actuality"].value == "potential" or not own:
+            self.others.append(name)
+        elif not set(own) <= set(_IDLE):
+            self._event(place, "AdverseEvent")
+
+    def condition(self, place: Place) -> None:
+        """What was confirmed before the first dose, and from when on a new baseline holds: by our extensions."""
+        urls = {one["url"].value for one in place["extension"]}
+        if not urls & {ELIGIBILITY_EXTENSION, BASELINE_EXTENSION}:
+            return
+        condition = root(place.value, "Condition", self.faults, place.path)
+        over = {code for _, code in coding_codes(condition["clinicalStatus"])} & set(_OVER)
+        wrong = {code for _, code in coding_codes(condition["verificationStatus"])} & {"entered-in-error", "refuted"}
+        parts = [(one["url"].value, one) for one in condition["extension"]]
+        protocols = [part["valueCode"].text() for url, part in parts if url == PROTOCOL_EXTENSION]
+        if over or wrong or (protocols and self.protocol not in protocols):
+            return
+        for url, part in parts:
+            if url == ELIGIBILITY_EXTENSION:
+                code = part["valueCode"].required(part["valueCode"].text())
+                self.eligibility |= {code} if code else set()
+            elif url == BASELINE_EXTENSION:
+                day = part["valueDate"].required(part["valueDate"].field(fhir.DAY))
+                if day is not None:
+                    self.baselines.setdefault(day, part["valueDate"])
+
+    def _event(self, place: Place, kind: str) -> None:
+        said = self._taken(place, kind)
+        if said is not None:
+            entry = _some(said, _HAPPENED)
+            self._keep("events", "occurred_on", entry, said, place)
+
+    def _taken(self, place: Place, kind: str, **instead: object) -> Said | None:
+        """What a resource says; None, with faults, where that cannot be told."""
+        before = len(self.faults)
+        resource = {key: value for key, value in cast("dict[str, Any]", place.value).items() if key not in _UNREAD}
+        if instead:
+            resource = {key: value for key, value in resource.items() if not key.startswith("medication")} | instead
+        said = take(resource, kind, self.zone, self.faults, place.path)
+        return said if len(self.faults) == before else None
+
+    def _keep(self, name: str, key: str, entry: dict[str, object], said: Said, place: Place) -> None:
+        day = cast(str, entry[key])
+        if wrong := entry_faults(name, entry):
+            kind = place["resourceType"].text() or ""
+            self.faults += located(Invalid(*wrong), kind, place.path).faults
+        elif day > self.on:
+            self.notes.append(f"What is dated {day}, after the day asked about, was left out ({name}).")
+        else:
+            issued = _instant(place["issued"].value)
+            taken = _instant(said.source.at) or issued or _BEFORE_ALL
+            self.lists[name].append(_Entry(day, taken, issued or _BEFORE_ALL, entry))
+
+    def _is_new(self, place: Place, kind: str) -> bool:
+        """Whether a resource has not been there yet: one that is in two answers is one."""
+        ident = place["id"].text()
+        if ident is None:
+            return True
+        if (kind, ident) not in self.seen:
+            self.seen[kind, ident] = place.value
+            return True
+        if self.seen[kind, ident] != place.value:
+            place["id"].wrong(f"{kind}/{ident} was sent twice, and differs")
+        return False
+
+    def _refuse_others(self, place: Place) -> None:
+        reference = place["subject"]["reference"].text()
+        if self.patient is None or reference is None or reference.startswith("urn:"):
+            return
+        named = _PATIENT_REFERENCE.fullmatch(reference)
+        if named is None or named[1] != self.patient:
+            place["subject"]["reference"].wrong(f"must be Patient/{self.patient}, the patient of the context")
+
+
+_READERS: Final[Mapping[str, Callable[[_Reader, Place], None]]] = {
+    "Patient": _Reader.patient_of,
+    "Observation": _Reader.observation,
+    "MedicationAdministration": _Reader.administration,
+    "Procedure": _Reader.procedure,
+    "AdverseEvent": _Reader.adverse_event,
+    "Condition": _Reader.condition,
+}
+
+
+def _some(said: Said, keys: Iterable[str]) -> dict[str, object]:
+    """Of what a resource says, what a course document has."""
+    return {key: said.body[key] for key in keys if key in said.body}
+
+
+def _unreliable(place: Place) -> bool:
+    codes = [code for concept in place["interpretation"] for code in coding_codes(concept)]
+    return (f"{OWN}:reliability", "unreliable") in codes
+
+
+def _instant(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
+
+
+def _day_of(place: Place) -> str:
+    when = place["effectiveDateTime"].value
+    return when[:10] if isinstance(when, str) else "without a date"
+
+
+def _on_a_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_SHOWN]
