@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
 from titrator.fhir.outcome import BadRequest
-from titrator.fhir.search import Given, Match, Query, Type, bundle, meeting, place_text, read_query
+from titrator.fhir.search import Given, Made, Match, Query, Type, bundle, meeting, place_text, read_query
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
 from titrator.store.base import Where
@@ -146,23 +146,54 @@ def _of_patients(
 # Facts
 
 
-def fact_match(name: str, fact: Fact, names: Sequence[tuple[str, str]]) -> Match:
-    """A fact as a resource of a type, with the names that other systems have for it."""
-    system, code, category = _code_of(fact)
-    return Match(
-        giving.fact_id(fact),
-        partial(_GIVEN[name], fact, names),
-        fact.recorded_at,
-        fact.day,
-        {
-            "status": [("", giving.status_of(fact) if name == "Observation" else _status(fact))],
-            "code": [(system, code)],
-            "category": [(f"{V3}/observation-category", category)],
-            "event": [(system, code)],
-            "identifier": names,
-        },
-        version=fact.version,
-    )
+@dataclass(frozen=True, slots=True)
+class FactMatch:
+    """A fact as a resource of the type `kind`, with the names that other systems have for it."""
+
+    kind: str
+    fact: Fact
+    names: Sequence[tuple[str, str]] = ()
+
+    @property
+    def id(self) -> str:
+        """The id of the resource."""
+        return giving.fact_id(self.fact)
+
+    @property
+    def updated(self) -> str:
+        """When this version was recorded."""
+        return self.fact.recorded_at
+
+    @property
+    def day(self) -> str:
+        """The day that it is of."""
+        return self.fact.day
+
+    @property
+    def version(self) -> int:
+        """The version of the fact."""
+        return self.fact.version
+
+    def tokens(self, name: str) -> Sequence[tuple[str, str]]:
+        """The codes that it has by the parameter of a name."""
+        match name:
+            case "code" | "event":
+                return [_code_of(self.fact)[:2]]
+            case "category":
+                return [(f"{V3}/observation-category", _code_of(self.fact)[2])]
+            case "status":
+                return [("", giving.status_of(self.fact) if self.kind == "Observation" else _status(self.fact))]
+            case _:
+                return self.names
+
+    def text(self, name: str) -> str:
+        """No text."""
+        del name
+        return ""
+
+    def give(self) -> str:
+        """The resource."""
+        return _GIVEN[self.kind](self.fact, self.names)
 
 
 _GIVEN: Final[Mapping[str, Callable[[Fact, Sequence[tuple[str, str]]], str]]] = {
@@ -182,7 +213,7 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
         where = [Where("patient_id", "=", patient.id), Where("current", "=", 1)]
         found = visit.session.find(Fact, *where, Where("kind", "in", _wanted(query, kinds)), *_days(query))
         names = external_names(visit, patient.id)
-        return (fact_match(name, fact, names.get(fact.id, ())) for fact in found if belongs(fact))
+        return (FactMatch(name, fact, names.get(fact.id, ())) for fact in found if belongs(fact))
 
     def find(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
         del base
@@ -196,7 +227,7 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
         if not found or found[0].kind not in kinds or not belongs(found[0]):
             return None
         visit.note("read", f"patient/{patient.id}/{found[0].kind}/{number}", patient=patient)
-        return fact_match(name, found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
+        return FactMatch(name, found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
 
     return Kind(
         name=name,
@@ -293,7 +324,7 @@ def patient_match(visit: Visit, patient: Patient) -> Match:
     """A patient as it is found."""
     named = visit.session.find(Identifier, Where("patient_id", "=", patient.id), order=("system", "value"))
     clinic = visit.clinic(patient.clinic_id)
-    return Match(
+    return Made(
         patient.id,
         lambda: encode(giving.patient_resource(patient, named, clinic)),
         patient.changed_at,
@@ -360,7 +391,7 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
     live = undelivered(visit, patient)
     if answer is not None and answer["dose"] is not None and not covered(live, answer):
         now, ident = instant(visit.now), f"{patient.id}-next"
-        yield Match(
+        yield Made(
             ident,
             lambda: encode(giving.proposal(patient.id, answer, cast(str, answer["on"]), ident)),
             now,
@@ -372,7 +403,7 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
         if decision.dose is not None and decision.status != "referred":
             gone = lapsed(decision, today)
             resource = giving.order(decision, gone, names)
-            yield Match(
+            yield Made(
                 f"{patient.id}-d{decision.id}",
                 partial(encode, resource),
                 decision.changed_at,
@@ -423,12 +454,12 @@ def _guidance(visit: Visit, base: str, patient: Patient, query: Query | None) ->
     if answer is not None:
         now, ident = instant(visit.now), f"{patient.id}-next"
         resource = giving.guidance(base, patient.id, answer, now, ident)
-        yield Match(ident, partial(encode, resource), now, "", {"status": [("", cast(str, resource["status"]))]})
+        yield Made(ident, partial(encode, resource), now, "", {"status": [("", cast(str, resource["status"]))]})
     for decision in _decisions(visit, patient):
         ident, said = f"{patient.id}-d{decision.id}", cast(giving.Answer, reread(decision.answer))
         resource = giving.guidance(base, patient.id, said, decision.signed_at, ident, decision.version)
         status = {"status": [("", cast(str, resource["status"]))]}
-        yield Match(
+        yield Made(
             ident, partial(encode, resource), decision.changed_at, decision.day, status, version=decision.version
         )
 
@@ -439,7 +470,7 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
     for course in visit.session.find(CourseVersion, *mine, order=("id",)):
         resource = giving.condition(course, _indication(visit, course.protocol))
         clinical = "active" if course.status in ("active", "paused") else "inactive"
-        yield Match(
+        yield Made(
             cast(str, resource["id"]),
             partial(encode, resource),
             course.changed_at,
@@ -487,7 +518,7 @@ def _provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
     ident = f"{about.rpartition('/')[2]}-v{version}"
     target = f"{about}/_history/{version}"
     resource = giving.provenance(ident, target, at, who, names.get(who), change)
-    return Match(ident, partial(encode, resource), at, at[:10], {"target": [("", about), ("", target)]})
+    return Made(ident, partial(encode, resource), at, at[:10], {"target": [("", about), ("", target)]})
 
 
 # Tasks
@@ -504,12 +535,12 @@ def _tasks(visit: Visit, base: str, patient: Patient, query: Query | None) -> It
 def _waiting(row: Waiting) -> Iterator[Match]:
     for task in row.tasks:
         resource = giving.work_task(row.patient_id, task, row.day)
-        yield Match(cast(str, resource["id"]), partial(encode, resource), "", row.day, _task_tokens(task, "requested"))
+        yield Made(cast(str, resource["id"]), partial(encode, resource), "", row.day, _task_tokens(task, "requested"))
 
 
 def _reminder(reminder: Reminder) -> Match:
     resource = giving.reminder_task(reminder)
-    return Match(
+    return Made(
         giving.reminder_id(reminder),
         partial(encode, resource),
         reminder.changed_at,
@@ -558,7 +589,7 @@ def _plan(visit: Visit, base: str, ident: str) -> Match | None:
         "status": [("", cast(str, resource["status"]))],
         "version": [("", cast(str, resource["version"]))],
     }
-    return Match(ident, partial(encode, resource), "", "", tokens, {"name": ident, "title": protocol.title.casefold()})
+    return Made(ident, partial(encode, resource), "", "", tokens, {"name": ident, "title": protocol.title.casefold()})
 
 
 def _find_plan(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
@@ -592,7 +623,7 @@ def _find_entry(visit: Visit, base: str, ident: str, version: int | None) -> Mat
 
 def _entry(row: AuditRow, names: _Accounts) -> Match:
     name = names.get(row.account_id) if row.account_id else "nobody"
-    return Match(f"{row.chain}-{row.seq}", partial(encode, giving.audit_event(row, name)), row.at, row.at)
+    return Made(f"{row.chain}-{row.seq}", partial(encode, giving.audit_event(row, name)), row.at, row.at)
 
 
 def _search_entries(visit: Visit, base: str, query: Query) -> str:

@@ -7,8 +7,9 @@ import calendar
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -29,16 +30,68 @@ _PARTIAL: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?", re.ASCII)
 _LONGEST: Final = 2000
 
 
-class Match(NamedTuple):
+Tokens = Mapping[str, Sequence[tuple[str, str]]]
+
+
+class Match(Protocol):
     """A resource that may meet a search: what it is searched by, and how it is given, as JSON."""
 
+    @property
+    def id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def updated(self) -> str:
+        """The instant since which it is so, as it is stored; empty if it is not known."""
+        ...
+
+    @property
+    def day(self) -> str:
+        """The day that it is of; empty if it is of none."""
+        ...
+
+    @property
+    def version(self) -> int | None:
+        """Its version, if it has any."""
+        ...
+
+    def tokens(self, name: str) -> Sequence[tuple[str, str]]:
+        """The codes that it has by the parameter of a name, each as system and code."""
+        ...
+
+    def text(self, name: str) -> str:
+        """The text that it has by the parameter of a name, in small letters."""
+        ...
+
+    def give(self) -> str:
+        """The resource."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A Match of values that are made before they are asked for; `made` gives the resource."""
+
     id: str
-    give: Callable[[], str]
+    made: Callable[[], str]
     updated: str = ""
     day: str = ""
-    tokens: Mapping[str, Sequence[tuple[str, str]]] = {}
-    strings: Mapping[str, str] = {}
+    codes: Tokens = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     version: int | None = None
+
+    def tokens(self, name: str) -> Sequence[tuple[str, str]]:
+        """The codes that it has by the parameter of a name."""
+        return self.codes.get(name, ())
+
+    def text(self, name: str) -> str:
+        """The text that it has by the parameter of a name."""
+        return self.texts.get(name, "")
+
+    def give(self) -> str:
+        """The resource."""
+        return self.made()
 
 
 class Span(NamedTuple):
@@ -258,10 +311,7 @@ def _meets(query: Query, one: Match) -> bool:
             any(span.meets(one.updated if name == "_lastUpdated" else one.day) for span in some)
             for name, some in query.spans
         )
-        and all(
-            any(one.strings.get(name, "").startswith(value.casefold()) for value in values)
-            for name, values in query.strings
-        )
+        and all(any(one.text(name).startswith(value.casefold()) for value in values) for name, values in query.strings)
     )
 
 
@@ -269,7 +319,7 @@ def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
     system, code = value
     if name == "_id":
         return one.id == code
-    for has_system, has_code in one.tokens.get(name, ()):
+    for has_system, has_code in one.tokens(name):
         if (system is None or system == has_system) and (not code or code == has_code):
             return True
     return False

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from titrator.fhir.codes import OWN
 from titrator.fhir.elements import Place, root
-from titrator.fhir.kinds import KINDS, Kind, fact_match, patient_match, read, zone
+from titrator.fhir.kinds import KINDS, FactMatch, Kind, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
 from titrator.fhir.search import Match
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
@@ -58,7 +58,7 @@ def create(visit: Visit, context: Context, kind: Kind, resource: object, path: s
             _refuse_never_there(place)
         recorded = record.record(visit, patient.id, said.collection, said.body, said.source)
         if recorded.new:
-            return Written(fact_match(kind.name, recorded.fact, _all_names(said)), new=True)
+            return Written(FactMatch(kind.name, recorded.fact, _all_names(said)), new=True)
         return Written(read(visit, context.base, kind, f"{patient.id}-{recorded.fact.id}"), new=False)
     except Refusal as refusal:
         raise located(refusal, kind.name, place) from None

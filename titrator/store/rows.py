@@ -44,7 +44,7 @@ _CODERS: dict[str, tuple[Callable[[object], Value], Callable[[Value], object]]] 
         lambda value: None if value is None else _json(value),
         lambda column: None if column is None else _texts(column),
     ),
-    "dict[str, object]": (_json, lambda column: json.loads(cast(str, column))),
+    "dict[str, object]": (_json, lambda column: {} if column == "{}" else json.loads(cast(str, column))),
 }
 
 
