@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from titrator.notify.schemes import SCHEMES
-from titrator.settings import BOUNDS, NAMES, InvalidSettings, Settings, load_settings
+from titrator.security.assertions import Assertions, Client
+from titrator.settings import BOUNDS, NAMES, TABLES, CdsClient, InvalidSettings, Settings, load_settings
 
 #: For each setting a value that it takes, other than its default: as the file has it, as the environment has it.
 TAKEN: dict[str, tuple[object, str]] = {
@@ -16,6 +18,9 @@ TAKEN: dict[str, tuple[object, str]] = {
     "audit_key_file": ("/srv/other.key", "/srv/other.key"),
     "base_url": ("https://titrator.example", "https://titrator.example"),
     "channel_schemes": ("mailtos ntfys", "mailtos ntfys"),
+    "cds_protocols": ("us-itp-adult eu-itp-adult", "us-itp-adult eu-itp-adult"),
+    "cors_origins": ("https://ehr.example https://b.example:8443", "https://ehr.example https://b.example:8443"),
+    "fhir_servers": ("https://ehr.example/fhir", "https://ehr.example/fhir"),
     "log_level": ("warning", "warning"),
     **{name: (most - 1, str(most - 1)) for name, (_, most) in BOUNDS.items()},
 }
@@ -34,6 +39,61 @@ REFUSED = [
     ("workers", "٣", "must be a whole number from 1 to 64"),
     ("workers", "1" * 5000, "must be a whole number from 1 to 64"),
 ]
+
+NOT_SAFE = "must begin with https://; http:// only to this computer"
+NO_URL = "must be a URL of scheme, host and path, without a login and without #"
+NO_ORIGIN = "must be as browsers write it: in lower case, without a path and without the usual port"
+#: What no list takes, and why.
+REFUSED_IN_LISTS = [
+    ("cds_protocols", "US-ITP", "must be the id of a protocol"),
+    ("cds_protocols", "../other", "must be the id of a protocol"),
+    ("cors_origins", "*", NO_URL),
+    ("cors_origins", "null", NO_URL),
+    ("cors_origins", "https://*.example", NO_URL),
+    ("cors_origins", "http://ehr.example", NOT_SAFE),
+    ("cors_origins", "http://localhost.example", NOT_SAFE),
+    ("cors_origins", "http://127.0.0.1.example", NOT_SAFE),
+    ("cors_origins", "https://ehr.example/", NO_ORIGIN),
+    ("cors_origins", "https://EHR.example", NO_ORIGIN),
+    ("cors_origins", "https://ehr.example:443", NO_ORIGIN),
+    ("cors_origins", "http://localhost:80", NO_ORIGIN),
+    ("cors_origins", "https://ehr.example:65536", NO_URL),
+    ("fhir_servers", "http://ehr.example/fhir", NOT_SAFE),
+    ("fhir_servers", "ftp://ehr.example/fhir", NO_URL),
+    ("fhir_servers", "https:///fhir", NO_URL),
+    ("fhir_servers", "https://[::g]/fhir", NO_URL),
+    ("fhir_servers", "https://me:secret@ehr.example/fhir", NO_URL),
+    ("fhir_servers", "https://ehr.example/fhir#x", NO_URL),
+    ("fhir_servers", "https://ehr.example/fhir?x=1", "must have no ?"),
+]
+CLIENT = {"issuer": "https://ehr.example", "account": "ehr", "jwks_url": "https://ehr.example/keys"}
+#: What a table of a CDS client may not be: what is changed in the one above, and the faults with their places in it.
+NO_CLIENT: list[tuple[dict[str, object], list[tuple[str, str]]]] = [
+    ({"issuer": None}, [(".issuer", "required")]),
+    ({"account": None}, [(".account", "required")]),
+    ({"issuer": ""}, [(".issuer", "must have a text, without spaces around it")]),
+    ({"account": " ehr"}, [(".account", "must have a text, without spaces around it")]),
+    ({"account": 7}, [(".account", "must be a text")]),
+    ({"jwks_url": None}, [("", "must have either jwks_url or jwks_file")]),
+    ({"jwks_file": "keys.json"}, [("", "must have either jwks_url or jwks_file")]),
+    ({"jwks_url": "http://ehr.example/keys"}, [(".jwks_url", NOT_SAFE)]),
+    ({"jwks_url": "keys"}, [(".jwks_url", NO_URL)]),
+    ({"jwks_url": 7}, [(".jwks_url", "must be a text")]),
+    ({"jwks_url": None, "jwks_file": ""}, [(".jwks_file", "must have a text, without spaces around it")]),
+    ({"isuer": "x"}, [(".isuer", "unknown; there are issuer, account, jwks_url, jwks_file")]),
+    (
+        {"issuer": None, "account": 7, "jwks_url": None},
+        [("", "must have either jwks_url or jwks_file"), (".account", "must be a text"), (".issuer", "required")],
+    ),
+]
+
+
+def tables(*clients: dict[str, object] | dict[str, str]) -> str:
+    """The text of a file with these CDS clients."""
+    return "\n".join(
+        "[[cds_clients]]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in client.items() if value is not None)
+        for client in clients
+    )
 
 
 def write(folder: Path, text: str) -> dict[str, str]:
@@ -136,3 +196,86 @@ def test_an_installation_may_have_channels_of_fewer_schemes(tmp_path: Path) -> N
 
 def test_an_address_has_no_slash_at_its_end(tmp_path: Path) -> None:
     assert load_settings(write(tmp_path, 'base_url = "https://a.example/"\n')).base_url == "https://a.example"
+
+
+@pytest.mark.parametrize(("name", "value", "why"), REFUSED_IN_LISTS)
+def test_what_a_list_does_not_take_is_told_with_its_place(tmp_path: Path, name: str, value: str, why: str) -> None:
+    variable, good = f"TITRATOR_{name.upper()}", TAKEN[name][1]
+    place = len(good.split())
+    assert faults({"TITRATOR_INSTANCE": str(tmp_path), variable: f"{good} {value}"}) == [(f"{variable}[{place}]", why)]
+    assert faults(write(tmp_path, f'{name} = "{value} {good} {value}"\n')) == [
+        (f"{tmp_path / 'config.toml'}: {name}[{index}]", why) for index in (0, place + 1)
+    ]
+
+
+def test_a_list_is_read_as_such(tmp_path: Path) -> None:
+    found = load_settings(
+        {
+            "TITRATOR_INSTANCE": str(tmp_path),
+            "TITRATOR_CDS_PROTOCOLS": " us-itp-adult  jp-itp-adult ",
+            "TITRATOR_CORS_ORIGINS": "https://ehr.example http://localhost:3000 http://127.0.0.1 http://[::1]:9",
+            "TITRATOR_FHIR_SERVERS": "https://ehr.example/fhir/ http://localhost:8080/fhir/R4// https://b.example",
+        }
+    )
+    assert found.offered_protocols == {"us-itp-adult", "jp-itp-adult"}
+    assert found.allowed_origins == {
+        "https://ehr.example", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:9",
+    }  # fmt: skip
+    assert found.known_fhir_servers == {
+        "https://ehr.example/fhir", "http://localhost:8080/fhir/R4", "https://b.example",
+    }  # fmt: skip
+    plain = Settings(instance=tmp_path)
+    assert (plain.offered_protocols, plain.allowed_origins, plain.known_fhir_servers) == (set(), set(), set())
+
+
+def test_cds_clients_have_their_keys_at_a_url_or_in_a_file(tmp_path: Path) -> None:
+    beside = {"issuer": "b", "account": "lab", "jwks_file": "keys/b.json"}
+    elsewhere = {"issuer": "c", "account": "lab", "jwks_file": "/etc/c.json"}
+    found = load_settings(write(tmp_path, tables(CLIENT, beside, elsewhere))).cds_clients
+    assert found == (
+        CdsClient("https://ehr.example", "ehr", "https://ehr.example/keys", None),
+        CdsClient("b", "lab", None, tmp_path / "keys" / "b.json"),
+        CdsClient("c", "lab", None, Path("/etc/c.json")),
+    )
+    Assertions(Client(*one) for one in found)
+
+
+@pytest.mark.parametrize(("changed", "why"), NO_CLIENT)
+def test_what_is_no_cds_client_says_why_with_its_place(
+    tmp_path: Path, changed: dict[str, object], why: list[tuple[str, str]]
+) -> None:
+    place = f"{tmp_path / 'config.toml'}: cds_clients[1]"
+    other = CLIENT | {"issuer": "b"}
+    assert faults(write(tmp_path, tables(other, CLIENT | changed))) == [(place + path, said) for path, said in why]
+
+
+def test_faults_of_cds_clients_are_told_with_all_others(tmp_path: Path) -> None:
+    text = 'workers = 0\ncors_origins = "* https://a.example null"\n' + tables(CLIENT, {}, CLIENT)
+    found = faults(write(tmp_path, text) | {"TITRATOR_FHIR_SERVERS": "x"})
+    assert [path.rpartition(": ")[2] for path, _ in found] == [
+        "workers", "cors_origins[0]", "cors_origins[2]",
+        "cds_clients[1]", "cds_clients[1].account", "cds_clients[1].issuer", "cds_clients[2].issuer",
+        "TITRATOR_FHIR_SERVERS[0]",
+    ]  # fmt: skip
+    assert found[-2][1] == "stands twice"
+
+
+@pytest.mark.parametrize("text", ['cds_clients = "x"', "cds_clients = [1]", '[cds_clients]\nissuer = "x"'])
+def test_cds_clients_are_tables(tmp_path: Path, text: str) -> None:
+    assert faults(write(tmp_path, text)) == [
+        (f"{tmp_path / 'config.toml'}: cds_clients", "must be tables, each under [[cds_clients]]")
+    ]
+
+
+def test_no_tables_is_no_client_and_the_environment_has_none(tmp_path: Path) -> None:
+    environment = write(tmp_path, "cds_clients = []\n") | {"TITRATOR_CDS_CLIENTS": "x"}
+    assert load_settings(environment).cds_clients == ()
+
+
+def test_the_files_shown_are_taken_and_every_member_of_a_table_is_told(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    shown = [load_settings(write(tmp_path, text)) for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    assert [len(one.cds_clients) for one in shown] == [0, 2]
+    assert TABLES == ("cds_clients",)
+    told = page.split("In a table stand")[1].split("```")[0]
+    assert set(CdsClient._fields) <= set(re.findall(r"`([a-z_]+)`", told))

@@ -1,15 +1,19 @@
 """Settings: what an installation may choose. docs/settings.md lists each with its default.
 
 Each has a name in `instance/config.toml` and, in capitals after TITRATOR_, one in the environment, which goes first.
+What takes tables stands in the file only.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from titrator.notify.schemes import SCHEMES
 from titrator.titration.errors import Fault, InvalidInput
@@ -17,6 +21,18 @@ from titrator.titration.errors import Fault, InvalidInput
 
 class InvalidSettings(InvalidInput):
     """Settings with faults."""
+
+
+class CdsClient(NamedTuple):
+    """A program that may call the CDS services: its issuer, the username of its account, and where its keys are.
+
+    Exactly one of the last two is there; a file is absolute.
+    """
+
+    issuer: str
+    account: str
+    jwks_url: str | None
+    jwks_file: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +56,31 @@ class Settings:
     emergency_minutes: int = 60
     reminder_seconds: int = 20
     channel_schemes: str = ""
+    cds_protocols: str = ""
+    cds_clients: tuple[CdsClient, ...] = ()
+    cors_origins: str = ""
+    fhir_servers: str = ""
     log_level: str = "info"
 
     @property
     def schemes(self) -> frozenset[str]:
         """The schemes that the address of a channel may have: all that are known, or those of the setting."""
         return frozenset(self.channel_schemes.split()) if self.channel_schemes else SCHEMES
+
+    @property
+    def offered_protocols(self) -> frozenset[str]:
+        """The ids of the protocols that CDS services are offered for; none for all that are usable."""
+        return frozenset(self.cds_protocols.split())
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins of pages in browsers that may call, each as it stands in the header Origin."""
+        return frozenset(self.cors_origins.split())
+
+    @property
+    def known_fhir_servers(self) -> frozenset[str]:
+        """The base URLs, without a slash at the end, that data may be fetched from as a CDS call allows."""
+        return frozenset(self.fhir_servers.split())
 
     @property
     def texts(self) -> Path:
@@ -89,7 +124,16 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "reminder_seconds": (0, 3600),
 }
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "instance")
+#: What takes tables, and so stands in the file only.
+TABLES: Final = ("cds_clients",)
+NAMES: Final = tuple(field.name for field in fields(Settings) if field.name not in {"instance", *TABLES})
+
+_PORTS: Final = {"https": "443", "http": "80"}
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
+_URL: Final = re.compile(
+    rf"(?P<origin>(?P<scheme>https?)://(?P<host>{_NAME})(?::(?P<port>[1-9][0-9]{{0,4}}))?)(?P<rest>/[!\"$-~]*)?"
+)
+_PROTOCOL: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
@@ -99,14 +143,17 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     faults: list[Fault] = []
     chosen: dict[str, Any] = {}
     for name, value in _read(file, faults).items():
+        path = f"{file}: {name}"
         if name in NAMES:
-            _choose(chosen, name, value, f"{file}: {name}", faults)
+            _choose(chosen, name, partial(_plain, name, value), path, faults)
+        elif name == "cds_clients":
+            _choose(chosen, name, partial(_clients, value, instance), path, faults)
         else:
-            faults.append(Fault(f"{file}: {name}", f"unknown setting; there are {', '.join(NAMES)}"))
+            faults.append(Fault(path, f"unknown setting; there are {', '.join(NAMES + TABLES)}"))
     for name in NAMES:
         variable = f"TITRATOR_{name.upper()}"
-        if environment.get(variable):
-            _choose(chosen, name, environment[variable], variable, faults)
+        if value := environment.get(variable):
+            _choose(chosen, name, partial(_plain, name, value), variable, faults)
     if faults:
         raise InvalidSettings(faults)
     return Settings(instance=instance, **chosen)
@@ -122,30 +169,165 @@ def _read(file: Path, faults: list[Fault]) -> dict[str, object]:
         return {}
 
 
-def _choose(chosen: dict[str, Any], name: str, value: object, path: str, faults: list[Fault]) -> None:
-    read: Callable[[object, str], tuple[object, str | None]] = _number if name in BOUNDS else _text
-    found, wrong = read(value, name)
-    if wrong is None:
-        chosen[name] = found
-    else:
-        faults.append(Fault(path, wrong))
+def _choose(chosen: dict[str, Any], name: str, read: Callable[[], object], path: str, faults: list[Fault]) -> None:
+    """Read a value into `chosen`, or its faults, whose paths begin within the value, into `faults`."""
+    try:
+        chosen[name] = read()
+    except InvalidSettings as error:
+        faults += (Fault(path + fault.path, fault.message) for fault in error.faults)
 
 
-def _number(value: object, name: str) -> tuple[object, str | None]:
-    least, most = BOUNDS[name]
+def _wrong(message: str) -> InvalidSettings:
+    return InvalidSettings([Fault("", message)])
+
+
+# What follows reads one value each and raises InvalidSettings.
+
+
+def _plain(name: str, value: object) -> object:
+    if name in BOUNDS:
+        return _number(value, *BOUNDS[name])
+    text = _text(value)
+    return _TEXTS[name](text) if name in _TEXTS else text
+
+
+def _number(value: object, least: int, most: int) -> int:
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10 else value
     if isinstance(number, int) and not isinstance(number, bool) and least <= number <= most:
-        return number, None
-    return None, f"must be a whole number from {least} to {most}"
+        return number
+    raise _wrong(f"must be a whole number from {least} to {most}")
 
 
-def _text(value: object, name: str) -> tuple[object, str | None]:
+def _text(value: object) -> str:
     if not isinstance(value, str):
-        return None, "must be a text"
-    if name == "log_level" and value not in LOG_LEVELS:
-        return None, f"must be one of {', '.join(LOG_LEVELS)}"
-    if name == "base_url" and not value.startswith(("http://", "https://")):
-        return None, "must begin with http:// or https://"
-    if name == "channel_schemes" and (unknown := sorted(set(value.split()) - SCHEMES)):
-        return None, f"there is no {', '.join(unknown)}; known are {', '.join(sorted(SCHEMES))}"
-    return value.rstrip("/") if name == "base_url" else value, None
+        raise _wrong("must be a text")
+    return value
+
+
+def _log_level(value: str) -> str:
+    if value not in LOG_LEVELS:
+        raise _wrong(f"must be one of {', '.join(LOG_LEVELS)}")
+    return value
+
+
+def _base_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise _wrong("must begin with http:// or https://")
+    return value.rstrip("/")
+
+
+def _channel_schemes(value: str) -> str:
+    if unknown := sorted(set(value.split()) - SCHEMES):
+        raise _wrong(f"there is no {', '.join(unknown)}; known are {', '.join(sorted(SCHEMES))}")
+    return value
+
+
+def _each(read: Callable[[str], str], value: str) -> str:
+    """Texts with spaces between, each read by itself."""
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, part in enumerate(value.split()):
+        _choose(found, str(index), partial(read, part), f"[{index}]", faults)
+    if faults:
+        raise InvalidSettings(faults)
+    return " ".join(found.values())
+
+
+def _protocol(value: str) -> str:
+    if not _PROTOCOL.fullmatch(value):
+        raise _wrong("must be the id of a protocol")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = _url(value)
+    if parts["rest"] or parts["origin"] != parts["origin"].lower() or parts["port"] == _PORTS[parts["scheme"]]:
+        raise _wrong("must be as browsers write it: in lower case, without a path and without the usual port")
+    return value
+
+
+def _fhir_server(value: str) -> str:
+    if "?" in value:
+        raise _wrong("must have no ?")
+    return _url(value)[0].rstrip("/")
+
+
+def _url(value: str) -> re.Match[str]:
+    """A URL that others can neither read along nor change. Faults do not quote it: it may hold a login."""
+    parts = _URL.fullmatch(value)
+    if parts is None or int(parts["port"] or 1) > 65535 or (parts["host"][0] == "[" and not _address(parts["host"])):
+        raise _wrong("must be a URL of scheme, host and path, without a login and without #")
+    if parts["scheme"] == "http" and not _loopback(parts["host"]):
+        raise _wrong("must begin with https://; http:// only to this computer")
+    return parts
+
+
+def _loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return None
+
+
+def _clients(value: object, instance: Path) -> tuple[CdsClient, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _wrong("must be tables, each under [[cds_clients]]")
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, table in enumerate(value):
+        _choose(found, str(index), partial(_client, table, instance), f"[{index}]", faults)
+    issuers = [table.get("issuer") for table in value]
+    for index, issuer in enumerate(issuers):
+        if isinstance(issuer, str) and issuer in issuers[:index]:
+            faults.append(Fault(f"[{index}].issuer", "stands twice"))
+    if faults:
+        raise InvalidSettings(faults)
+    return tuple(found.values())
+
+
+def _client(table: Mapping[str, object], instance: Path) -> CdsClient:
+    faults = list(_client_faults(table))
+    found: dict[str, Any] = dict.fromkeys(CdsClient._fields)
+    for name in table.keys() & found.keys():
+        read = partial(_client_url if name == "jwks_url" else _filled, table[name])
+        _choose(found, name, read, f".{name}", faults)
+    if faults:
+        raise InvalidSettings(sorted(faults))
+    file = found["jwks_file"]
+    return CdsClient(**found | {"jwks_file": instance / file if file else None})
+
+
+def _client_faults(table: Mapping[str, object]) -> Iterator[Fault]:
+    """What is missing or too much."""
+    for name in table.keys() - set(CdsClient._fields):
+        yield Fault(f".{name}", f"unknown; there are {', '.join(CdsClient._fields)}")
+    for name in {"issuer", "account"} - table.keys():
+        yield Fault(f".{name}", "required")
+    if len({"jwks_url", "jwks_file"} & table.keys()) != 1:
+        yield Fault("", "must have either jwks_url or jwks_file")
+
+
+def _client_url(value: object) -> str:
+    return _url(_text(value))[0]
+
+
+def _filled(value: object) -> str:
+    text = _text(value)
+    if not text or text != text.strip():
+        raise _wrong("must have a text, without spaces around it")
+    return text
+
+
+_TEXTS: Final[Mapping[str, Callable[[str], str]]] = {
+    "log_level": _log_level,
+    "base_url": _base_url,
+    "channel_schemes": _channel_schemes,
+    "cds_protocols": partial(_each, _protocol),
+    "cors_origins": partial(_each, _origin),
+    "fhir_servers": partial(_each, _fhir_server),
+}
