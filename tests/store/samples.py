@@ -15,6 +15,7 @@ from titrator.store.records import (
     AuditHead,
     AuditRow,
     CalendarFeed,
+    CdsFeedback,
     ChannelRow,
     Clinic,
     Contact,
@@ -322,6 +323,19 @@ _SAMPLES: dict[type[Record], Record] = {
             created_at=NOON,
             revoked_at=None,
         ),
+        CdsFeedback(
+            account_id="a",
+            card="00000000-0000-4000-8000-000000000000",
+            service="romiplostim-us-itp-adult-patient-view",
+            patient_id="p",
+            outcome="overridden",
+            reason_code="bleeding",
+            reason_display="Bleeding",
+            comment="nose bleed",
+            suggestions=(),
+            at=NOON,
+            received_at=NOON,
+        ),
         Job(name="seal", version=1, at=NOON),
     )
 }
@@ -385,6 +399,7 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     },
     Reminder: {"status": st.sampled_from(("open", "acknowledged", "cancelled", "done"))},
     Delivery: {"status": st.sampled_from(("waiting", "sent", "cancelled", "dead", "dismissed"))},
+    CdsFeedback: {"outcome": st.sampled_from(("accepted", "overridden"))},
     Token: {"kind": st.sampled_from(("api", "session", "activation"))},
 }
 

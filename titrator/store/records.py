@@ -574,6 +574,30 @@ class CalendarFeed(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CdsFeedback(Record):
+    """What became of a card that a CDS service gave to an account, as its client said last: `at`, by its own clock.
+
+    `outcome` is `accepted`, with the uuids of the `suggestions`, or `overridden`, with the reason and comment if there
+    are any. `patient_id` is there where it is known of whom the card was.
+    """
+
+    TABLE = "cds_feedback"
+    KEY = ("account_id", "card")
+
+    account_id: str
+    card: str
+    service: str
+    patient_id: str | None
+    outcome: str
+    reason_code: str | None
+    reason_display: str | None
+    comment: str | None
+    suggestions: tuple[str, ...]
+    at: str
+    received_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Record):
     """When a job that one process does for all was last begun."""
 
@@ -611,5 +635,6 @@ RECORDS: tuple[type[Record], ...] = (
     Reminder,
     Delivery,
     CalendarFeed,
+    CdsFeedback,
     Job,
 )

@@ -212,6 +212,14 @@ MIGRATIONS: Final = (
                 sha256 text primary key, id text not null unique, about text not null, clinic_id text not null,
                 label text not null, created_by text not null, created_at text not null, revoked_at text
             ) strict, without rowid""",
+            """create table cds_feedback (
+                account_id text not null references accounts (id), card text not null, service text not null,
+                patient_id text references patients (id),
+                outcome text not null check (outcome in ('accepted', 'overridden')),
+                reason_code text, reason_display text, comment text, suggestions text not null, at text not null,
+                received_at text not null, primary key (account_id, card)
+            ) strict, without rowid""",
+            "create index cds_feedback_by_age on cds_feedback (account_id, received_at)",
             """create table jobs (
                 name text primary key, version integer not null, at text not null
             ) strict, without rowid""",

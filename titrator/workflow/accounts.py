@@ -47,6 +47,24 @@ def authenticate(services: Services, secret: str) -> Actor:
     return bearer.actor
 
 
+def actor_of(services: Services, username: str) -> Actor:
+    """The actor as whom a program calls that has proved itself otherwise than by a token of ours: a system's account.
+
+    Raises Unauthorised unless the account is there, is active and is a system's.
+    """
+    account = services.still(("system", username), lambda: _account_named(services, username))
+    if account is None or not account.active or account.role != Role.EHR:
+        raise Unauthorised("The account of this program is not there, is not active or is not that of a system.")
+    role = Role.EHR
+    return Actor(account.id, account.username, role, frozenset(account.clinics), PERMISSIONS[role])
+
+
+def _account_named(services: Services, username: str) -> Account | None:
+    with services.store.reading() as session:
+        found = session.find(Account, Where("username", "=", username.casefold()))
+    return found[0] if found else None
+
+
 class _Bearer(NamedTuple):
     """A token with its account, and what it lets that account act as while it is valid."""
 
