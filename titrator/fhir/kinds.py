@@ -12,9 +12,9 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from titrator.fhir import giving
-from titrator.fhir.codes import ATC, BY_CONTENT, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
+from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
 from titrator.fhir.outcome import BadRequest
-from titrator.fhir.search import Given, Made, Match, Query, Type, bundle, meeting, place_text, read_query
+from titrator.fhir.search import Given, Made, Match, Query, Span, Type, bundle, meeting, place_text, read_query
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
 from titrator.store.base import Where
@@ -208,12 +208,18 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
     def belongs(fact: Fact) -> bool:
         return fact.kind != "event" or giving.is_procedure(fact) == (name == "Procedure")
 
-    def some(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
-        del base
-        where = [Where("patient_id", "=", patient.id), Where("current", "=", 1)]
-        found = visit.session.find(Fact, *where, Where("kind", "in", _wanted(query, kinds)), *_days(query))
+    def search(visit: Visit, base: str, query: Query) -> str:
+        patient = _asked_patient(visit, query)
+        if patient is None:
+            visit.note("search", f"fhir/{name}", found=0)
+            return bundle(base, query, [])
+        where, rest = _pushed(query, kinds)
+        mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+        facts = visit.session.find(Fact, *mine, *where)
         names = external_names(visit, patient.id)
-        return (FactMatch(name, fact, names.get(fact.id, ())) for fact in found if belongs(fact))
+        found = meeting(rest, [FactMatch(name, fact, names.get(fact.id, ())) for fact in facts if belongs(fact)])
+        visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
+        return bundle(base, query, found)
 
     def find(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:
         del base
@@ -236,7 +242,7 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
         writes=Permission.RECORD_FACTS,
         parameters={**_OF_PATIENT, **_PARAMETERS[name]},
         find=find,
-        search=_of_patients(some)[1],
+        search=search,
     )
 
 
@@ -267,22 +273,47 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Type]]] = {
 }
 
 
-def _wanted(query: Query | None, kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """The kinds of facts that may meet the code of a search: others need not be read."""
-    codes = None if query is None else query.token("code")
-    if codes is None or kinds != _OBSERVED:
-        return kinds
-    wanted = {kind for (kind, _), one in BY_CONTENT.items() for code, _ in one.loinc if code in {c for _, c in codes}}
-    return tuple(kind for kind in kinds if kind in wanted) or kinds
+def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
+    """What the database can be asked for of a search of facts, and what is left to be looked at."""
+    where, tokens, spans = [], [], []
+    for name, values in query.tokens:
+        asked = _codes(values) if name == "code" and kinds == _OBSERVED else None
+        if asked is None:
+            tokens.append((name, values))
+        else:
+            where += asked
+    for name, some in query.spans:
+        if name == "_lastUpdated" or len(some) != 1 or some[0].prefix == "ne":
+            spans.append((name, some))
+        else:
+            where += _bounds("day", some[0])
+    return [Where("kind", "in", kinds), *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
 
 
-def _days(query: Query | None) -> list[Where]:
-    """The days that a search asks for, as far as the database can be asked for them."""
-    found = []
-    for _, spans in () if query is None else query.spans:
-        if len(spans) == 1 and spans[0].prefix in ("ge", "gt", "sa") and len(spans[0].first) == len("2026-03-09"):
-            found.append(Where("day", ">=", spans[0].first))
-    return found
+def _codes(values: Sequence[tuple[str | None, str]]) -> list[Where] | None:
+    """Codes as conditions on facts; None where they are of kinds that have to be looked at one by one."""
+    named = [BY_LOINC.get(code) if system in (None, LOINC) else None for system, code in values]
+    measured = [one for one in named if one is not None]
+    codes = tuple(one.code for one in measured if one.code is not None)
+    if len(measured) != len(values) or len(codes) not in (0, len(measured)):
+        return None
+    of = [Where("kind", "in", tuple(one.collection.kinds[0] for one in measured))]
+    return [*of, Where("code", "in", codes)] if codes else of
+
+
+def _bounds(column: str, span: Span) -> list[Where]:
+    """A comparison as conditions on a column."""
+    match span.prefix:
+        case "ge":
+            return [Where(column, ">=", span.first)]
+        case "gt" | "sa":
+            return [Where(column, ">", span.last)]
+        case "le":
+            return [Where(column, "<=", span.last)]
+        case "lt" | "eb":
+            return [Where(column, "<", span.first)]
+        case _:
+            return [Where(column, ">=", span.first), Where(column, "<=", span.last)]
 
 
 def _status(fact: Fact) -> str:
@@ -636,8 +667,9 @@ def _search_entries(visit: Visit, base: str, query: Query) -> str:
         return bundle(base, query, [])
     where = [Where("chain", "=", chain)]
     for _, spans in query.spans:
-        for span in spans[:1]:
-            where += _bounds(span.prefix, span.first, span.last)
+        if len(spans) != 1 or spans[0].prefix == "ne":
+            raise BadRequest(Fault("date", "one comparison at a time, and not ne"))
+        where += _bounds("at", spans[0])
     total = visit.session.count(AuditRow, *where)
     after = [] if query.page is None else [Where("seq", ">", int(query.page[1].rpartition("-")[2]))]
     rows = visit.session.find(AuditRow, *where, *after, order=("seq",), limit=query.most + 1)
@@ -645,22 +677,6 @@ def _search_entries(visit: Visit, base: str, query: Query) -> str:
     following = place_text("", f"{chain}-{page[-1].seq}") if len(rows) > len(page) and page else ""
     visit.note("read-audit", f"audit/{chain}", found=len(page))
     return bundle(base, query, [_entry(row, names) for row in page], total, following)
-
-
-def _bounds(prefix: str, first: str, last: str) -> list[Where]:
-    match prefix:
-        case "ge":
-            return [Where("at", ">=", first)]
-        case "gt" | "sa":
-            return [Where("at", ">", last)]
-        case "le":
-            return [Where("at", "<=", last)]
-        case "lt" | "eb":
-            return [Where("at", "<", first)]
-        case "eq":
-            return [Where("at", ">=", first), Where("at", "<=", last)]
-        case _:
-            raise BadRequest(Fault("date", "ne is not supported here"))
 
 
 def _derived(

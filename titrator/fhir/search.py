@@ -231,7 +231,8 @@ def patient_id(reference: str) -> str:
 
 def meeting(query: Query, found: Iterable[Match]) -> list[Match]:
     """What meets all conditions of a search, in its order."""
-    matches = [one for one in found if _meets(query, one)]
+    conditions = query.tokens or query.spans or query.strings
+    matches = [one for one in found if _meets(query, one)] if conditions else list(found)
     for name in reversed(query.sort or (BY_DEFAULT,)):
         _sort_by(matches, name)
     return matches
@@ -289,11 +290,11 @@ def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
 
 
 def _after(query: Query, one: Match) -> bool:
-    """Whether a match stands after a place whose own resource is no longer there."""
-    key, ident = query.page or ("", "")
+    """Whether a match may stand after a place whose own resource is no longer there; rather twice than never."""
+    key, _ = query.page or ("", "")
     by = _first_sort(query)
-    mine = (_sort_key(one, by.lstrip("-")), one.id)
-    return mine < (key, ident) if by.startswith("-") else mine > (key, ident)
+    mine = _sort_key(one, by.lstrip("-"))
+    return mine <= key if by.startswith("-") else mine >= key
 
 
 def _first_sort(query: Query) -> str:

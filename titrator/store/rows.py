@@ -56,6 +56,8 @@ class Mapping(Generic[R]):
         self.columns = tuple(field.name for field in fields(record))
         coders = [_CODERS[cast(str, field.type)] for field in fields(record)]
         self._all = attrgetter(*self.columns)
+        # A record is frozen by its class, not by its slots: to fill these takes half the time of its own way.
+        self._setters = [getattr(record, column).__set__ for column in self.columns]
         self._to = [(place, to) for place, (to, _) in enumerate(coders) if to is not _plain]
         self._back = [(place, back) for place, (_, back) in enumerate(coders) if back is not _plain]
 
@@ -71,7 +73,10 @@ class Mapping(Generic[R]):
         values: list[object] = list(row)
         for place, back in self._back:
             values[place] = back(row[place])
-        return self.record(**dict(zip(self.columns, values, strict=True)))
+        record = object.__new__(self.record)
+        for set_field, value in zip(self._setters, values, strict=True):
+            set_field(record, value)
+        return record
 
 
 _MAPPINGS: dict[type[Record], Mapping[Any]] = {}
