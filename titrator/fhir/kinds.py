@@ -14,7 +14,19 @@ from zoneinfo import ZoneInfo
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
 from titrator.fhir.outcome import BadRequest
-from titrator.fhir.search import Given, Made, Match, Query, Span, Type, bundle, meeting, place_text, read_query
+from titrator.fhir.search import (
+    BY_DEFAULT,
+    Given,
+    Made,
+    Match,
+    Query,
+    Span,
+    Type,
+    bundle,
+    meeting,
+    place_text,
+    read_query,
+)
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
 from titrator.store.base import Where
@@ -215,9 +227,10 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
             return bundle(base, query, [])
         where, rest = _pushed(query, kinds)
         mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
-        facts = visit.session.find(Fact, *mine, *where)
+        facts = visit.session.find(Fact, *mine, *where, order=_order(query))
         names = external_names(visit, patient.id)
-        found = meeting(rest, [FactMatch(name, fact, names.get(fact.id, ())) for fact in facts if belongs(fact)])
+        matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in facts if belongs(fact)]
+        found = meeting(rest, matches, in_order=True)
         visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
         return bundle(base, query, found)
 
@@ -288,6 +301,17 @@ def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
         else:
             where += _bounds("day", some[0])
     return [Where("kind", "in", kinds), *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
+
+
+def _order(query: Query) -> tuple[str, ...]:
+    """The order of a search, as columns of facts; of two that are alike, that of their recording."""
+    columns = {"_lastUpdated": "recorded_at", "_id": "id"}
+    found = []
+    for name in query.sort or (BY_DEFAULT,):
+        sign = "-" if name.startswith("-") else ""
+        found.append(f"{sign}{columns.get(name.lstrip('-'), 'day')}")
+    last = "-id" if found[-1].startswith("-") else "id"
+    return (*found, last)
 
 
 def _codes(values: Sequence[tuple[str | None, str]]) -> list[Where] | None:

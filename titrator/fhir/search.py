@@ -229,11 +229,11 @@ def patient_id(reference: str) -> str:
     return reference.rpartition("/")[2] if "Patient/" in reference else reference
 
 
-def meeting(query: Query, found: Iterable[Match]) -> list[Match]:
-    """What meets all conditions of a search, in its order."""
+def meeting(query: Query, found: Iterable[Match], *, in_order: bool = False) -> list[Match]:
+    """What meets all conditions of a search, in its order, which it may be in already."""
     conditions = query.tokens or query.spans or query.strings
     matches = [one for one in found if _meets(query, one)] if conditions else list(found)
-    for name in reversed(query.sort or (BY_DEFAULT,)):
+    for name in () if in_order else reversed(query.sort or (BY_DEFAULT,)):
         _sort_by(matches, name)
     return matches
 
