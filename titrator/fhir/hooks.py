@@ -1,0 +1,530 @@
+"""CDS Hooks 2.0 at `/cds-services`: one service for each usable protocol and each hook, and feedback on its cards.
+
+1. who calls is told by a signed assertion, for the exact URL, or by a token of ours
+2. the request is read, with every fault
+3. what of the prefetch was not sent is fetched, from servers on the list only; then the store is opened
+4. a patient who is on a course here is answered from what is stored, any other from the prefetch alone
+5. the answer becomes cards
+
+`add_to` puts all of it into an app; what the services need of the settings are the Terms.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import marshmallow as ma
+import structlog
+from flask import Blueprint, Flask, Response, current_app, g, request
+from flask_cors import CORS
+from werkzeug.exceptions import UnsupportedMediaType
+
+from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
+from titrator.door import Door, by_token, count_nobody, done, door, guarded, refuse_without
+from titrator.fhir import cards
+from titrator.fhir.cards import Answer, Basis, Card, Draft
+from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
+from titrator.fhir.outcome import BadRequest, of_input, outcome
+from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, romiplostim
+from titrator.security.assertions import Assertions, NotAccepted
+from titrator.security.permissions import Permission
+from titrator.security.secrets import PREFIX
+from titrator.store.base import Where
+from titrator.store.records import CourseVersion, Decision, Identifier, Patient
+from titrator.titration.answer import to_document
+from titrator.titration.course import Count, read_document
+from titrator.titration.documents import decode, encode, join, reread
+from titrator.titration.errors import Fault, InvalidDocument, InvalidInput
+from titrator.titration.protocol import Protocol
+from titrator.titration.quantities import iso, plain
+from titrator.workflow.accounts import actor_of
+from titrator.workflow.errors import Conflict, Invalid, Refusal, Unauthorised, Unknown
+from titrator.workflow.facts import ENTRIES
+from titrator.workflow.feedback import new_card, read_feedback, suggestion_of, take_feedback
+from titrator.workflow.propose import answer_document, open_course, usable_protocol
+from titrator.workflow.standing import NextDose, next_dose
+from titrator.workflow.visit import Actor, Visit, day_at, instant
+
+PATH: Final = "/cds-services"
+LARGEST_BODY: Final = 8_000_000
+_NAME: Final = "titrator.cds"
+_MOST_FAULTS: Final = 1000
+_TITLES: Final = {
+    "patient-view": "the next dose of romiplostim, when a record is opened",
+    "order-select": "the next dose of romiplostim, when an order of it is selected",
+    "order-sign": "orders of romiplostim held against the proposed dose, before they are signed",
+}
+
+blueprint = Blueprint("cds", __name__, url_prefix=PATH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the services need of the settings.
+
+    `protocols` are those that are offered, none for all that are usable; `fhir_servers` those that may be asked for
+    data, by base URL without a slash at the end; `origins` those of pages in browsers that may call, at `/fhir`, too.
+    """
+
+    assertions: Assertions = field(default_factory=lambda: Assertions(()))
+    base_url: str = ""
+    protocols: frozenset[str] = frozenset()
+    fhir_servers: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+
+
+class Service(NamedTuple):
+    """A service: a protocol at a hook."""
+
+    protocol: str
+    hook: str
+
+    @property
+    def id(self) -> str:
+        """As it is called."""
+        return f"romiplostim-{self.protocol}-{self.hook}"
+
+
+class Asked(NamedTuple):
+    """A call that could be read: of whom, what was sent, from where the rest may be had, and orders to look at."""
+
+    patient: str
+    prefetch: Mapping[str, object]
+    server: Server | None
+    drafts: tuple[Draft, ...]
+
+
+class Unsatisfied(BadRequest):
+    """Data that the service needs were not sent and could not be had, or cannot be read; each with why."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(*faults)
+        self.message = "What the service needs was not sent, could not be fetched or cannot be read; each with why."
+
+
+def add_to(app: Flask, terms: Terms) -> None:
+    """Offer the services in an app; pages of the origins may call them, and what is at `/fhir`."""
+    app.extensions[_NAME] = terms
+    app.register_blueprint(blueprint)
+    if terms.origins:
+        origins = [re.compile(re.escape(origin) + r"\Z") for origin in sorted(terms.origins)]
+        CORS(
+            app,
+            resources={rf"{path}(?:/.*)?\Z": {"origins": origins} for path in (PATH, "/fhir")},
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Exist", "Prefer"],
+            expose_headers=["ETag", "Last-Modified", "Location", "WWW-Authenticate", "X-Request-Id"],
+            always_send=False,
+            max_age=600,
+        )
+
+
+def caller(here: Door) -> Actor:
+    """Who calls, by an assertion for the URL that is called or by a token of ours; raises Unauthorised, TooMany."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    secret = secret.strip()
+    if scheme.lower() != "bearer" or not secret or secret.startswith(PREFIX):
+        return by_token(here)
+    try:
+        client = _terms().assertions.verify(secret, _audiences(), here.services.clock())
+        return actor_of(here.services, client.account)
+    except NotAccepted as error:
+        structlog.get_logger().info("assertion-refused", request=g.request_id, why=error.reason, detail=error.detail)
+        count_nobody()
+        raise Unauthorised(f"The token is not accepted: {error.reason}.") from None
+    except Unauthorised:
+        count_nobody()
+        raise
+
+
+def _audiences() -> Container[str]:
+    """The URLs by which this one may be called: as set, and as it was called where that is on this computer.
+
+    The name by which a host is called is the caller's to choose: a token for another service must not pass here.
+    """
+    found = {f"{_terms().base_url}{request.path}"}
+    host = urlsplit(request.base_url).hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    return found | {request.base_url} if local else found
+
+
+def _terms() -> Terms:
+    return cast(Terms, current_app.extensions[_NAME])
+
+
+# Routes
+
+
+def _discover() -> Response:
+    services = [_described(Service(ident, hook)) for ident in _offered() for hook in HOOKS]
+    return _json({"services": services})
+
+
+def _call(service_id: str) -> Response:
+    service = _service(service_id)
+    asked = _asked(service, _body())
+    if service.hook != "patient-view" and not asked.drafts:
+        return _json({"cards": []})
+    found = _obtained(asked)
+    made = done(lambda visit: _cards(visit, service, asked, found), writes=False, drafts=False)
+    return _json({"cards": made})
+
+
+def _feedback(service_id: str) -> Response:
+    service = _service(service_id)
+    items = read_feedback(_loaded(Feedback(), _body()))
+
+    def keep(visit: Visit) -> None:
+        take_feedback(visit, service.id, items)
+
+    try:
+        done(keep, writes=True, drafts=False)
+    except Invalid as refusal:
+        raise BadRequest(*refusal.faults) from None
+    return _json({})
+
+
+def _make_routes() -> None:
+    for method, rule, view in (
+        ("GET", "", _discover),
+        ("POST", "/<service_id>", _call),
+        ("POST", "/<service_id>/feedback", _feedback),
+    ):
+        passed = guarded(view, Permission.RECOMMEND, known_by=caller)
+        passed.permission = Permission.RECOMMEND  # type: ignore[attr-defined]
+        blueprint.add_url_rule(rule, view.__name__.strip("_"), passed, methods=[method])
+
+
+_make_routes()
+
+
+@blueprint.errorhandler(BadRequest)
+def bad_request(refusal: BadRequest) -> Response:
+    """What is wrong with a request, or with the data for it."""
+    status = HTTPStatus.PRECONDITION_FAILED if isinstance(refusal, Unsatisfied) else HTTPStatus.BAD_REQUEST
+    return _json(outcome(refusal), status)
+
+
+@blueprint.errorhandler(InvalidInput)
+def invalid_input(error: InvalidInput) -> Response:
+    """What is wrong with the JSON of a request."""
+    return _json(of_input(error), HTTPStatus.BAD_REQUEST)
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(encode(value), status=status, content_type="application/json")
+
+
+# Services
+
+
+def _offered() -> list[str]:
+    """The ids of the protocols for which there are services."""
+    catalogue, chosen = door().services.catalogue, _terms().protocols
+    return [ident for ident in catalogue.ids() if (not chosen or ident in chosen) and catalogue.fault(ident) is None]
+
+
+def _service(service_id: str) -> Service:
+    for ident in _offered():
+        for hook in HOOKS:
+            if (service := Service(ident, hook)).id == service_id:
+                return service
+    raise Unknown("CDS service")
+
+
+def _described(service: Service) -> dict[str, object]:
+    protocol = door().services.catalogue.get(service.protocol)
+    return {
+        "hook": service.hook,
+        "title": f"Romiplostim: {protocol.title}",
+        "description": f"{protocol.source.cited_as}: {_TITLES[service.hook]}. {cards.NEVER_AN_ORDER} "
+        "Subscribe to the services of the label that you work by.",
+        "id": service.id,
+        "prefetch": dict(TEMPLATES),
+    }
+
+
+# What was asked
+
+
+def _body() -> object:
+    """The JSON of a request."""
+    request.max_content_length = LARGEST_BODY
+    if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
+        raise UnsupportedMediaType("The body must be application/json.")
+    return decode(request.get_data(cache=True), DEEPEST)
+
+
+def _loaded(schema: ma.Schema, body: object) -> dict[str, Any]:
+    """What a schema makes of a body; raises BadRequest with every fault."""
+    if not isinstance(body, dict):
+        raise BadRequest(Fault("", "must be an object"))
+    try:
+        return cast("dict[str, Any]", schema.load(body))
+    except ma.ValidationError as error:
+        raise BadRequest(*list(_faults(error.messages))[:_MOST_FAULTS]) from None
+
+
+def _faults(messages: object, path: str = "") -> Iterator[Fault]:
+    """The faults that marshmallow names, each with its path."""
+    if isinstance(messages, Mapping):
+        for key, below in messages.items():
+            if key == ma.exceptions.SCHEMA:
+                yield from _faults(below, path)
+            else:
+                yield from _faults(below, f"{path}[{key}]" if isinstance(key, int) else join(path, str(key)))
+    elif isinstance(messages, list):
+        for message in messages:
+            yield from _faults(message, path)
+    else:
+        yield Fault(path, str(messages))
+
+
+def _asked(service: Service, body: object) -> Asked:
+    found = _loaded(REQUESTS[service.hook](), body)
+    context = found["context"]
+    drafts: tuple[Draft, ...] = ()
+    if service.hook != "patient-view":
+        drafts = _drafts(context["draft_orders"], context.get("selections"))
+    base = found.get("fhir_server")
+    token = found.get("fhir_authorization", {}).get("access_token")
+    server = None if base is None else Server(base.rstrip("/"), token)
+    return Asked(context["patient_id"], found.get("prefetch", {}), server, drafts)
+
+
+def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
+    """The draft orders of romiplostim, of those selected if some are; raises BadRequest."""
+    faults: list[Fault] = []
+    place = Place(bundle, "context.draftOrders", faults)
+    if place["resourceType"].text() != "Bundle":
+        place["resourceType"].wrong("must be Bundle")
+    found = []
+    for entry in place["entry"]:
+        order = entry["resource"]
+        kind = order["resourceType"].required(order["resourceType"].text())
+        if kind != "MedicationRequest" or order["doNotPerform"].flag():
+            continue
+        named = {f"{kind}/{order['id'].text()}", entry["fullUrl"].text()}
+        told = romiplostim(order)
+        if told is not False and (selections is None or not named.isdisjoint(selections)):
+            found.append(Draft(cast("Mapping[str, object]", order.value), order.path, told is True))
+    if faults:
+        raise BadRequest(*faults)
+    return tuple(found)
+
+
+# What was sent, and what is fetched
+
+
+def _obtained(asked: Asked) -> Mapping[str, Found]:
+    """What there is of each key: sent, or fetched where it was not."""
+    found = {key: found_in(key, asked.prefetch[key]) for key in TEMPLATES if key in asked.prefetch}
+    missing = [key for key in TEMPLATES if key not in found]
+    if not missing:
+        return found
+    if asked.server is None or asked.server.base not in _terms().fhir_servers:
+        why = "was not sent, and there is no fhirServer of those that data may be fetched from"
+        return found | {key: Found((), (Fault(f"prefetch.{key}", why),)) for key in missing}
+    with Fetching(asked.server) as fetching:
+        return found | {key: _fetched(fetching, key, asked.patient) for key in missing}
+
+
+def _fetched(fetching: Fetching, key: str, patient: str) -> Found:
+    try:
+        return found_in(key, fetching.fetch(query_of(TEMPLATES[key], patient)))
+    except NotFetched as error:
+        return Found((), (Fault(f"prefetch.{key}", f"was not sent, and could not be fetched: {error}"),))
+
+
+def _needed(found: Mapping[str, Found], *keys: str) -> list[Sent]:
+    """The resources of keys; raises Unsatisfied where some cannot be had or read, with all that is known of why."""
+    faults = [fault for key in keys for fault in found[key].faults]
+    if faults:
+        raise Unsatisfied(*faults[:_MOST_FAULTS])
+    return [sent for key in keys for sent in found[key].sent]
+
+
+# Answers
+
+
+def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> list[object]:
+    if found[PATIENT].faults:
+        _needed(found, *TEMPLATES)
+    patient = _stored(visit, asked, found[PATIENT].sent[0].resource)
+    course = None if patient is None else open_course(visit, patient)
+    if patient is None or course is None:
+        made = _of_prefetch(visit, service, asked, found)
+    elif course.protocol != service.protocol:
+        return []
+    else:
+        refuse_without(Permission.PROPOSE, visit.who)
+        made = _of_stored(visit, service, asked, found, patient, course)
+    key, account = visit.services.audit_key, visit.who.account_id
+    return [_marked(card, key, service, account) for card in made]
+
+
+def _marked(card: Card, key: bytes, service: Service, account: str) -> object:
+    """A card as it is sent: with the uuids by which feedback names it, and nothing empty in it."""
+    uuid = new_card(key, service.id, account)
+    suggestions = [{**one, "uuid": suggestion_of(key, uuid)} for one in cast("list[Card]", card.get("suggestions", []))]
+    return cards.pruned({**card, "uuid": uuid, "suggestions": suggestions})
+
+
+def _stored(visit: Visit, asked: Asked, resource: object) -> Patient | None:
+    """The patient of the account's clinics whom a call is about, if there is one; raises Unsatisfied for several."""
+    ids = {asked.patient}
+    for one in Place(resource, f"prefetch.{PATIENT}", [])["identifier"]:
+        system, value = one["system"].text(), one["value"].text()
+        named = visit.session.get(Identifier, system, value) if system and value else None
+        ids |= set() if named is None else {named.patient_id}
+    patients = [visit.session.get(Patient, ident) for ident in sorted(ids)]
+    mine = [one for one in patients if one is not None and one.clinic_id in visit.who.clinics]
+    if len(mine) > 1:
+        raise Unsatisfied(Fault(f"prefetch.{PATIENT}.identifier", "has identifiers of several patients here"))
+    return mine[0] if mine else None
+
+
+def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> list[Card]:
+    """Cards of what was sent alone; nothing is stored of it."""
+    sent = _needed(found, *TEMPLATES)
+    days = {clinic.time_zone: day_at(clinic, visit.now) for clinic in map(visit.clinic, sorted(visit.who.clinics))}
+    if not days:
+        raise Unsatisfied(
+            Fault("", "the account of this client belongs to no clinic, so it is not known what day it is")
+        )
+    faults: list[Fault] = []
+    made = [
+        course_of(service.protocol, day, ZoneInfo(zone), sent, faults, patient=asked.patient)
+        for zone, day in days.items()
+    ]
+    if faults:
+        raise Unsatisfied(*list(dict.fromkeys(faults))[:_MOST_FAULTS])
+    if any(one.document != made[0].document for one in made):
+        text = "the clinics of this client's account do not agree on the day: a client needs an account of one clinic"
+        raise Unsatisfied(Fault("", text))
+    try:
+        answer = to_document(answer_document(visit, encode(made[0].document).encode()))
+    except InvalidDocument as error:
+        raise Unsatisfied(*(Fault(f"prefetch: {one.path}", one.message) for one in error.faults)) from None
+    basis = Basis(
+        answer=answer,
+        protocol=visit.services.catalogue.get(service.protocol),
+        patient=asked.patient,
+        at=instant(visit.now),
+        notes=made[0].notes,
+    )
+    return _at_hook(service, asked, basis)
+
+
+def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
+    visit: Visit,
+    service: Service,
+    asked: Asked,
+    found: Mapping[str, Found],
+    patient: Patient,
+    course: CourseVersion,
+) -> list[Card]:
+    """Cards of a course that is kept here, and of what the system has that is not recorded here."""
+    sent = _needed(found, PATIENT, "platelets")
+    protocol = usable_protocol(visit.services.catalogue, course.protocol)
+    made = _sent_of_stored(visit, asked, patient, course, sent)
+    differing = _differing(visit, protocol, patient, made)
+    try:
+        answered = next_dose(visit, patient.id, None)
+    except Conflict as refusal:
+        visit.note("next-dose", f"patient/{patient.id}/next-dose", patient=patient, refused=str(refusal.code))
+        return [*differing, _refused(protocol, refusal)]
+    basis = Basis(
+        answer=cast(Answer, reread(answered.standing.answer)),
+        protocol=protocol,
+        patient=asked.patient,
+        at=instant(visit.now),
+        notes=_notes(visit, patient, answered),
+    )
+    return [*differing, *_at_hook(service, asked, basis)]
+
+
+def _at_hook(service: Service, asked: Asked, basis: Basis) -> list[Card]:
+    """The cards of an answer at a hook: what is next, and what departs from it."""
+    shown = [] if service.hook == "order-sign" else [cards.next_dose(basis)]
+    held = [cards.of_draft(basis, draft) for draft in asked.drafts]
+    return [*shown, *(card for card in held if card is not None)]
+
+
+def _refused(protocol: Protocol, refusal: Refusal) -> Card:
+    """Why there is no answer for who is on a course here."""
+    faults = [str(fault) for fault in refusal.faults]
+    return cards.warning(
+        protocol,
+        f"Romiplostim: no dose can be proposed ({refusal.code})",
+        cards.escaped(refusal.message),
+        *([cards.bullets(faults)] if faults else []),
+        f"**{cards.NEVER_AN_ORDER}**",
+    )
+
+
+def _notes(visit: Visit, patient: Patient, answered: NextDose) -> list[str]:
+    notes = ["The course that is kept here was used, not what the calling system sent."]
+    if unverified := answered.standing.unverified:
+        notes.append(f"Not verified, and so left out or not relied upon: {', '.join(unverified)}.")
+    found = visit.session.find(
+        Decision,
+        Where("patient_id", "=", patient.id),
+        Where("current", "=", 1),
+        Where("id", "=", answered.decision or 0),
+    )
+    for one in found:
+        dose = "no dose" if one.micrograms is None else f"{plain(one.micrograms)} micrograms"
+        notes.append(f"Decided on {one.day} and not carried out yet: {one.kind}, {dose}, {one.status}.")
+    return notes
+
+
+# What the calling system has and we do not
+
+
+def _sent_of_stored(visit: Visit, asked: Asked, patient: Patient, course: CourseVersion, sent: list[Sent]) -> Made:
+    faults: list[Fault] = []
+    zone = ZoneInfo(visit.clinic(patient.clinic_id).time_zone)
+    made = course_of(course.protocol, visit.today(patient), zone, sent, faults, patient=asked.patient)
+    if faults:
+        raise Unsatisfied(*faults[:_MOST_FAULTS])
+    return made
+
+
+def _differing(visit: Visit, protocol: Protocol, patient: Patient, made: Made) -> list[Card]:
+    """What the system says otherwise than is recorded here: the newest platelet count, the birth date."""
+    born, on = made.document.get("born_on"), cast(str, made.document["on"])
+    texts = []
+    if born is not None and patient.born_on is not None and born != patient.born_on:
+        texts.append(f"The birth date is {born} there and {patient.born_on} here: is it the same patient?")
+    theirs = _counts(made.document["platelet_counts"], on)
+    place, entry = ENTRIES["platelet-count"]
+    facts = visit.session.course_facts(patient.id)
+    ours = _counts([entry(fact) for fact in facts if ENTRIES.get(fact.kind, ("",))[0] == place], on)
+    if theirs and not any((one.day, one.platelets) == (theirs[-1].day, theirs[-1].platelets) for one in ours):
+        texts.append(f"The newest platelet count there is {_said(theirs)}; the newest one here is {_said(ours)}.")
+    if not texts:
+        return []
+    summary = "The calling system has data that differ from those by which romiplostim is dosed"
+    ask = "Record or correct what is missing before a dose is decided."
+    return [cards.warning(protocol, summary, cards.bullets(texts), ask)]
+
+
+def _counts(entries: object, on: str) -> tuple[Count, ...]:
+    return read_document({"protocol": "", "on": on, "platelet_counts": entries}, lambda _: None).course.counts
+
+
+def _said(counts: tuple[Count, ...]) -> str:
+    if not counts:
+        return "none"
+    return f"{plain(counts[-1].platelets)} ×10⁹/L of {iso(counts[-1].day)}"
