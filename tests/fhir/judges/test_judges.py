@@ -73,6 +73,8 @@ MEDICATION_REQUEST: dict[str, Any] = {
             ],
         }
     ],
+    "recorder": {"display": "A pharmacist"},
+    "performer": {"identifier": {"system": "https://hospital.example/staff", "value": "12"}},
     "note": [{"text": "Ada's platelets: 48 × 10⁹/L"}],
 }
 BUNDLE: dict[str, Any] = {
