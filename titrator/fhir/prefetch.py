@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from schemas import fhir
+from schemas.fields import kind_of
 from titrator.fhir.codes import (
     ATC,
     BY_LOINC,
@@ -114,7 +115,9 @@ def found_in(key: str, value: object) -> Found:
         if key != PATIENT:
             return Found(())
         return Found((), (Fault(path, "must be the patient of the context: null says that there is none"),))
-    if isinstance(value, dict) and value.get("resourceType") == "OperationOutcome":
+    if not isinstance(value, dict):
+        return Found((), (Fault(path, f"must be an object, not {kind_of(value)}"),))
+    if value.get("resourceType") == "OperationOutcome":
         return Found((), (Fault(path, f"could not be fetched: {outcome_text(value)}"),))
     if key == PATIENT:
         return Found((Sent(value, path),))
