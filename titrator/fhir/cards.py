@@ -235,7 +235,7 @@ def _standing(protocol: Protocol) -> str:
 def _departing(basis: Basis, draft: Draft, summary: str, why: str) -> Card:
     dose = cast(Answer, basis.dose)
     card = warning(basis.protocol, summary, *([why] if why else []), _detail(basis))
-    if "id" not in draft.order or not _can_be_sent(draft.order):
+    if "id" not in draft.order or "modifierExtension" in draft.order or not _can_be_sent(draft.order):
         return card | {"overrideReasons": _override_reasons()}
     label = f"Change the draft to {_amounts(dose)}"
     instruction = dosage(dose, cast("str | None", basis.answer["due_on"]))

@@ -79,7 +79,7 @@ class Fetching:
         for link in links if isinstance(links, list) else []:
             if isinstance(link, dict) and link.get("relation") == "next":
                 url = link.get("url")
-                joined = urljoin(f"{self._server.base}/", url) if isinstance(url, str) else ""
+                joined = urljoin(f"{self._server.base}/", url) if isinstance(url, str) and url else ""
                 if not _is_within(joined, self._server.base):
                     raise NotFetched("the next page of the search is on another server")
                 return joined
