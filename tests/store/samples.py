@@ -16,6 +16,7 @@ from titrator.store.records import (
     AuditRow,
     CalendarFeed,
     CdsFeedback,
+    ChangeCount,
     ChannelRow,
     Clinic,
     Contact,
@@ -337,6 +338,7 @@ _SAMPLES: dict[type[Record], Record] = {
             received_at=NOON,
         ),
         Job(name="seal", version=1, at=NOON),
+        ChangeCount(name="sample", number=3),
     )
 }
 #: What others refer to, in the order in which it can be added.

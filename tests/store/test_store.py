@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.store.samples import REFERRED_TO, TEXTS, add_referred_to, any_of, sample
+from tests.store.samples import NOON, REFERRED_TO, TEXTS, add_referred_to, any_of, sample
 from titrator.store.base import CourseFact, Duplicate, Session, Stale, Store, StoreError, Where
 from titrator.store.draft import Draft
 from titrator.store.records import (
@@ -206,6 +206,26 @@ def test_what_is_searched_for_is_a_text_and_no_pattern(store: Store) -> None:
             assert [job.name for job in session.find(Job, Where("name", "contains", part))] == names
 
 
+# Stamps
+
+
+def test_the_stamp_of_access_is_another_after_each_change_of_an_account_or_token_and_no_other(filled: Store) -> None:
+    def changed(step: Callable[[Session], object]) -> bool:
+        before = filled.stamp("access")
+        with filled.writing() as session:
+            step(session)
+        return filled.stamp("access") != before
+
+    token, account = sample(Token), sample(Account)
+    assert changed(lambda session: session.add(token))
+    assert changed(lambda session: session.change(replace(token, revoked_at=NOON)))
+    assert changed(lambda session: session.change(replace(account, active=False)))
+    assert changed(lambda session: session.update(Token, {"label": "x"}, Where("id", "=", token.id)))
+    assert changed(lambda session: session.remove(Token, Where("id", "=", token.id)))
+    assert not changed(lambda session: session.add(sample(Job)))
+    assert not changed(lambda session: session.find(Account))
+
+
 # Adding, changing, removing
 
 
@@ -217,7 +237,8 @@ def test_a_key_is_there_once(store: Store, kind: type[Record]) -> None:
             session.add(sample(kind))
     with pytest.raises(Duplicate), store.writing() as session:
         session.add(sample(kind))
-    assert found(store, kind) == 1
+    key = [Where(name, "=", getattr(sample(kind), name)) for name in kind.KEY]
+    assert found(store, kind, *key) == 1
 
 
 UNIQUE: list[tuple[str, Record, Record]] = [

@@ -18,6 +18,8 @@ from titrator.store.rows import Value
 
 R = TypeVar("R", bound=Record)
 
+Stamped = Literal["everything", "access"]
+
 
 class StoreError(Exception):
     """The store could not do what it was asked."""
@@ -150,8 +152,11 @@ class Store(Protocol):
         """A step as a writing transaction, durable; it may share a commit with those of other threads. Raises as it."""
         ...
 
-    def stamp(self) -> object:
-        """As long as stamps of a thread are equal, nothing has been committed: what it read before is still so."""
+    def stamp(self, of: Stamped = "everything") -> object:
+        """As long as stamps of a thread are equal, nothing has been committed: what it read before is still so.
+
+        Of `access`: nothing of accounts and tokens.
+        """
         ...
 
     def pending(self) -> list[str]:

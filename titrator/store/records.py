@@ -609,6 +609,20 @@ class Job(Record):
     at: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeCount(Record):
+    """How often something has been changed, by name: what was read of it still holds while the number is the same.
+
+    The database counts by itself. `access` is of accounts and tokens.
+    """
+
+    TABLE = "change_counts"
+    KEY = ("name",)
+
+    name: str
+    number: int
+
+
 RECORDS: tuple[type[Record], ...] = (
     Clinic,
     Patient,
@@ -637,4 +651,5 @@ RECORDS: tuple[type[Record], ...] = (
     CalendarFeed,
     CdsFeedback,
     Job,
+    ChangeCount,
 )

@@ -16,6 +16,10 @@ class Migration(NamedTuple):
     sqlite: tuple[str, ...]
 
 
+_COUNT_ACCESS: Final = (
+    "insert into change_counts values ('access', 1) on conflict (name) do update set number = number + 1"
+)
+
 MIGRATIONS: Final = (
     Migration(
         "0001-clinics-patients-courses-facts-decisions-access-audit",
@@ -223,6 +227,14 @@ MIGRATIONS: Final = (
             """create table jobs (
                 name text primary key, version integer not null, at text not null
             ) strict, without rowid""",
+            """create table change_counts (
+                name text primary key, number integer not null
+            ) strict, without rowid""",
+            *(
+                f"create trigger {table}_{done} after {done} on {table} begin {_COUNT_ACCESS}; end"
+                for table in ("accounts", "tokens")
+                for done in ("insert", "update", "delete")
+            ),
         ),
     ),
 )

@@ -27,7 +27,7 @@ from typing import Any, Final, TypeVar, cast
 
 from sqlite_utils import Database, Migrations
 
-from titrator.store.base import CourseFact, Duplicate, Stale, StoreError, Unusable, Where
+from titrator.store.base import CourseFact, Duplicate, Stale, Stamped, StoreError, Unusable, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
 from titrator.store.schema import MIGRATIONS
@@ -289,10 +289,16 @@ class SqliteStore:
         """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
         self._together.carry_out(cast("Step", step), self.writing)
 
-    def stamp(self) -> tuple[int, int, int]:
-        """SQLite's count of what other connections have committed, and ours of what this process has."""
+    def stamp(self, of: Stamped = "everything") -> tuple[int, ...]:
+        """SQLite's count of what other connections have committed, and ours of what this process has.
+
+        Of access, the count that triggers keep.
+        """
         connection = self._connection()
         with _store_errors():
+            if of == "access":
+                counted = connection.execute("select number from change_counts where name = 'access'").fetchone()
+                return id(connection), counted[0] if counted else 0
             others = connection.execute("pragma data_version").fetchone()[0]
         return id(connection), others, self._commits
 

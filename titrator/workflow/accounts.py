@@ -34,7 +34,7 @@ class Issued(NamedTuple):
 def authenticate(services: Services, secret: str) -> Actor:
     """The actor whom a bearer token lets in; raises Unauthorised, without saying what is wrong with it."""
     digest, now = sha256(secret), services.clock()
-    bearer = services.still(("token", digest), lambda: _bearer(services, digest))
+    bearer = services.still(("token", digest), lambda: _bearer(services, digest), "access")
     if bearer is None or bearer.token.kind == "activation" or not _valid(bearer.token, bearer.account, now):
         raise Unauthorised("The token is unknown, has ended or has been revoked.")
     token = bearer.token
@@ -52,7 +52,7 @@ def actor_of(services: Services, username: str) -> Actor:
 
     Raises Unauthorised unless the account is there, is active and is a system's.
     """
-    account = services.still(("system", username), lambda: _account_named(services, username))
+    account = services.still(("system", username), lambda: _account_named(services, username), "access")
     if account is None or not account.active or account.role != Role.EHR:
         raise Unauthorised("The account of this program is not there, is not active or is not that of a system.")
     role = Role.EHR

@@ -21,7 +21,7 @@ from titrator.notify.texts import Texts
 from titrator.protocols import Catalogue
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
-from titrator.store.base import Session, Store, Where
+from titrator.store.base import Session, Stamped, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
@@ -81,12 +81,12 @@ class Services:
     unkept: deque[str] = field(default_factory=partial(deque, maxlen=_MOST_KNOWN), repr=False)
     known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
 
-    def still(self, key: object, look: Callable[[], T]) -> T:
-        """What `look` finds; found again, without looking, as long as nothing has been committed to the store.
+    def still(self, key: object, look: Callable[[], T], of: Stamped = "everything") -> T:
+        """What `look` finds; found again, without looking, as long as nothing of that has been committed to the store.
 
         Each thread remembers its own; what is remembered is forgotten when it has become much.
         """
-        place, stamp = (key, threading.get_ident()), self.store.stamp()
+        place, stamp = (key, threading.get_ident()), self.store.stamp(of)
         before = self.known.get(place)
         if before is not None and before[0] == stamp:
             return cast(T, before[1])
