@@ -22,6 +22,7 @@ from schemas.sign_off import REASONS
 from tests.api.support import NOON, House, count, day, dose, weight
 from tests.fhir import courses
 from tests.fhir.courses import PATIENT, searchset
+from tests.fhir.judges.judge import faults
 from tests.notify.servers import Answer as Asked
 from tests.notify.servers import Receiver, dripping_server, receiver
 from tests.support import CATALOGUE, IDS
@@ -519,6 +520,25 @@ def test_a_card_has_all_that_is_needed_to_check_and_to_order(ehr: Ehr) -> None:
     assert [one["code"] for one in card["overrideReasons"]] == list(REASONS)
     assert all(set(one) == {"code", "system", "display"} for one in card["overrideReasons"])
     assert {one["system"] for one in card["overrideReasons"]} == {f"{OWN}:override-reason"}
+
+
+def test_what_is_sent_is_sound_fhir(ehr: Ehr) -> None:
+    sent = [
+        action["resource"]
+        for service, body in (
+            (VIEW, called()),
+            (SIGN, ordering("order-sign", draft(300))),
+            ("romiplostim-jp-itp-adult-patient-view", called()),
+            ("romiplostim-us-hs-ars-patient-view", called(prefetch=courses.prefetch(RISING | {"doses": []}))),
+        )
+        for card in ehr.cards(service, body)
+        for suggestion in card["suggestions"]
+        for action in suggestion["actions"]
+    ]
+    assert [one["resourceType"] for one in sent] == ["MedicationRequest"] * 4
+    refused = [ehr.call(VIEW, called(prefetch={}))[1], ehr.call(VIEW, {})[1], ehr.call(VIEW, "{")[1]]
+    assert [one["resourceType"] for one in refused] == ["OperationOutcome"] * 3
+    assert faults([*sent, *refused]) == []
 
 
 def test_a_card_of_a_case_report_says_that_it_is_off_label(ehr: Ehr) -> None:
