@@ -27,6 +27,7 @@ from titrator.api import (
     courses,
     decisions,
     facts,
+    feedback,
     operations,
     patients,
     protocols,
@@ -40,7 +41,9 @@ from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
 from titrator.door import Door
+from titrator.fhir import hooks
 from titrator.fhir import routes as fhir
+from titrator.security.assertions import Assertions, Client
 from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput
@@ -109,12 +112,23 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         channels,
         accounts,
         audit,
+        feedback,
     ):
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(reminders.subscriptions)
     app.register_blueprint(activation.blueprint)
     app.register_blueprint(fhir.blueprint)
+    hooks.add_to(
+        app,
+        hooks.Terms(
+            assertions=Assertions(Client(*one) for one in settings.cds_clients),
+            base_url=settings.base_url,
+            protocols=settings.offered_protocols,
+            fhir_servers=settings.known_fhir_servers,
+            origins=settings.allowed_origins,
+        ),
+    )
     return app
 
 
