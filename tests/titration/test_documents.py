@@ -45,6 +45,9 @@ NO_JSON = [
     ('{"a":' * 100_000, "nested too deeply"),
 ]
 REPEATED = [
+    # as many keys as colons after quotes, if one counts no further
+    (r'{"a": {"b": {"c": {"k": 1, "k": 2, "q\\": 3}}}}', ["a.b.c.k"]),
+    ('{"a": {"b": {"c": {"k": 1, "k" : 2}}}}', ["a.b.c.k"]),
     ('{"a": 1, "a": 1}', ["a"]),
     ('{"a": 1, "b": 2, "a": 3}', ["a"]),
     ('{"b": 1, "b": 2, "a": 1, "a": 2}', ["a", "b"]),
@@ -119,6 +122,39 @@ def test_what_is_no_json_is_one_fault_of_the_whole(text: str | bytes, message: s
 def test_each_repeated_key_is_a_fault_with_its_path(text: str, paths: list[str]) -> None:
     """A key that stands twice in one object is refused."""
     assert faults(text) == [(path, "repeated key") for path in paths]
+
+
+KEYS = st.text(alphabet='ab\\": ', max_size=4)
+
+
+@st.composite
+def repeating(draw: st.DrawFn) -> tuple[str, bool]:
+    """A JSON text, its colons with space about them or not, and whether an object in it has a key twice."""
+    before, after = draw(st.sampled_from(["", " ", "\t"])), draw(st.sampled_from(["", " "]))
+    twice = False
+
+    def written(depth: int) -> str:
+        nonlocal twice
+        if depth == 3 or draw(st.booleans()):
+            return quote(draw(KEYS))
+        keys = draw(st.lists(KEYS, min_size=1, max_size=3))
+        twice = twice or len(set(keys)) < len(keys)
+        gaps = [draw(st.sampled_from(["", before])) for _ in keys]
+        pairs = [f"{quote(key)}{gap}:{after}{written(depth + 1)}" for key, gap in zip(keys, gaps, strict=True)]
+        return "{" + ", ".join(pairs) + "}"
+
+    return written(0), twice
+
+
+@settings(max_examples=1000)
+@given(repeating())
+def test_a_repeated_key_is_never_passed_over(made: tuple[str, bool]) -> None:
+    """However keys are written, whatever texts hold: refused where a key comes twice, and only there."""
+    text, twice = made
+    if twice:
+        assert {message for _, message in faults(text)} == {"repeated key"}
+    else:
+        decode(text)
 
 
 def objects(number: int, keys: int) -> str:

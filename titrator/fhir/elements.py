@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import marshmallow as ma
@@ -34,20 +34,26 @@ class Moment(NamedTuple):
 class Place:
     """A value of a resource and where it stands; what is wrong with it goes to the `faults` of the whole."""
 
-    __slots__ = ("faults", "path", "value")
+    __slots__ = ("_key", "_under", "faults", "value")
 
-    def __init__(self, value: object, path: str, faults: list[Fault]) -> None:
-        self.value, self.path, self.faults = value, path, faults
+    def __init__(self, value: object, path: str | int, faults: list[Fault], under: Place | None = None) -> None:
+        self.value, self.faults, self._key, self._under = value, faults, path, under
+
+    @property
+    def path(self) -> str:
+        """Where it stands. It is put together only where it is asked for: most of a resource is as it should be."""
+        if self._under is None:
+            return str(self._key)
+        return f"{self._under.path}[{self._key}]" if isinstance(self._key, int) else f"{self._under.path}.{self._key}"
 
     def __getitem__(self, key: str) -> Place:
         """The element of a name; absent where this one is."""
-        path = f"{self.path}.{key}"
-        if self.value is None:
-            return Place(None, path, self.faults)
-        if not isinstance(self.value, dict):
-            self.wrong(f"must be an object, not {kind_of(self.value)}")
-            return Place(None, path, self.faults)
-        return Place(self.value.get(key), path, self.faults)
+        value = self.value
+        if type(value) is dict:
+            return Place(value.get(key), key, self.faults, self)
+        if value is not None:
+            self.wrong(f"must be an object, not {kind_of(value)}")
+        return Place(None, key, self.faults, self)
 
     def __iter__(self) -> Iterator[Place]:
         """The items of a list; none where it is absent."""
@@ -57,7 +63,7 @@ class Place:
             self.wrong(f"must be a list, not {kind_of(self.value)}")
             return
         for index, item in enumerate(self.value):
-            yield Place(item, f"{self.path}[{index}]", self.faults)
+            yield Place(item, index, self.faults, self)
 
     @property
     def there(self) -> bool:
@@ -72,16 +78,14 @@ class Place:
     def choice(self, name: str, *types: str) -> Place:
         """The element of a choice of types, as `valueQuantity`, by the name without the type; one that is taken."""
         parent = self.value if isinstance(self.value, dict) else {}
-        path = f"{self.path}.{name}"
         for key in parent:
             if key.startswith(name) and key[len(name) : len(name) + 1].isupper():
-                if key[len(name) :] not in types:
-                    Place(None, path, self.faults).wrong(
-                        f"{key} is not taken; send {', '.join(name + t for t in types)}"
-                    )
-                    return Place(None, path, self.faults)
-                return Place(parent[key], path, self.faults)
-        return Place(None, path, self.faults)
+                if key[len(name) :] in types:
+                    return Place(parent[key], name, self.faults, self)
+                absent = Place(None, name, self.faults, self)
+                absent.wrong(f"{key} is not taken; send {', '.join(name + t for t in types)}")
+                return absent
+        return Place(None, name, self.faults, self)
 
     def text(self) -> str | None:
         """A text, None where there is none."""
@@ -147,7 +151,8 @@ def root(resource: object, kind: str, faults: list[Fault], path: str | None = No
     if resource.get("resourceType") != kind:
         Place(None, f"{place.path}.resourceType", faults).wrong(f"must be {kind}")
     _refuse_unknown(place, resource, kind)
-    _refuse_modifiers(resource, place.path, faults)
+    if _is_modified(resource):
+        _refuse_modifiers(resource, place.path, faults)
     return place
 
 
@@ -168,12 +173,31 @@ def texts_of(concept: Place) -> str:
 
 
 def _refuse_unknown(place: Place, resource: Mapping[str, object], kind: str) -> None:
-    known = ELEMENTS[kind].split()
+    known = _KNOWN[kind]
     for key in resource:
+        if key in known:
+            continue
         name = key.removeprefix("_")
         if name in known or any(name.startswith(choice) and choice in known for choice in CHOICES):
             continue
         Place(None, f"{place.path}.{key[:_SHOWN]}", place.faults).wrong(f"unknown element of {kind}")
+
+
+_KNOWN: Final = {kind: frozenset(elements.split()) for kind, elements in ELEMENTS.items()}
+
+
+def _is_modified(resource: Mapping[str, object]) -> bool:
+    """Whether anything in a resource, but for what it contains, may turn its meaning round."""
+    rest: list[object] = [resource]
+    while rest:
+        value = rest.pop()
+        if type(value) is dict:
+            if "modifierExtension" in value or "implicitRules" in value:
+                return True
+            rest += [item for item in value.values() if type(item) is dict or type(item) is list]
+        else:
+            rest += [item for item in cast("list[object]", value) if type(item) is dict or type(item) is list]
+    return False
 
 
 def _refuse_modifiers(value: object, path: str, faults: list[Fault]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ quote: Callable[[str], str] = json.encoder.encode_basestring
 _DEEPEST = 5  # levels: a course document has three, an answer four
 _LARGEST_WHOLE = 10**18
 _MOST_FAULTS = 1000  # reported of a text with repeated keys
+#: A quote that ends a text with a backslash, and one with space before the colon.
+_UNCOUNTABLE = re.compile(r'\\\\"|"[ \t\n\r]+:')
 
 
 def decode(text: str | bytes, deepest: int = _DEEPEST) -> object:
@@ -34,7 +37,7 @@ def decode(text: str | bytes, deepest: int = _DEEPEST) -> object:
         if isinstance(text, bytes):
             text = text.removeprefix(BOM_UTF8).decode()
         value = _DECODER.decode(text)
-        if text.count(":") != _keys(value):
+        if text.count(":") != _keys(value) and not _has_all_keys(text, value, deepest):
             # Each key is followed by a colon, so with as many colons as keys no key can have been dropped. More colons
             # than keys: one stands in a text, an object lies deeper, or a key came twice. The second reading tells.
             _refuse_repeated_keys(text, deepest)
@@ -86,6 +89,28 @@ def _keys(value: object) -> int:
         return 0
     lists = [item for item in value.values() if type(item) is list]
     return len(value) + sum([len(entry) for entries in lists for entry in entries if type(entry) is dict])
+
+
+def _has_all_keys(text: str, value: object, deepest: int) -> bool:
+    """Whether a value has a key for each quote that a colon follows, but for those that are escaped within a text.
+
+    False, too, where objects lie deeper than they may, and where such quotes cannot be told apart by counting.
+    """
+    if _UNCOUNTABLE.search(text):
+        return False
+    keys, level = 0, [value]
+    for _ in range(deepest):
+        below: list[object] = []
+        for one in level:
+            if type(one) is dict:
+                keys += len(one)
+                below += [item for item in one.values() if type(item) is dict or type(item) is list]
+            elif type(one) is list:
+                below += [item for item in one if type(item) is dict or type(item) is list]
+        level = below
+        if not level:
+            return keys == text.count('":') - text.count('\\":')
+    return False
 
 
 def _refuse_repeated_keys(text: str, deepest: int) -> None:
