@@ -158,11 +158,29 @@ def root(resource: object, kind: str, faults: list[Fault], path: str | None = No
 
 def coding_codes(concept: Place) -> list[tuple[str | None, str]]:
     """The codings of a CodeableConcept, each as system and code."""
+    if (plain := _plain_codes(concept.value)) is not None:
+        return plain
     found = []
     for coding in concept["coding"]:
         code = coding["code"].text()
         if code is not None:
             found.append((coding["system"].text(), code))
+    return found
+
+
+def _plain_codes(concept: object) -> list[tuple[str | None, str]] | None:
+    """The codings of a concept of which nothing is at fault: most by far; None of any other."""
+    codings = concept.get("coding") if type(concept) is dict else None
+    if type(codings) is not list:
+        return None
+    found = []
+    for one in codings:
+        if type(one) is not dict:
+            return None
+        system, code = one.get("system"), one.get("code")
+        if type(code) is not str or not (system is None or type(system) is str):
+            return None
+        found.append((system, code))
     return found
 
 
