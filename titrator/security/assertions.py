@@ -153,7 +153,8 @@ class Assertions:
         if known is None:
             raise NotAccepted("unknown issuer")
         client, instant = known.client, now.timestamp()
-        if "jku" in header and (client.jwks_url is None or header["jku"] != client.jwks_url):
+        # Keys that were given as a file are those of the file, wherever else the client says that they lie.
+        if client.jwks_url is not None and "jku" in header and header["jku"] != client.jwks_url:
             raise NotAccepted("other key address")
         _check_names(claims, audience, client.issuer if self._terms.subject_is_issuer else None)
         ends = _check_times(claims, self._terms, instant)
