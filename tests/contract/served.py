@@ -18,7 +18,9 @@ from titrator.app import create_app
 from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
+from titrator.store.records import Clinic
 from titrator.workflow import accounts, record
+from titrator.workflow.demonstration import furnish
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
 #: A Monday, the day on which the examples of docs/rest.md were run.
@@ -56,11 +58,11 @@ class Served:
 
 
 @contextmanager
-def serving(instance: Path) -> Iterator[Served]:
-    """A server while it runs; its clock stands still."""
+def serving(instance: Path, *, demonstration: bool = False) -> Iterator[Served]:
+    """A server while it runs; its clock stands still. It may be one as `titrator serve --demo` furnishes it."""
     settings = Settings(instance=instance, log_level="error")
     services = replace(make_services(settings), clock=lambda: NOW)
-    tokens, clinics = _prepared(services)
+    tokens, clinics = _furnished(services) if demonstration else _prepared(services)
     server = make_server("127.0.0.1", 0, create_app(settings, services), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -77,6 +79,14 @@ def serving(instance: Path) -> Iterator[Served]:
         thread.join()
         server.server_close()
         services.store.close()
+
+
+def _furnished(services: Services) -> tuple[dict[Role, str], list[str]]:
+    made = furnish(services)
+    tokens = {Role(login.role): login.token for login in made.logins}
+    with services.store.reading() as session:
+        others = [clinic.id for clinic in session.find(Clinic) if clinic.id != made.clinic]
+    return tokens, [made.clinic, *others]
 
 
 def _prepared(services: Services) -> tuple[dict[Role, str], list[str]]:

@@ -17,6 +17,7 @@ import schemas
 from schemas import (
     account,
     audit,
+    cds_hooks,
     clinic,
     course,
     dose,
@@ -49,10 +50,28 @@ from titrator.workflow.visit import Policy
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SOURCES = [*(ROOT / "titrator" / "workflow").rglob("*.py"), *(ROOT / "titrator" / "api").glob("*.py")]
+#: The pages of the doors for hospital systems.
+OF_SYSTEMS = ("fhir", "cds-hooks")
+#: The address of FHIR, which tells it in what it sends, as the examples print it.
+ANYWHERE = "http://127.0.0.1:8000/fhir"
 PLAUSIBILITY = ROOT / "titrator" / "workflow" / "plausibility.py"
 REST, ACCESS, PROBLEMS = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("rest", "access", "problems"))
 MODULES = (
-    *(account, audit, clinic, course, dose, event, fact, observation, patient, problem, protocol, recommendation),
+    *(
+        account,
+        audit,
+        cds_hooks,
+        clinic,
+        course,
+        dose,
+        event,
+        fact,
+        observation,
+        patient,
+        problem,
+        protocol,
+        recommendation,
+    ),
     *(reminder, result, sign_off, timeline, worklist),
 )
 SCHEMAS = {
@@ -108,9 +127,12 @@ class Shell:
         bearer = {role: f"Authorization: Bearer {token}" for role, token in served.tokens.items()}
         self.variables = {
             "API": f"{served.url}/api/v1",
+            "FHIR": f"{served.url}/fhir",
+            "CDS": f"{served.url}/cds-services",
             "PHARMACIST": bearer[Role.PHARMACIST],
             "PRESCRIBER": bearer[Role.PRESCRIBER],
             "FEED": bearer[Role.EHR],
+            "EHR": bearer[Role.EHR],
             "ADMIN": bearer[Role.ADMIN],
             "RECEIVER": receiver.url,
         }
@@ -156,10 +178,10 @@ class Shell:
 
 
 class Alike:
-    """Two texts that differ only by chance: ids, instants, secrets, and the digests of proposals, which cover an id."""
+    """Two texts that differ only by chance: ids, instants, secrets, digests of proposals, which cover an id, uuids."""
 
     CHANCE = re.compile(
-        r"\b[0-9a-f]{20}\b|\b[0-9a-f]{16}\b|titr_[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
+        r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{20}\b|\b[0-9a-f]{16}\b|titr_[\w.-]+|\d{4}-\d\d-\d\dT[\d:.]+Z"
         r'|(?<="proposal_sha256": ")[0-9a-f]{64}|\bmsg_[0-9a-f]{32}\b|whsec_[\w.+/=]+'
     )
 
@@ -173,30 +195,37 @@ class Alike:
                 assert self.theirs.setdefault(mine, theirs) == theirs, mine
 
 
+def compare(text: str, shell: Shell) -> None:
+    """Run the examples of a page: status, headers shown, and every key of the body must be those that are printed."""
+    alike, here = Alike(), shell.variables["FHIR"]
+    assert len(steps(text)) > 3
+    for command, printed in steps(text.replace(ANYWHERE, here)):
+        shown = printed
+        if command.startswith("titrator"):
+            assert shown == shell.remind(command)
+            continue
+        if not command.startswith("curl"):
+            shell.assign(command, alike)
+            continue
+        response = shell.curl(command)
+        if " -si " in command:
+            head, _, shown = shown.partition("\n\n")
+            first, *headers = head.split("\n")
+            assert first.startswith(f"HTTP/1.1 {response.status_code} "), command
+            for header in headers:
+                name, _, value = header.partition(": ")
+                alike.check(value, response.headers[name])
+        else:
+            assert response.is_success, (command, response.text)
+        if shown or response.text:
+            alike.check(flat(json.loads(shown)), flat(response.json()))
+
+
 @pytest.mark.parametrize("text", [REST, ACCESS], ids=["rest.md", "access.md"])
 def test_the_examples_are_what_comes_back(text: str, tmp_path: Path) -> None:
     """Status, headers shown, and every key of the body; the same id here is the same id there."""
     with receiving() as receiver, serving(tmp_path) as served:
-        shell, alike = Shell(served, receiver), Alike()
-        assert len(steps(text)) > 3
-        for command, shown in steps(text):
-            if command.startswith("titrator"):
-                assert shown == shell.remind(command)
-                continue
-            if not command.startswith("curl"):
-                shell.assign(command, alike)
-                continue
-            response = shell.curl(command)
-            if " -si " in command:
-                head, _, shown = shown.partition("\n\n")  # noqa: PLW2901
-                first, *headers = head.split("\n")
-                assert first.startswith(f"HTTP/1.1 {response.status_code} "), command
-                for header in headers:
-                    name, _, value = header.partition(": ")
-                    alike.check(value, response.headers[name])
-            else:
-                assert response.is_success, command
-            alike.check(flat(json.loads(shown)), flat(response.json()))
+        compare(text, Shell(served, receiver))
 
 
 def flat(value: object) -> str:
@@ -396,9 +425,17 @@ def test_every_schema_of_the_service_has_its_table(described: dict[str, Any]) ->
     assert set(told) - {"FactIn", "FactOut"} == (set(named) | queries) - lists - elsewhere
 
 
+#: Modules of the contract that other pages tell, and the test that holds each to its page.
+ELSEWHERE = {"fhir": "test_fhir_page.py"}
+
+
 def test_every_module_of_the_contract_is_looked_at() -> None:
+    """Here, or by the test of its own page, which imports it."""
     there = {file.stem for file in Path(schemas.__file__).parent.glob("*.py")} - {"__init__", "fields"}
-    assert there == {module.__name__.rpartition(".")[2] for module in MODULES}
+    assert there == {module.__name__.rpartition(".")[2] for module in MODULES} | set(ELSEWHERE)
+    for module, test in ELSEWHERE.items():
+        source = (Path(__file__).parent / test).read_text(encoding="utf-8")
+        assert re.search(rf"^from schemas(\.{module}\b| import .*\b{module}\b)", source, re.MULTILINE), test
 
 
 # Roles and permissions
@@ -473,6 +510,6 @@ def test_the_statuses_of_problems_are_those_of_the_code() -> None:
 def test_codes_that_the_guides_name_are_there() -> None:
     """Of problems, or of answers."""
     answers = set(re.findall(r"`([A-Z]+(?:-[A-Z]+)+)`", (DOCS / "codes.md").read_text(encoding="utf-8")))
-    for text in (REST, ACCESS, PROBLEMS):
+    for text in (REST, ACCESS, PROBLEMS, *((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in OF_SYSTEMS)):
         named = set(re.findall(r"`([A-Z]{3,}(?:-[A-Z]{2,})+)`", text))
         assert named <= set(map(str, Code)) | answers | {"YYYY-MM-DD"}
