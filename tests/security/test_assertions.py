@@ -260,7 +260,15 @@ def test_what_is_refused(client: Client, assertions: Assertions, said: str, reas
 
 
 def test_every_reason_is_tried() -> None:
-    elsewhere = {"too long", "algorithm", "wrong subject", "keys unavailable", "replayed", "too many"}
+    elsewhere = {
+        "too long",
+        "algorithm",
+        "other key address",
+        "wrong subject",
+        "keys unavailable",
+        "replayed",
+        "too many",
+    }
     assert {case[2] for case in UNUSUAL} | elsewhere == set(get_args(Reason))
 
 
