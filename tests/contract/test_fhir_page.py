@@ -80,6 +80,18 @@ def rehearse(page: str, instance: Path) -> None:
                 assert response.is_success, (command, sent)
 
 
+def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
+    """Those of hospital systems."""
+    commands = re.findall(r"^    (curl .*)$", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 2
+    with receiving() as receiver, serving(tmp_path, demonstration=True) as served:
+        shell = Shell(served, receiver)
+        shell.variables["TOKEN"] = served.tokens[Role.EHR]
+        for command in commands:
+            response = shell.curl(command.replace("http://127.0.0.1:8000", served.url))
+            assert response.is_success, (command, response.text)
+
+
 # What there is
 
 
