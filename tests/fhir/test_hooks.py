@@ -803,8 +803,32 @@ def test_who_is_on_a_course_here_is_answered_from_what_is_kept_here(ehr: Ehr) ->
     assert found["reasons"] == [one["code"] for one in answer["reasons"]]
     assert "The course that is kept here was used" in card["detail"]
     assert card["suggestions"][0]["actions"][0]["resource"]["subject"] == {"reference": f"Patient/{PATIENT}"}
-    entry = ehr.house.trail(ident)[-2]
-    assert (entry.action, entry.account_id) == ("next-dose", ehr.house.ids["ehr"])
+    entries = [entry for entry in ehr.house.trail(ident) if entry.account_id == ehr.house.ids["ehr"]]
+    assert [entry.action for entry in entries] == ["next-dose", "cds-card"]
+
+
+def test_feedback_on_a_card_about_who_is_kept_here_names_the_patient(ehr: Ehr) -> None:
+    house, ident = ehr.house, stored(ehr.house)
+    (card,) = ehr.cards(VIEW, of_stored())
+    assert [(one.outcome, one.patient_id) for one in ehr.kept()] == [("shown", ident)]
+    assert house.get("/cds-feedback")["items"] == []
+    house.clock.on(minutes=-1)  # the client's clock is a little behind
+    ehr.tell([overridden(card, reason=BLEEDING)])
+    (told_of,) = house.get("/cds-feedback")["items"]
+    assert (told_of["patient"], told_of["outcome"], told_of["reason_code"]) == (ident, "overridden", "bleeding")
+    assert [entry.action for entry in house.trail(ident)][-1] == "cds-feedback"
+
+
+def test_feedback_about_a_patient_of_another_clinic_is_not_shown(ehr: Ehr) -> None:
+    """The client may be of more clinics than who asks."""
+    house, ident = ehr.house, stored(ehr.house)
+    (card,) = ehr.cards(VIEW, of_stored())
+    ehr.tell([accepted(card)])
+    version = house.get(f"/accounts/{house.ids['ehr']}", "admin")["version"]
+    both = {"clinics": [house.clinic, house.other_clinic]}
+    assert house.call("admin", "PATCH", f"/accounts/{house.ids['ehr']}", both, version=version).status == 200
+    assert [one["patient"] for one in house.get("/cds-feedback")["items"]] == [ident]
+    assert house.get("/cds-feedback", "stranger")["items"] == []
 
 
 def test_a_patient_is_known_by_our_own_id_too(ehr: Ehr) -> None:
@@ -910,7 +934,8 @@ def test_why_there_is_no_answer_is_a_warning_and_no_error(ehr: Ehr) -> None:
         )
         assert "900 micrograms on 2026-03-08, not verified" in card["detail"]
         assert "suggestions" not in card
-    assert '"refused":"FACTS-UNVERIFIED"' in ehr.house.trail(ident)[-1].detail.replace(": ", ":")
+    asked = [entry for entry in ehr.house.trail(ident) if entry.action == "next-dose"]
+    assert '"refused":"FACTS-UNVERIFIED"' in asked[-1].detail.replace(": ", ":")
 
 
 def test_a_paused_course_is_a_warning(ehr: Ehr) -> None:

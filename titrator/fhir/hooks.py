@@ -48,7 +48,7 @@ from titrator.titration.quantities import iso, plain
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Conflict, Invalid, Refusal, Unauthorised, Unknown
 from titrator.workflow.facts import ENTRIES
-from titrator.workflow.feedback import new_card, read_feedback, suggestion_of, take_feedback
+from titrator.workflow.feedback import keep_shown, new_card, read_feedback, suggestion_of, take_feedback
 from titrator.workflow.propose import answer_document, open_course, usable_protocol
 from titrator.workflow.standing import NextDose, next_dose
 from titrator.workflow.visit import Actor, Visit, day_at, instant
@@ -176,8 +176,11 @@ def _call(service_id: str) -> Response:
     if service.hook != "patient-view" and not asked.drafts:
         return _json({"cards": []})
     found = _obtained(asked)
-    made = done(lambda visit: _cards(visit, service, asked, found), writes=False, drafts=False)
-    return _json({"cards": made})
+    made: Dealt = done(lambda visit: _cards(visit, service, asked, found), writes=False, drafts=False)
+    if (patient := made.patient) is not None:
+        uuids = [cast(str, card["uuid"]) for card in made.cards]
+        done(lambda visit: keep_shown(visit, service.id, uuids, patient), writes=True, drafts=True)
+    return _json({"cards": made.cards})
 
 
 def _feedback(service_id: str) -> Response:
@@ -357,7 +360,14 @@ def _needed(found: Mapping[str, Found], *keys: str) -> list[Sent]:
 # Answers
 
 
-def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> list[object]:
+class Dealt(NamedTuple):
+    """Cards as they are sent, and the id of the patient whose course is kept here, if it is one."""
+
+    cards: list[Card]
+    patient: str | None
+
+
+def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> Dealt:
     if found[PATIENT].faults:
         _needed(found, *TEMPLATES)
     patient = _stored(visit, asked, found[PATIENT].sent[0].resource)
@@ -365,19 +375,20 @@ def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Fou
     if patient is None or course is None:
         made = _of_prefetch(visit, service, asked, found)
     elif course.protocol != service.protocol:
-        return []
+        return Dealt([], None)
     else:
         refuse_without(Permission.PROPOSE, visit.who)
         made = _of_stored(visit, service, asked, found, patient, course)
     key, account = visit.services.audit_key, visit.who.account_id
-    return [_marked(card, key, service, account) for card in made]
+    dealt = [_marked(card, key, service, account) for card in made]
+    return Dealt(dealt, patient.id if patient is not None and course is not None and dealt else None)
 
 
-def _marked(card: Card, key: bytes, service: Service, account: str) -> object:
+def _marked(card: Card, key: bytes, service: Service, account: str) -> Card:
     """A card as it is sent: with the uuids by which feedback names it, and nothing empty in it."""
     uuid = new_card(key, service.id, account)
     suggestions = [{**one, "uuid": suggestion_of(key, uuid)} for one in cast("list[Card]", card.get("suggestions", []))]
-    return cards.pruned({**card, "uuid": uuid, "suggestions": suggestions})
+    return cast(Card, cards.pruned({**card, "uuid": uuid, "suggestions": suggestions}))
 
 
 def _stored(visit: Visit, asked: Asked, resource: object) -> Patient | None:

@@ -577,8 +577,8 @@ class CalendarFeed(Record):
 class CdsFeedback(Record):
     """What became of a card that a CDS service gave to an account, as its client said last: `at`, by its own clock.
 
-    `outcome` is `accepted`, with the uuids of the `suggestions`, or `overridden`, with the reason and comment if there
-    are any. `patient_id` is there where it is known of whom the card was.
+    `outcome` is `shown` until the client has said anything, `accepted`, with the uuids of the `suggestions`, or
+    `overridden`, with the reason and comment if there are any. `patient_id` is there where the course is kept here.
     """
 
     TABLE = "cds_feedback"

@@ -219,7 +219,7 @@ MIGRATIONS: Final = (
             """create table cds_feedback (
                 account_id text not null references accounts (id), card text not null, service text not null,
                 patient_id text references patients (id),
-                outcome text not null check (outcome in ('accepted', 'overridden')),
+                outcome text not null check (outcome in ('shown', 'accepted', 'overridden')),
                 reason_code text, reason_display text, comment text, suggestions text not null, at text not null,
                 received_at text not null, primary key (account_id, card)
             ) strict, without rowid""",

@@ -1,6 +1,7 @@
 """What became of the cards that CDS services gave: kept once a card, the later word in place of the earlier.
 
-Cards are not stored. That one is ours, of which service and for which account is told from its uuid: the second half is
+Of a card about a patient whose course is kept here it is kept that it was shown; of others nothing, until feedback
+comes: that one is ours, of which service and for which account is told from its uuid: the second half is
 a code of the first half, the service and the account, under the audit key.
 """
 
@@ -14,12 +15,14 @@ from uuid import UUID
 
 from titrator.security.secrets import fingerprint
 from titrator.store.base import Where
-from titrator.store.records import Account, CdsFeedback
+from titrator.store.records import Account, CdsFeedback, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.visit import Visit, instant
 
 PAGE: Final = 100
+#: Of a card that nothing has been said of yet.
+SHOWN: Final = "shown"
 _PURPOSE: Final = "cds-card"
 _SUGGESTION: Final = "cds-suggestion"
 _HALF: Final = 16
@@ -58,6 +61,29 @@ def is_ours(key: bytes, card: str, service: str, account: str) -> bool:
     return secrets.compare_digest(digits, ours)
 
 
+def keep_shown(visit: Visit, service: str, cards: Iterable[str], patient_id: str) -> None:
+    """Keep of cards that they were shown of a patient of the account's clinics: so feedback finds whose it is."""
+    patient = visit.patient(patient_id)
+    for card in cards:
+        at = instant(visit.now)
+        visit.session.add(
+            CdsFeedback(
+                account_id=visit.who.account_id,
+                card=card,
+                service=service,
+                patient_id=patient.id,
+                outcome=SHOWN,
+                reason_code=None,
+                reason_display=None,
+                comment=None,
+                suggestions=(),
+                at=at,
+                received_at=at,
+            )
+        )
+        visit.note("cds-card", f"cds-card/{card}", patient=patient, service=service)
+
+
 def take_feedback(visit: Visit, service: str, items: Iterable[Feedback]) -> None:
     """Keep what became of cards of a service; raises Invalid, and keeps nothing, if one of them is not ours.
 
@@ -78,7 +104,15 @@ def list_feedback(visit: Visit, limit: int = PAGE) -> list[CdsFeedback]:
     if not accounts:
         return []
     order = ("-received_at", "account_id", "card")
-    return visit.session.find(CdsFeedback, Where("account_id", "in", accounts), order=order, limit=limit)
+    told = Where("account_id", "in", accounts), Where("outcome", "!=", SHOWN)
+    found = visit.session.find(CdsFeedback, *told, order=order, limit=limit)
+    return [one for one in found if one.patient_id is None or _is_of(visit, one.patient_id)]
+
+
+def _is_of(visit: Visit, patient_id: str) -> bool:
+    """Whether a patient is of a clinic of the account who asks: who sent the feedback may be of more."""
+    patient = visit.session.get(Patient, patient_id)
+    return patient is not None and patient.clinic_id in visit.who.clinics
 
 
 def feedback_fields(feedback: CdsFeedback) -> dict[str, object]:
@@ -135,13 +169,13 @@ def _faults(visit: Visit, service: str, items: Iterable[Feedback]) -> Iterable[F
 def _keep(visit: Visit, service: str, item: Feedback) -> None:
     before = visit.session.get(CdsFeedback, visit.who.account_id, item.card)
     at = instant(datetime.fromisoformat(item.at))
-    if before is not None and before.at >= at:
+    if before is not None and before.outcome != SHOWN and before.at >= at:
         return
     after = CdsFeedback(
         account_id=visit.who.account_id,
         card=item.card,
         service=service,
-        patient_id=None,  # a card does not name its patient, and nothing that the client sends does
+        patient_id=None if before is None else before.patient_id,  # nothing that the client sends names a patient
         outcome=item.outcome,
         reason_code=item.reason_code,
         reason_display=item.reason_display,
@@ -151,7 +185,9 @@ def _keep(visit: Visit, service: str, item: Feedback) -> None:
         received_at=instant(visit.now),
     )
     visit.session.put(after)
-    visit.note("cds-feedback", f"cds-card/{item.card}", service=service, outcome=item.outcome, why=item.reason_code)
+    patient = None if after.patient_id is None else visit.session.get(Patient, after.patient_id)
+    told = {"service": service, "outcome": item.outcome, "why": item.reason_code}
+    visit.note("cds-feedback", f"cds-card/{item.card}", patient=patient, **told)
 
 
 def _uuid(first: str, second: str) -> str:
