@@ -22,12 +22,15 @@ from titrator.fhir.taking import LEVEL_EXTENSION, RESOLVED_EXTENSION
 Resource = dict[str, Any]
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden" / "courses.ndjson"
+#: The courses given with the rules, where they are.
+GIVEN: Final = Path(__file__).parents[3] / "shared" / "cases" / "contract-examples.ndjson"
 PATIENT: Final = "ehr-17"
 
 
-def golden() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The worked courses, each with its answer; numbers are exact."""
-    lines = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in GOLDEN.read_text().splitlines()]
+def golden(file: Path = GOLDEN) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The worked courses of a file, each with its answer; numbers are exact."""
+    lines = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in file.read_text().splitlines()]
+    assert lines
     return [(line["course"], line["answer"]) for line in lines]
 
 

@@ -475,9 +475,22 @@ def told(card: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def test_the_worked_courses_get_the_same_answers_through_cards(ehr: Ehr) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [
+        courses.GOLDEN,
+        pytest.param(
+            courses.GIVEN,
+            marks=pytest.mark.skipif(
+                not courses.GIVEN.exists(), reason="the courses given with the rules are not here"
+            ),
+        ),
+    ],
+    ids=lambda file: file.parent.name,
+)
+def test_the_worked_courses_get_the_same_answers_through_cards(ehr: Ehr, file: Path) -> None:
     different = []
-    for course, answer in courses.golden():
+    for course, answer in courses.golden(file):
         ehr.house.clock.now = datetime.fromisoformat(f"{course['on']}T12:00:00+00:00")
         (card,) = ehr.cards(f"romiplostim-{course['protocol']}-patient-view", called(prefetch=courses.prefetch(course)))
         dose = answer["dose"]
