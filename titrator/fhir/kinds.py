@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
-from titrator.fhir.outcome import BadRequest
+from titrator.fhir.outcome import BadRequest, Gone
 from titrator.fhir.search import (
     BY_DEFAULT,
     Given,
@@ -85,7 +85,7 @@ def ask(visit: Visit, base: str, kind: Kind, given: Given, *, lenient: bool) -> 
     """What a search finds, as a Bundle in JSON; raises BadRequest, Unknown."""
     patient = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject", "for")), None)
     zone = None
-    if patient is not None and any(name in ("date", "authoredon") for name, _ in given):
+    if patient is not None and any(kind.parameters.get(name) == "date" for name, _ in given):
         zone = _zone_of(visit, patient.rpartition("/")[2])
     return kind.search(visit, base, read_query(kind.name, kind.parameters, given, lenient=lenient, zone=zone))
 
@@ -190,7 +190,7 @@ class FactMatch:
         """The codes that it has by the parameter of a name."""
         match name:
             case "code" | "event":
-                return [_code_of(self.fact)[:2]]
+                return _codes_of(self.fact)
             case "category":
                 return [(f"{V3}/observation-category", _code_of(self.fact)[2])]
             case "status":
@@ -229,7 +229,8 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
         mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
         facts = visit.session.find(Fact, *mine, *where, order=_order(query))
         names = external_names(visit, patient.id)
-        matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in facts if belongs(fact)]
+        mine_too = (fact for fact in facts if belongs(fact) and not _is_gone(name, fact))
+        matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in mine_too]
         found = meeting(rest, matches, in_order=True)
         visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
         return bundle(base, query, found)
@@ -246,6 +247,8 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
         if not found or found[0].kind not in kinds or not belongs(found[0]):
             return None
         visit.note("read", f"patient/{patient.id}/{found[0].kind}/{number}", patient=patient)
+        if _is_gone(name, found[0]):
+            raise Gone("It was entered in error: it never was.")
         return FactMatch(name, found[0], external_names(visit, patient.id, int(number)).get(int(number), ()))
 
     return Kind(
@@ -284,6 +287,11 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Type]]] = {
     },
     "AdverseEvent": {"subject": "reference", "event": "token", "date": "date"},
 }
+
+
+def _is_gone(name: str, fact: Fact) -> bool:
+    """Whether a fact was entered in error, of a type that has no status to say so: it must not look as if it were."""
+    return name == "AdverseEvent" and fact.status == "entered-in-error"
 
 
 def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
@@ -346,6 +354,12 @@ def _status(fact: Fact) -> str:
     return "not-done" if fact.kind == "dose-not-given" else "completed"
 
 
+def _codes_of(fact: Fact) -> Sequence[tuple[str, str]]:
+    """The codes by which a fact is found: of what is measured all that it may come with."""
+    measured = BY_CONTENT.get((fact.kind, fact.code))
+    return [_code_of(fact)[:2]] if measured is None else [(LOINC, code) for code, _ in measured.loinc]
+
+
 def _code_of(fact: Fact) -> tuple[str, str, str]:
     if fact.kind in ("dose", "dose-not-given"):
         return ATC, ROMIPLOSTIM, ""
@@ -388,7 +402,11 @@ def patient_match(visit: Visit, patient: Patient) -> Match:
             "identifier": [(one.system, one.value) for one in named],
             "active": [("", "true" if patient.active else "false")],
         },
-        {"family": patient.family_name.casefold(), "given": patient.given_name.casefold()},
+        {
+            "family": searched(patient.family_name),
+            "given": searched(patient.given_name),
+            "name": patient.search_name,
+        },
         patient.version,
     )
 
@@ -402,6 +420,8 @@ def _find_patient(visit: Visit, base: str, ident: str, version: int | None) -> M
 
 def _search_patients(visit: Visit, base: str, query: Query) -> str:
     """Patients in order of their ids, page by page: there may be many."""
+    if query.sort not in ((), ("_id",)):
+        raise BadRequest(Fault("_sort", "patients are in the order of their ids"))
     scope = tuple(sorted(visit.who.clinics))
     where = [Where("clinic_id", "in", scope)]
     if (ids := query.token("_id")) is not None:
@@ -409,11 +429,11 @@ def _search_patients(visit: Visit, base: str, query: Query) -> str:
     if (names := query.token("identifier")) is not None:
         where.append(Where("id", "in", tuple(_identified(visit, names))))
     for name, values in query.strings:
-        words = searched(" ".join(values)).split() if name == "name" else [searched(values[0])] if values else []
-        where.extend(Where("search_name", "contains", word) for word in words)
+        words = searched(values[0]).split() if name == "name" else [searched(values[0])]
+        where.extend(Where("search_name", "contains", word) for word in (words if len(values) == 1 else ()))
     narrow = bool(query.spans) or any(name not in ("_id", "identifier") for name, _ in query.tokens)
-    exact = narrow or any(name != "name" for name, _ in query.strings)
-    after = [Where("id", ">", query.page[1])] if query.page is not None else []
+    exact = narrow or any(name != "name" or len(values) > 1 for name, values in query.strings)
+    after = [Where("id", ">", query.page[1])] if query.page is not None and not exact else []
     total = visit.session.count(Patient, *where) if scope else 0
     most = _MOST_TASKS if exact else query.most
     rows = visit.session.find(Patient, *where, *after, order=("id",), limit=most + 1) if scope else []
@@ -421,13 +441,20 @@ def _search_patients(visit: Visit, base: str, query: Query) -> str:
         raise BadRequest(Fault("name", f"more than {_MOST_TASKS} patients have to be looked at: ask more narrowly"))
     matches = [patient_match(visit, row) for row in rows]
     if exact:
-        plain = query._replace(strings=tuple((n, v) for n, v in query.strings if n != "name"), page=None)
-        matches = sorted(meeting(plain, matches), key=lambda one: one.id)
-        total = len(matches) if not after else total
+        plain = query._replace(strings=tuple((n, v) for n, v in query.strings if n != "name"), sort=("_id",), page=None)
+        matches = [one for one in meeting(plain, matches) if _is_named(query, one)]
+        total = len(matches)
+        matches = [one for one in matches if query.page is None or one.id > query.page[1]]
     page = matches[: query.most]
     following = place_text("", page[-1].id) if len(matches) > len(page) and page else ""
     visit.note("search", "fhir/Patient", asked=dict(query.asked), found=[one.id for one in page])
     return bundle(base, query, page, total, following)
+
+
+def _is_named(query: Query, one: Match) -> bool:
+    """Whether a patient has all words of one of the names that are searched."""
+    words = [[searched(value).split() for value in values] for name, values in query.strings if name == "name"]
+    return all(any(all(word in one.text("name") for word in some) for some in each) for each in words)
 
 
 def _identified(visit: Visit, names: Sequence[tuple[str | None, str]]) -> Iterator[str]:
@@ -444,6 +471,8 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
     del base, query
     answer = _answer(visit, patient)
     live = undelivered(visit, patient)
+    if live is not None and lapsed(live, visit.today(patient)):
+        live = None
     if answer is not None and answer["dose"] is not None and not covered(live, answer):
         now, ident = instant(visit.now), f"{patient.id}-next"
         yield Made(
@@ -644,7 +673,8 @@ def _plan(visit: Visit, base: str, ident: str) -> Match | None:
         "status": [("", cast(str, resource["status"]))],
         "version": [("", cast(str, resource["version"]))],
     }
-    return Made(ident, partial(encode, resource), "", "", tokens, {"name": ident, "title": protocol.title.casefold()})
+    texts = {name: searched(cast(str, resource[name])) for name in ("name", "title")}
+    return Made(ident, partial(encode, resource), "", "", tokens, texts)
 
 
 def _find_plan(visit: Visit, base: str, ident: str, version: int | None) -> Match | None:

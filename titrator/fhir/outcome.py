@@ -89,6 +89,12 @@ class Several(Refusal):
     code = Code.INVALID
 
 
+class Gone(Refusal):
+    """A resource that never was, of a type that cannot say so."""
+
+    code = Code.ENTERED_IN_ERROR
+
+
 class Refused(Refusal):
     """Entries of a Bundle that are refused, each with its path and why; nothing of it is stored."""
 
@@ -104,7 +110,7 @@ def status_of(refusal: Refusal) -> HTTPStatus:
     if isinstance(refusal, Refused):
         found = {status_of(one) for _, one in refusal.refusals}
         return found.pop() if len(found) == 1 else HTTPStatus.UNPROCESSABLE_ENTITY
-    own = {BadRequest: HTTPStatus.BAD_REQUEST, Several: HTTPStatus.PRECONDITION_FAILED}
+    own = {BadRequest: HTTPStatus.BAD_REQUEST, Several: HTTPStatus.PRECONDITION_FAILED, Gone: HTTPStatus.GONE}
     return own.get(type(refusal)) or STATUS[type(refusal)]
 
 
@@ -141,6 +147,8 @@ def _issues(refusal: Refusal, path: str) -> list[object]:
         if isinstance(refusal, BadRequest)
         else "multiple-matches"
         if isinstance(refusal, Several)
+        else "deleted"
+        if isinstance(refusal, Gone)
         else _TYPES[type(refusal)]
     )
     code = str(refusal.code)

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from titrator.fhir.outcome import BadRequest
 from titrator.titration.documents import quote
 from titrator.titration.errors import Fault
+from titrator.workflow.record import searched
 
 Type = Literal["token", "reference", "date", "instant", "string", "uri"]
 Given = Sequence[tuple[str, str]]
@@ -27,6 +28,9 @@ BY_DEFAULT: Final = "-_lastUpdated"
 _CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
 _PREFIX: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb)?([0-9].*)", re.ASCII)
 _PARTIAL: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?", re.ASCII)
+_COMMA: Final = re.compile(r"(?<!\\),")
+_BAR: Final = re.compile(r"(?<!\\)\|")
+_ESCAPED: Final = re.compile(r"\\([\\,|$])")
 _LONGEST: Final = 2000
 
 
@@ -61,7 +65,7 @@ class Match(Protocol):
         ...
 
     def text(self, name: str) -> str:
-        """The text that it has by the parameter of a name, in small letters."""
+        """The text that it has by the parameter of a name, without case and accents."""
         ...
 
     def give(self) -> str:
@@ -217,11 +221,11 @@ class _Reading:
                 self.faults.append(Fault(name, "must name one patient"))
             self.patient = found
         elif sort in ("token", "uri", "reference"):
-            self.tokens.append((name, tuple(_token(one, sort) for one in value.split(","))))
+            self.tokens.append((name, tuple(_token(one, sort) for one in _alternatives(value))))
         elif sort in ("date", "instant"):
             self.spans.append((name, tuple(_spans(name, value, sort, self.zone, self.faults))))
         else:
-            self.strings.append((name, tuple(value.split(","))))
+            self.strings.append((name, tuple(map(_plain, _alternatives(value)))))
 
 
 def patient_id(reference: str) -> str:
@@ -233,14 +237,16 @@ def meeting(query: Query, found: Iterable[Match], *, in_order: bool = False) -> 
     """What meets all conditions of a search, in its order, which it may be in already."""
     conditions = query.tokens or query.spans or query.strings
     matches = [one for one in found if _meets(query, one)] if conditions else list(found)
-    for name in () if in_order else reversed(query.sort or (BY_DEFAULT,)):
-        _sort_by(matches, name)
+    if not in_order:
+        names = query.sort or (BY_DEFAULT,)
+        for name in reversed([*names, "-_id" if names[-1].startswith("-") else "_id"]):
+            _sort_by(matches, name)
     return matches
 
 
 def _sort_by(matches: list[Match], name: str) -> None:
     by = name.lstrip("-")
-    matches.sort(key=lambda one: (_sort_key(one, by), one.id), reverse=name.startswith("-"))
+    matches.sort(key=lambda one: _sort_key(one, by), reverse=name.startswith("-"))
 
 
 def bundle(
@@ -281,7 +287,11 @@ def place_text(key: str, ident: str) -> str:
 def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
     rest = list(matches)
     if query.page is not None:
-        at = next((index for index, one in enumerate(rest) if one.id == query.page[1]), None)
+        by = _first_sort(query).lstrip("-")
+        at = next(
+            (index for index, one in enumerate(rest) if (_sort_key(one, by), one.id) == query.page),
+            None,
+        )
         rest = rest[at + 1 :] if at is not None else [one for one in rest if _after(query, one)]
     page = rest[: query.most]
     if len(rest) <= len(page):
@@ -290,7 +300,7 @@ def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
 
 
 def _after(query: Query, one: Match) -> bool:
-    """Whether a match may stand after a place whose own resource is no longer there; rather twice than never."""
+    """Whether a match may stand after a place where the resource no longer is; rather twice than never."""
     key, _ = query.page or ("", "")
     by = _first_sort(query)
     mine = _sort_key(one, by.lstrip("-"))
@@ -312,7 +322,7 @@ def _meets(query: Query, one: Match) -> bool:
             any(span.meets(one.updated if name == "_lastUpdated" else one.day) for span in some)
             for name, some in query.spans
         )
-        and all(any(one.text(name).startswith(value.casefold()) for value in values) for name, values in query.strings)
+        and all(any(one.text(name).startswith(searched(value)) for value in values) for name, values in query.strings)
     )
 
 
@@ -326,11 +336,24 @@ def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
     return False
 
 
+def _alternatives(value: str) -> list[str]:
+    """What commas divide, but for those after a backslash."""
+    return _COMMA.split(value)
+
+
+def _plain(text: str) -> str:
+    """A text without the backslashes by which a search says that a sign is meant as itself."""
+    return _ESCAPED.sub(r"\1", text)
+
+
 def _token(text: str, kind: str) -> tuple[str | None, str]:
-    if kind != "token" or "|" not in text:
-        return None, text
-    system, _, code = text.rpartition("|")
-    return system, code
+    return token(text) if kind == "token" else (None, _plain(text))
+
+
+def token(text: str) -> tuple[str | None, str]:
+    """System and code of `system|code`, the system None where there is no bar; a code may have bars of its own."""
+    system, *rest = _BAR.split(text, maxsplit=1)
+    return (_plain(system), _plain(rest[0])) if rest else (None, _plain(text))
 
 
 def _spans(name: str, value: str, kind: str, zone: ZoneInfo | None, faults: list[Fault]) -> list[Span]:
@@ -338,12 +361,21 @@ def _spans(name: str, value: str, kind: str, zone: ZoneInfo | None, faults: list
     for one in value.split(","):
         parts = _PREFIX.fullmatch(one)
         try:
-            first, last = _range("" if parts is None else parts[2].replace(" ", "+"), kind, zone)
-            found.append(Span((parts and parts[1]) or "eq", first, last))
+            text = "" if parts is None else parts[2].replace(" ", "+")
+            first, last = _range(text, kind, zone)
+            prefix = (parts and parts[1]) or "eq"
+            found.append(_of_days(prefix, first, last) if kind == "date" and "T" in text else Span(prefix, first, last))
         except (ValueError, OverflowError):
             said = "must be a date or an instant with its offset, after eq, ne, gt, lt, ge, le, sa or eb if any"
             faults.append(Fault(name, said))
     return found
+
+
+def _of_days(prefix: str, first: str, last: str) -> Span:
+    """A comparison of an instant with days: part of its own day is before it, part after, and no day is equal to it."""
+    if prefix == "ne":
+        return Span(prefix, "", "")
+    return Span({"gt": "ge", "lt": "le"}.get(prefix, prefix), first, last)
 
 
 def _range(text: str, kind: str, zone: ZoneInfo | None) -> tuple[str, str]:
