@@ -196,12 +196,14 @@ def _refuse_unknown(place: Place, resource: Mapping[str, object], kind: str) -> 
         if key in known:
             continue
         name = key.removeprefix("_")
-        if name in known or any(name.startswith(choice) and choice in known for choice in CHOICES):
+        of_choice = (choice for choice in _CHOICES_OF[kind] if name.startswith(choice))
+        if name in known or any(name[len(one) : len(one) + 1].isupper() for one in of_choice):
             continue
         Place(None, f"{place.path}.{key[:_SHOWN]}", place.faults).wrong(f"unknown element of {kind}")
 
 
-_KNOWN: Final = {kind: frozenset(elements.split()) for kind, elements in ELEMENTS.items()}
+_KNOWN: Final = {kind: frozenset(elements.split()) - frozenset(CHOICES) for kind, elements in ELEMENTS.items()}
+_CHOICES_OF: Final = {kind: frozenset(elements.split()) & frozenset(CHOICES) for kind, elements in ELEMENTS.items()}
 
 
 def _is_modified(resource: Mapping[str, object]) -> bool:

@@ -27,7 +27,7 @@ from titrator.fhir.codes import (
 from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
-from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, Collection
+from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, Collection
 from titrator.workflow.record import Source
 
 #: The types that are facts here.
@@ -140,6 +140,8 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
     if measured.collection is OBSERVATIONS:
         body["code"] = measured.code
         body["lower_limit_of_normal"] = _lower_limit(place, unit)
+    if measured.collection is PLATELET_COUNTS and _is_unreliable(place):
+        body["unreliable"] = True
     return _said(place, measured.collection, body, when, status)
 
 
@@ -189,6 +191,11 @@ def _named_unit(place: Place, field: ma.fields.Field[Any]) -> str | None:
     text = place.text()
     found: str | None = Place(WRITTEN.get(text or "", text), place.path, place.faults).field(field)
     return found
+
+
+def _is_unreliable(place: Place) -> bool:
+    """Whether it says of itself, as we do of what we give, that it may dose nothing."""
+    return any((RELIABILITY, "unreliable") in coding_codes(concept) for concept in place["interpretation"])
 
 
 def _lower_limit(place: Place, unit: str | None) -> Decimal | None:
@@ -249,6 +256,8 @@ def _micrograms(place: Place) -> Decimal | None:
 
 def micrograms_of(dose: Place) -> Decimal | None:
     """An amount of a medicine in micrograms."""
+    if dose["comparator"].there:
+        dose["comparator"].wrong("is not taken: an amount must be exact")
     unit = dose["code"] if dose["code"].there else dose["unit"]
     text = unit.text()
     if text is None or text not in MICROGRAMS:
@@ -369,6 +378,7 @@ def _said(place: Place, collection: Collection, body: dict[str, Any], when: Mome
     return Said(collection, body, source, status == "entered-in-error")
 
 
+RELIABILITY: Final = f"{OWN}:reliability"
 LEVEL_EXTENSION: Final = f"{OWN}:dose-level"
 GRADE_EXTENSION: Final = f"{OWN}:toxicity-grade"
 RESOLVED_EXTENSION: Final = f"{OWN}:resolved-on"

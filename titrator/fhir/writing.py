@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from titrator.fhir.codes import OWN
 from titrator.fhir.elements import Place, root
 from titrator.fhir.kinds import KINDS, FactMatch, Kind, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
-from titrator.fhir.search import Match
+from titrator.fhir.search import Match, token
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
 from titrator.store.base import Where
 from titrator.store.records import ExternalId, Fact, Identifier, Patient
@@ -136,6 +136,7 @@ def _update(  # noqa: PLR0913, PLR0917 (as update)
     which = Which(patient.id, said.collection, fact_id, version)
     _refuse_new_names(visit, patient, fact_id, said, place)
     fact = _current(visit, which)
+    refuse_outdated(fact.version, version)
     if said.in_error:
         record.enter_in_error(visit, which, _why(visit, said))
     elif _says_the_same(fact, said):
@@ -209,7 +210,7 @@ def _identifier(condition: str) -> Name:
     given = parse_qsl(condition.rpartition("?")[2], keep_blank_values=True)
     names = [value for key, value in given if key == "identifier"]
     others = [key for key, _ in given if key not in ("identifier", "patient", "subject")]
-    system, _, value = (names or [""])[0].rpartition("|")
+    system, value = token((names or [""])[0])
     if len(names) != 1 or others or not system or not value:
         raise BadRequest(Fault("identifier", "conditions are by identifier=system|value"))
     return system, value
@@ -217,7 +218,7 @@ def _identifier(condition: str) -> Name:
 
 def _conditional(visit: Visit, context: Context, kind: Kind, resource: object, condition: str) -> str | None:
     """The id of the resource that meets a condition, None if none does; raises Several, BadRequest."""
-    name = _identifier(unquote(condition) if "%" in condition else condition)
+    name = _identifier(condition)
     if kind.name == "Patient":
         found = _named(visit, name)
         if found is not None:
@@ -272,6 +273,7 @@ def _says_the_same(fact: Fact, said: Said) -> bool:
         as_sure
         and fact.status != "entered-in-error"
         and detail == fact.detail
+        and (fact.unreliable or not draft.unreliable)  # the same without that mark takes it from nothing
         and (draft.kind, draft.day, draft.code, draft.value, draft.unit, draft.level, draft.until)
         == (fact.kind, fact.day, fact.code, fact.value, fact.unit, fact.level, fact.until)
     )
@@ -367,8 +369,9 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
 def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:
     """Each entry of a batch in a transaction of its own, by `step`: what each gave, or why it was refused."""
     given: list[object] = []
-    for entry in read_entries(document, base):
+    for place in _places(Place(document, "Bundle", [])):
         try:
+            entry = _entry_alone(place, base)
             written = step(lambda visit, entry=entry: carry_out(visit, Context(base), entry))  # type: ignore[misc]
             given.append(answered(base, entry.kind, written, whole=whole))
         except Refusal as refusal:
@@ -413,16 +416,30 @@ def read_entries(document: object, base: str) -> list[Entry]:
     """The entries of a Bundle of the writable types; raises Invalid with every fault."""
     faults: list[Fault] = []
     bundle = Place(document, "Bundle", faults)
-    entries = list(bundle["entry"])
-    if len(entries) > _MOST_ENTRIES:
-        raise Invalid(Fault("Bundle.entry", f"must have at most {_MOST_ENTRIES} entries"))
-    found = [_entry(entry, base) for entry in entries]
+    found = [_entry(entry, base) for entry in _places(bundle)]
     urls = [entry.full_url for entry in found if entry is not None and entry.full_url is not None]
     if len(set(urls)) != len(urls):
         bundle["entry"].wrong("has a fullUrl twice")
     if faults:
         raise Invalid(*faults)
     return [entry for entry in found if entry is not None]
+
+
+def _places(bundle: Place) -> list[Place]:
+    """The places of the entries of a Bundle; raises Invalid where there are too many."""
+    entries = list(bundle["entry"])
+    if len(entries) > _MOST_ENTRIES:
+        raise Invalid(Fault("Bundle.entry", f"must have at most {_MOST_ENTRIES} entries"))
+    return entries
+
+
+def _entry_alone(place: Place, base: str) -> Entry:
+    """What an entry asks for, whatever others do; raises Invalid with its faults."""
+    faults: list[Fault] = []
+    entry = _entry(Place(place.value, place.path, faults), base)
+    if faults or entry is None:
+        raise Invalid(*faults)
+    return entry
 
 
 def _entry(entry: Place, base: str) -> Entry | None:
