@@ -14,6 +14,8 @@ Resource = dict[str, object]
 FHIR_VERSION: Final = "4.0.1"
 #: Of this statement: the day on which what it says was last changed.
 _DATE: Final = "2026-11-25"
+#: The types that have versions; of those that are no facts only the current one is given.
+_VERSIONED: Final = (*FACTS, "Patient", "MedicationRequest", "GuidanceResponse", "Condition", "Task")
 _SEARCH_TYPES: Final = {"instant": "date"}
 
 
@@ -51,7 +53,7 @@ def _resource(base: str, kind: Kind) -> Resource:
     writes = kind.writes is not None
     codes = [
         "read",
-        *(["vread"] if kind.name in FACTS else []),
+        *(["vread"] if kind.name in _VERSIONED else []),
         "search-type",
         *(["create", "update"] if writes else []),
     ]
@@ -59,14 +61,15 @@ def _resource(base: str, kind: Kind) -> Resource:
         "type": kind.name,
         "documentation": kind.says,
         "interaction": [{"code": code} for code in codes],
-        "versioning": "versioned" if kind.name in FACTS or kind.name == "Patient" else "no-version",
+        "versioning": "versioned" if kind.name in _VERSIONED else "no-version",
         "readHistory": kind.name in FACTS,
         "updateCreate": False,
     }
+    if kind.name in _VERSIONED:
+        found["conditionalRead"] = "not-match"
     if writes:
         found |= {
             "conditionalCreate": True,
-            "conditionalRead": "not-match",
             "conditionalUpdate": True,
             "conditionalDelete": "not-supported",
             "referencePolicy": ["literal", "logical"],

@@ -60,7 +60,8 @@ def _operation(method: str, rule: str, permission: Permission | None, name: str,
 
 def _negotiated(view: View) -> View:
     def wrapper(*args: Any, **kwargs: Any) -> Response:
-        if request.headers.get("Accept") and not any(kind in _JSON for kind, _ in request.accept_mimetypes):
+        accepted = [kind.partition(";")[0].strip() for kind, _ in request.accept_mimetypes]
+        if request.headers.get("Accept") and _JSON.isdisjoint(accepted):
             raise NotAcceptable("Only JSON is given: application/fhir+json.")
         found: Response = view(*args, **kwargs)
         return found
