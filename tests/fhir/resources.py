@@ -54,11 +54,11 @@ def person(family: str = "Meyer", given: str = "Eva", number: str | None = None,
     return {"resourceType": "Patient", **named, **name, "birthDate": "1960-05-01", **more}
 
 
-def observed(patient: str, code: str, value: object, unit: str, on: str, **more: object) -> Resource:
+def observed(patient: str, loinc: str, value: object, unit: str, on: str, **more: object) -> Resource:
     return {
         "resourceType": "Observation",
         "status": "final",
-        "code": {"coding": [{"system": LOINC, "code": code}]},
+        "code": {"coding": [{"system": LOINC, "code": loinc}]},
         "subject": subject(patient),
         "effectiveDateTime": on,
         "valueQuantity": quantity(value, unit),
@@ -97,11 +97,11 @@ def not_given(patient: str, ago: int = 0, reason: str | None = "refused", **more
     return {**resource, "status": "not-done", **({} if reason is None else {"statusReason": why}), **more}
 
 
-def transfused(patient: str, ago: int = 0, code: str = "12719002", **more: object) -> Resource:
+def transfused(patient: str, ago: int = 0, snomed: str = "12719002", **more: object) -> Resource:
     return {
         "resourceType": "Procedure",
         "status": "completed",
-        "code": {"coding": [{"system": SNOMED, "code": code}]},
+        "code": {"coding": [{"system": SNOMED, "code": snomed}]},
         "subject": subject(patient),
         "performedDateTime": day(ago),
         **more,
@@ -233,7 +233,7 @@ def issues(answer: Answer) -> list[tuple[str, str]]:
 
 def places(answer: Answer) -> list[str]:
     """Where the faults of an OperationOutcome are."""
-    return sorted(place for _, place in issues(answer))
+    return sorted({place for _, place in issues(answer)})
 
 
 def problems(answer: Answer) -> set[str]:
