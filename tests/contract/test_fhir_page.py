@@ -15,6 +15,7 @@ from flask import Flask
 from schemas import fhir
 from schemas.dose import NOT_GIVEN
 from schemas.event import KINDS as EVENTS
+from schemas.event import SCALES
 from schemas.fields import COUNT_UNITS, WEIGHT_UNITS
 from tests.contract.receiver import receiving
 from tests.contract.served import serving
@@ -247,6 +248,8 @@ def test_every_extension_of_ours_is_told_and_none_else() -> None:
     assert told == there
     for _, on, _, _ in rows:
         assert {name.split(".")[0] for name in ticked(on)} <= set(KINDS)
+    (scales,) = [means for url, _, _, means in rows if ticked(url) == [taking.GRADE_EXTENSION]]
+    assert ticked(scales) == list(SCALES)
 
 
 def test_every_system_of_ours_is_told_and_none_else() -> None:
