@@ -57,6 +57,7 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(BIN)/python bench/service.py
 	$(RUN) bench.sign_off
 	$(RUN) bench.reminders
+	$(RUN) bench.fhir
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

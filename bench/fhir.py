@@ -2,7 +2,8 @@
 
 search        the 52 platelet counts of a patient / a route that returns as many bytes
 create        an Observation / a route that decodes the same body and does one durable SQLite insert
-card          the next dose of a patient who is not stored, from prefetch / a route that decodes the same body
+card          the next dose of a patient who is not stored, from prefetch / a route that decodes the same body; by a
+              token of ours, and by an assertion that is signed anew for each call (ES384), as CDS Hooks wants it
 """
 
 from __future__ import annotations
@@ -17,10 +18,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from bench.service import BARE, FIRST, SECONDS, WEEKS, Client, Place, fill, gunicorn, measure, serve
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from bench.service import BARE, FIRST, SECONDS, WEEKS, Client, Place, _visit, fill, gunicorn, measure, serve
 from bench.sign_off import _size
+from titrator.assembly import make_services
+from titrator.settings import Settings
+from titrator.store.records import Clinic
+from titrator.workflow import accounts
+from titrator.workflow.visit import leave
 
 MANY = int(os.environ.get("BENCH_PATIENTS", "10000"))
+ISSUER = "https://ehr.bench.example"
+#: As many as are called for, and to spare.
+ASSERTIONS = 20_000
 
 MORE = """
 @app.get("/found")
@@ -106,8 +118,13 @@ def creates(place: Place) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
     )
 
 
-def calls(place: Place, protocol: str = "us-itp-adult") -> tuple[Callable[[], bytes], Callable[[], bytes]]:
-    """Makers of CDS Hooks calls, with the prefetch of twelve weeks; and the same body for the bare route."""
+def calls(
+    place: Place, key: ECKey | None = None, protocol: str = "us-itp-adult"
+) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
+    """Makers of CDS Hooks calls, with the prefetch of twelve weeks; and the same body for the bare route.
+
+    With a key, each bears an assertion of its own in place of a token.
+    """
     today = datetime.now(UTC).date()
 
     def bundle(*resources: dict[str, object]) -> dict[str, object]:
@@ -148,10 +165,37 @@ def calls(place: Place, protocol: str = "us-itp-adult") -> tuple[Callable[[], by
     }
     body = json.dumps(call)
 
-    def post(path: str) -> bytes:
-        return _post(path, place.token, body).replace(b"application/fhir+json", b"application/json")
+    def post(path: str, token: str) -> bytes:
+        return _post(path, token, body).replace(b"application/fhir+json", b"application/json")
 
-    return lambda: post(f"/cds-services/romiplostim-{protocol}-patient-view"), lambda: post("/card")
+    path = f"/cds-services/romiplostim-{protocol}-patient-view"
+    tokens = None if key is None else iter(_assertions(key, path))
+    return lambda: post(path, place.token if tokens is None else next(tokens)), lambda: post("/card", place.token)
+
+
+def _assertions(key: ECKey, path: str) -> list[str]:
+    """Assertions of the bench for a service, each for one call."""
+    begun, header = int(time.time()), {"alg": "ES384", "kid": "bench", "typ": "JWT"}
+    claims = {"iss": ISSUER, "aud": f"http://127.0.0.1:8000{path}", "iat": begun, "exp": begun + 1800}
+    return [
+        jwt.encode(header, claims | {"jti": str(number)}, key, algorithms=["ES384"]) for number in range(ASSERTIONS)
+    ]
+
+
+def register(place: Place, key: ECKey) -> None:
+    """Let the bench call the CDS services: an account, and the public key in the configuration."""
+    services = make_services(Settings(instance=place.folder))
+    with services.store.writing() as session:
+        visit = _visit(services, session)
+        clinics = [clinic.id for clinic in session.find(Clinic)]
+        body = {"username": "bench-ehr", "display_name": "bench", "role": "ehr", "clinics": clinics}
+        accounts.add_account(visit, body)
+        leave(visit, session, visit.entries)
+    services.store.close()
+    keys = {"keys": [key.as_dict(private=False, kid="bench", alg="ES384")]}
+    (place.folder / "keys.json").write_text(json.dumps(keys))
+    client = f'[[cds_clients]]\nissuer = "{ISSUER}"\naccount = "bench-ehr"\njwks_file = "keys.json"\n'
+    (place.folder / "config.toml").write_text(client)
 
 
 def main() -> None:
@@ -165,7 +209,10 @@ def main() -> None:
         with sqlite3.connect(file) as made:
             made.execute("pragma journal_mode = wal")
             made.execute("create table counts (patient text, day text, value text, unit text)")
+        key = ECKey.generate_key("P-384")
+        register(place, key)
         search, (create, bare_create), (call, bare_call) = searches(place), creates(place), calls(place)
+        signed, _ = calls(place, key)
         with gunicorn(*serve(place)) as port:
             sizes = " ".join(str(_size(port, sent)) for sent in (search(), create(), call()))
         (folder / "bare_app.py").write_text(BARE + MORE)
@@ -177,6 +224,7 @@ def main() -> None:
                 ("search of 52 Observations", search, lambda: found, b"200"),
                 ("create of an Observation", create, bare_create, b"201"),
                 ("CDS card from prefetch", call, bare_call, b"200"),
+                ("CDS card from prefetch, signed", signed, bare_call, b"200"),
             )
             for told, mine, other, status in pairs:
                 measure(
