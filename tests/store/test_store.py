@@ -33,6 +33,7 @@ from titrator.store.records import (
     Record,
     Token,
 )
+from titrator.store.rows import mapping
 
 one_store_for_all_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -204,6 +205,16 @@ def test_what_is_searched_for_is_a_text_and_no_pattern(store: Store) -> None:
     with store.reading() as session:
         for part, names in (("0%", ["100%"]), ("_", ["a_b"]), ("'", ["it's"]), ("A_B", [])):
             assert [job.name for job in session.find(Job, Where("name", "contains", part))] == names
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+def test_columns_are_read_as_they_are_stored(filled: Store, kind: type[Record]) -> None:
+    with filled.reading() as session:
+        columns = mapping(kind).columns
+        rows = session.values(kind, tuple(reversed(columns)), order=kind.KEY, limit=10)
+        assert [row[::-1] for row in rows] == [
+            tuple(mapping(kind).to_row(one)) for one in session.find(kind, order=kind.KEY)
+        ]
 
 
 # Stamps

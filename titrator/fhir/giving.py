@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from titrator.fhir.codes import (
     ATC,
@@ -90,26 +90,65 @@ def patient_resource(patient: Patient, identifiers: Iterable[Identifier], clinic
     }
 
 
-def fact_id(fact: Fact) -> str:
+def fact_id(fact: Fact | Observed) -> str:
     """The id of the resource of a fact."""
     return f"{fact.patient_id}-{fact.id}"
 
 
-def status_of(fact: Fact) -> str:
+def status_of(fact: Fact | Observed) -> str:
     """The status of an Observation: what nobody has verified, and a preliminary result, is preliminary."""
     return _STATUSES.get(fact.status) or ("corrected" if fact.change == "correct" else "final")
 
 
-def observation_text(fact: Fact, names: Names = ()) -> str:
+class Observed(NamedTuple):
+    """What of a fact makes an Observation, as it is stored: of these there are many, and they are read as they are."""
+
+    patient_id: str
+    id: int
+    version: int
+    kind: str
+    day: str
+    code: str | None
+    value: str
+    unit: str
+    unreliable: int
+    status: str
+    change: str
+    detail: str
+    recorded_at: str
+
+
+def observed(fact: Fact) -> Observed:
+    """A fact as what makes an Observation."""
+    return Observed(
+        fact.patient_id,
+        fact.id,
+        fact.version,
+        fact.kind,
+        fact.day,
+        fact.code,
+        plain(cast(Decimal, fact.value)),
+        fact.unit or "",
+        fact.unreliable,
+        fact.status,
+        fact.change,
+        encode(fact.detail),
+        fact.recorded_at,
+    )
+
+
+def observation_text(fact: Observed, names: Names = ()) -> str:
     """An Observation of a weight, a platelet count or another value, as JSON."""
-    code, unit = _observation_code(fact.kind, fact.code), fact.unit or ""
-    effective = quote(cast(str, fact.detail.get("at") or fact.day))
-    status = status_of(fact)
+    code, unit = _observation_code(fact.kind, fact.code), fact.unit
+    effective, status = f'"{fact.day}"', status_of(fact)
     rest = ""
-    if fact.detail:
-        if (note := fact.detail.get("note")) is not None:
+    if fact.detail != "{}":
+        detail = cast("dict[str, object]", reread(fact.detail))
+        if (at := detail.get("at")) is not None:
+            effective = quote(cast(str, at))
+        if (note := detail.get("note")) is not None:
             rest += f', "note": [{{"text": {quote(cast(str, note))}}}]'
-        if (limit := fact.detail.get("lower_limit_of_normal")) is not None:
+        if (limit := detail.get("lower_limit_of_normal")) is not None:
             low = _quantity(str(limit), unit)
             rest += f', "referenceRange": [{{"low": {low}}}]'
     if fact.unreliable:
@@ -119,7 +158,7 @@ def observation_text(fact: Fact, names: Names = ()) -> str:
         f'"meta": {{"versionId": "{fact.version}", "lastUpdated": "{fact.recorded_at}"}}, {_identifiers(names)}'
         f'"status": "{status}", {code}, "subject": {{"reference": "Patient/{fact.patient_id}"}}, '
         f'"effectiveDateTime": {effective}, '
-        f'"valueQuantity": {_quantity(plain(cast(Decimal, fact.value)), unit)}{rest}}}'
+        f'"valueQuantity": {_quantity(fact.value, unit)}{rest}}}'
     )
 
 

@@ -163,7 +163,7 @@ class FactMatch:
     """A fact as a resource of the type `kind`, with the names that other systems have for it."""
 
     kind: str
-    fact: Fact
+    fact: Fact | giving.Observed
     names: Sequence[tuple[str, str]] = ()
 
     @property
@@ -205,15 +205,13 @@ class FactMatch:
 
     def give(self) -> str:
         """The resource."""
-        return _GIVEN[self.kind](self.fact, self.names)
-
-
-_GIVEN: Final[Mapping[str, Callable[[Fact, Sequence[tuple[str, str]]], str]]] = {
-    "Observation": giving.observation_text,
-    "MedicationAdministration": lambda fact, names: encode(giving.administration(fact, names)),
-    "Procedure": lambda fact, names: encode(giving.event_resource(fact, names)),
-    "AdverseEvent": lambda fact, names: encode(giving.event_resource(fact, names)),
-}
+        fact = self.fact
+        if isinstance(fact, giving.Observed):
+            return giving.observation_text(fact, self.names)
+        if self.kind == "Observation":
+            return giving.observation_text(giving.observed(fact), self.names)
+        made = giving.administration if self.kind == "MedicationAdministration" else giving.event_resource
+        return encode(made(fact, self.names))
 
 
 def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
@@ -227,10 +225,15 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
             return bundle(base, query, [])
         where, rest = _pushed(query, kinds)
         mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
-        facts = visit.session.find(Fact, *mine, *where, order=_order(query))
         names = external_names(visit, patient.id)
-        mine_too = (fact for fact in facts if belongs(fact) and not _is_gone(name, fact))
-        matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in mine_too]
+        if name == "Observation":
+            rows = visit.session.values(Fact, giving.Observed._fields, *mine, *where, order=_order(query))
+            seen = map(giving.Observed._make, rows)
+            matches = [FactMatch(name, one, names.get(one.id, ())) for one in seen]
+        else:
+            facts = visit.session.find(Fact, *mine, *where, order=_order(query))
+            there = (fact for fact in facts if belongs(fact) and not _is_gone(name, fact))
+            matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in there]
         found = meeting(rest, matches, in_order=True)
         visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
         return bundle(base, query, found)
@@ -348,19 +351,19 @@ def _bounds(column: str, span: Span) -> list[Where]:
             return [Where(column, ">=", span.first), Where(column, "<=", span.last)]
 
 
-def _status(fact: Fact) -> str:
+def _status(fact: Fact | giving.Observed) -> str:
     if fact.status == "entered-in-error":
         return "entered-in-error"
     return "not-done" if fact.kind == "dose-not-given" else "completed"
 
 
-def _codes_of(fact: Fact) -> Sequence[tuple[str, str]]:
+def _codes_of(fact: Fact | giving.Observed) -> Sequence[tuple[str, str]]:
     """The codes by which a fact is found: of what is measured all that it may come with."""
     measured = BY_CONTENT.get((fact.kind, fact.code))
     return [_code_of(fact)[:2]] if measured is None else [(LOINC, code) for code, _ in measured.loinc]
 
 
-def _code_of(fact: Fact) -> tuple[str, str, str]:
+def _code_of(fact: Fact | giving.Observed) -> tuple[str, str, str]:
     if fact.kind in ("dose", "dose-not-given"):
         return ATC, ROMIPLOSTIM, ""
     if fact.kind == "event":

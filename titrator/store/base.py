@@ -74,6 +74,17 @@ class Session(Protocol):
         """The records that meet all conditions, in the order of the columns named (`-seq` for descending)."""
         ...
 
+    def values(
+        self,
+        record: type[Record],
+        columns: tuple[str, ...],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[tuple[Value, ...]]:
+        """Columns of the records that meet all conditions, as they are stored, in the order of `find`."""
+        ...
+
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
         ...

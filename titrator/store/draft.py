@@ -37,6 +37,17 @@ class Draft:
         """The records that meet all conditions, in the order of the columns named."""
         return self._session.find(record, *where, order=order, limit=limit)
 
+    def values(
+        self,
+        record: type[Record],
+        columns: tuple[str, ...],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[tuple[Value, ...]]:
+        """Columns of the records that meet all conditions, as they are stored."""
+        return self._session.values(record, columns, *where, order=order, limit=limit)
+
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
         return self._session.count(record, *where)

@@ -105,13 +105,31 @@ class SqliteSession:
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
+        rows = self._selected(_STATEMENTS[record].select, where, order, limit)
+        return list(map(mapping(record).to_record, rows))
+
+    def values(
+        self,
+        record: type[Record],
+        columns: tuple[str, ...],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[tuple[Value, ...]]:
+        """Columns of the records that meet all conditions, as they are stored."""
+        select = f"select {', '.join(columns)} from {record.TABLE}"  # noqa: S608 (names of ours)
+        return self._selected(select, where, order, limit)
+
+    def _selected(
+        self, select: str, where: tuple[Where, ...], order: tuple[str, ...], limit: int | None
+    ) -> list[tuple[Value, ...]]:
         conditions, values = _conditions(where)
-        sql = _STATEMENTS[record].select + conditions
+        sql = select + conditions
         if order:
             sql += f" order by {_order(order)}"
         if limit is not None:
             sql += f" limit {limit:d}"
-        return [mapping(record).to_record(row) for row in self._rows(sql, values)]
+        return self._rows(sql, values)
 
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
