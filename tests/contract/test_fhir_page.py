@@ -59,7 +59,6 @@ def test_the_examples_are_what_comes_back(tmp_path: Path) -> None:
         compare(PAGE, Shell(served, receiver))
 
 
-@pytest.mark.xfail(strict=True, reason="an account of two clinics cannot create a Patient, whichever it names")
 def test_the_examples_work_with_a_demonstration(tmp_path: Path) -> None:
     rehearse(PAGE, tmp_path)
 

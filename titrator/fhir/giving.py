@@ -34,6 +34,7 @@ from titrator.store.records import AuditRow, Clinic, CourseVersion, Decision, Fa
 from titrator.titration.documents import encode, quote, reread
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import plain
+from titrator.titration.wording import level_text
 
 Resource = dict[str, object]
 Answer = Mapping[str, object]
@@ -115,6 +116,7 @@ class Observed(NamedTuple):
     status: str
     change: str
     detail: str
+    asked: str
     recorded_at: str
 
 
@@ -133,6 +135,7 @@ def observed(fact: Fact) -> Observed:
         fact.status,
         fact.change,
         encode(fact.detail),
+        encode(list(fact.asked)),
         fact.recorded_at,
     )
 
@@ -153,6 +156,9 @@ def observation_text(fact: Observed, names: Names = ()) -> str:
             rest += f', "referenceRange": [{{"low": {low}}}]'
     if fact.unreliable:
         rest += _UNRELIABLE
+    if fact.status == "unverified":
+        asked = quote(", ".join(cast("list[str]", reread(fact.asked))))
+        rest += f', "extension": [{{"url": "{UNVERIFIED_EXTENSION}", "valueString": {asked}}}]'
     return (
         f'{{"resourceType": "Observation", "id": "{fact.patient_id}-{fact.id}", '
         f'"meta": {{"versionId": "{fact.version}", "lastUpdated": "{fact.recorded_at}"}}, {_identifiers(names)}'
@@ -293,10 +299,10 @@ def dosage(dose: Answer, due_on: str | None) -> Resource:
     vials = cast("list[Mapping[str, Decimal]]", dose["vials"])
     from_vials = " and ".join(f"{one['count']} × {one['size_micrograms']} micrograms" for one in vials)
     delivered, volume = (plain(cast(Decimal, dose[name])) for name in ("delivered_micrograms", "volume_ml"))
-    level = plain(cast(Decimal, dose["micrograms_per_kg"]))
+    level = level_text(cast(Decimal, dose["micrograms_per_kg"]))
     when = "" if due_on is None else f" on {due_on}"
     text = (
-        f"{delivered} micrograms ({level} micrograms/kg) subcutaneously once{when}: {volume} mL of "
+        f"{delivered} micrograms ({level}) subcutaneously once{when}: {volume} mL of "
         f"{dose['concentration_micrograms_per_ml']} micrograms/mL, from vials of {from_vials}"
     )
     return {

@@ -561,7 +561,7 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
             cast(str, resource["id"]),
             partial(encode, resource),
             course.changed_at,
-            course.started_on,
+            course.changed_at[:10],
             {
                 "clinical-status": [(f"{V3}/condition-clinical", clinical)],
                 "category": [(f"{V3}/condition-category", "problem-list-item")],
@@ -819,7 +819,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             subject="reference",
             clinical_status="token",
             category="token",
-            onset_date="date",
+            recorded_date="date",
         ),
         _derived(
             "Provenance",

@@ -275,9 +275,14 @@ def blueprint_bundle() -> Response:
 
 
 @blueprint.route("/<path:rest>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-def nothing(rest: str) -> Response:
+@blueprint.route("/", methods=["GET", "PUT", "PATCH", "DELETE"])
+@blueprint.route("", methods=["GET", "PUT", "PATCH", "DELETE"])
+def nothing(rest: str = "") -> Response:
     """What is not there, or not done here."""
     name = rest.partition("/")[0]
+    if not name:
+        said = "Only a Bundle is sent here, by POST; what there is tells the CapabilityStatement at metadata."
+        return _refused(HTTPStatus.METHOD_NOT_ALLOWED, told("error", "not-supported", said))
     if name in KINDS:
         said = f"{request.method} is not done here with {name}: see the CapabilityStatement at metadata."
         return _refused(HTTPStatus.METHOD_NOT_ALLOWED, told("error", "not-supported", said))

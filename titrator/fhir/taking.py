@@ -131,9 +131,9 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
         quantity.wrong("required: a quantity")
     if quantity["comparator"].there:
         quantity["comparator"].wrong("is not taken: a value must be exact")
-    if measured is None or when is None:
+    if measured is None:
         return None
-    body: dict[str, Any] = {_DAY_KEY[measured.collection.name]: when.day}
+    body: dict[str, Any] = {_DAY_KEY[measured.collection.name]: _day(when)}
     unit = _unit(quantity, measured.collection)
     body["unit"] = unit
     body["value"] = quantity["value"].required(quantity["value"].field(_VALUES[measured.collection.name]))
@@ -219,12 +219,10 @@ def _administration(place: Place, zone: ZoneInfo) -> Said | None:
     if isinstance(effective.value, dict):
         effective = effective["start"]
     when = effective.moment(zone)
-    if when is None:
-        return None
     if status == "not-done":
-        body: dict[str, Any] = {"not_given_on": when.day, "reason_not_given": _reason_not_given(place)}
+        body: dict[str, Any] = {"not_given_on": _day(when), "reason_not_given": _reason_not_given(place)}
     else:
-        body = {"given_on": when.day, "micrograms": _micrograms(place)}
+        body = {"given_on": _day(when), "micrograms": _micrograms(place)}
         level = _level(place)
         if level is not None:
             body["micrograms_per_kg"] = level
@@ -307,9 +305,8 @@ def _procedure(place: Place, zone: ZoneInfo) -> Said | None:
     if isinstance(performed.value, dict):
         performed = performed["start"]
     when = performed.moment(zone)
-    if when is None or len(kinds) != 1:
-        return None
-    return _said(place, EVENTS, {"kind": kinds.pop(), "occurred_on": when.day}, when, status)
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return _said(place, EVENTS, {"kind": kind, "occurred_on": _day(when)}, when, status)
 
 
 def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
@@ -323,9 +320,7 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     if not place["event"].there:
         place["event"].wrong("required")
     when = place["date"].moment(zone)
-    if when is None or event is None:
-        return None
-    body: dict[str, Any] = {"kind": event, "occurred_on": when.day}
+    body: dict[str, Any] = {"kind": event, "occurred_on": _day(when)}
     said = place["event"]["text"].text() or term
     if event == "adverse_event" or place["event"]["text"].there:
         body["term"] = Place(said, f"{place.path}.event.text", place.faults).field(fhir.TERM)
@@ -360,7 +355,14 @@ def _resolved(place: Place, zone: ZoneInfo) -> str | None:
     return None
 
 
-def _said(place: Place, collection: Collection, body: dict[str, Any], when: Moment, status: str | None) -> Said:
+def _day(when: Moment | None) -> str | None:
+    return None if when is None else when.day
+
+
+def _said(
+    place: Place, collection: Collection, body: dict[str, Any], when: Moment | None, status: str | None
+) -> Said | None:
+    """What was read, with its notes and names; None where it is not known when it was, once all else has been read."""
     notes = [note["text"].text() for note in place["note"]]
     text = "\n".join(one for one in notes if one) or None
     if text is not None:
@@ -372,8 +374,10 @@ def _said(place: Place, collection: Collection, body: dict[str, Any], when: Mome
         preliminary=status == "preliminary",
         corrected=status in ("amended", "corrected"),
         names=tuple(names[1:]),
-        at=when.at,
+        at=None if when is None else when.at,
     )
+    if when is None:
+        return None
     body = {key: value for key, value in body.items() if value is not None}
     return Said(collection, body, source, status == "entered-in-error")
 

@@ -291,7 +291,8 @@ def _create_patient(visit: Visit, resource: object, path: str) -> Written:
     body = _patient_body(visit, resource, path)
     if not body.pop("active"):
         raise Invalid(Fault(f"{path}.active", "must be true of a new patient"))
-    body.setdefault("clinic", _only_clinic(visit, path))
+    if "clinic" not in body:
+        body["clinic"] = _only_clinic(visit, path)
     return Written(patient_match(visit, record.add_patient(visit, body)), new=True)
 
 
