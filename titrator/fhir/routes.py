@@ -9,7 +9,8 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from flask import Blueprint, Response, request
+import structlog
+from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, NotAcceptable, UnsupportedMediaType
 
 from titrator.door import View, done, door, guarded
@@ -319,6 +320,14 @@ def http_response(error: HTTPException) -> Response:
     status = HTTPStatus(error.code or 500)
     said = error.description or status.phrase
     return _refused(status, told("error", _ISSUES.get(status, "exception"), said))
+
+
+@blueprint.errorhandler(Exception)
+def unforeseen(error: Exception) -> Response:
+    """What went wrong here, without a word of what it was about."""
+    structlog.get_logger().error("unforeseen", request=g.get("request_id"), exc_info=error)
+    said = f"Something went wrong here. It has been written down under the request id {g.get('request_id')}."
+    return _refused(HTTPStatus.INTERNAL_SERVER_ERROR, told("fatal", "exception", said))
 
 
 _make_routes()
