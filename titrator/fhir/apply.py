@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
 from titrator.fhir import giving
-from titrator.fhir.codes import OWN
+from titrator.fhir.codes import BY_CONTENT, LOINC, OWN
 from titrator.fhir.elements import DEEPEST, Place
 from titrator.fhir.outcome import BadRequest
 from titrator.fhir.search import patient_id
@@ -86,6 +86,8 @@ def care_plan(base: str, patient: str, answer: giving.Answer, at: str) -> Resour
     contained: list[object] = [_request_group(canonical, subject, answer)]
     if answer["dose"] is not None:
         contained.append(giving.proposal(patient, answer, at, "medication-request"))
+    if answer["next_count_on"] is not None:
+        contained.append(_next_count(subject, cast(str, answer["next_count_on"]), at))
     contained.append(giving.guidance(base, patient, answer, at, "guidance"))
     return {
         "resourceType": "CarePlan",
@@ -113,7 +115,7 @@ def _request_group(canonical: str, subject: Mapping[str, str], answer: giving.An
                 {"type": "citation", "display": text} for text in dict.fromkeys(one["citation"] for one in _all(answer))
             ],
             **({"timingDateTime": answer["due_on"]} if answer["due_on"] else {}),
-            **({"resource": {"reference": "#medication-request"}} if answer["dose"] is not None else {}),
+            "resource": {"reference": "#guidance" if answer["dose"] is None else "#medication-request"},
         }
     ]
     if answer["next_count_on"] is not None:
@@ -122,6 +124,7 @@ def _request_group(canonical: str, subject: Mapping[str, str], answer: giving.An
                 "title": "Platelet count",
                 "description": f"The next platelet count is due on {answer['next_count_on']}.",
                 "timingDateTime": answer["next_count_on"],
+                "resource": {"reference": "#platelet-count"},
             }
         )
     alerts = [{"text": f"{one['text']} ({one['citation']})"} for one in _said(answer, "alerts")]
@@ -135,6 +138,20 @@ def _request_group(canonical: str, subject: Mapping[str, str], answer: giving.An
         "reasonCode": giving.statements(answer, "reasons"),
         **({"note": alerts} if alerts else {}),
         "action": actions,
+    }
+
+
+def _next_count(subject: Mapping[str, str], on: str, at: str) -> Resource:
+    (code, text), *_ = BY_CONTENT["platelet-count", None].loinc
+    return {
+        "resourceType": "ServiceRequest",
+        "id": "platelet-count",
+        "status": "draft",
+        "intent": "proposal",
+        "code": {"coding": [{"system": LOINC, "code": code, "display": text}], "text": "Platelet count"},
+        "subject": dict(subject),
+        "occurrenceDateTime": on,
+        "authoredOn": at,
     }
 
 
