@@ -58,6 +58,7 @@ from tests.fhir.resources import (
 )
 from tests.support import IDS
 from titrator.app import create_app
+from titrator.fhir.capability import capability_statement
 from titrator.fhir.kinds import KINDS
 from titrator.settings import Settings
 
@@ -972,3 +973,161 @@ def test_a_read_stands_in_the_trail(shared: House) -> None:
     told = [(one["subtype"][0]["code"], one["entity"][0]["name"]) for one in matches(found)]
     assert ("read", f"patient/{patient}/platelet-count/1") in told
     assert ("search", f"patient/{patient}/fhir/Observation") in told
+
+
+# The statement
+
+
+#: A value of each search parameter that nothing here has, by its type; where that is not enough, by name.
+NOTHING: Final = {"token": "urn:x|nothing", "date": "gt2199", "string": "nothing", "uri": "urn:x", "reference": "X/1"}
+#: What FHIR has for these types beside what is stated here.
+UNSTATED: Final = (
+    "/_history", "/{kind}/_history", "/{kind}/{id}/_history", "/{kind}/{id}/$everything", "/{kind}/$lastn",
+    "/{kind}/{id}/$meta", "/{kind}/$validate", "/$convert", "/$versions", "/Subscription", "/metadata/x",
+    "/Patient/{id}/Observation",
+)  # fmt: skip
+
+
+def statement_of_all() -> Any:
+    return capability_statement("http://localhost/fhir", cors=False)
+
+
+def stated() -> list[Any]:
+    """The resources of the statement."""
+    return list(statement_of_all()["rest"][0]["resource"])
+
+
+def one_of_each(shown: Shown) -> dict[str, str]:
+    """The id of a resource of each type."""
+    patients = [shown.patients["every fact"], shown.patients["superseded"]]
+    found = {"Patient": patients[0], "PlanDefinition": "us-itp-adult"}
+    for kind in OF_A_PATIENT:
+        some = [one for patient in patients for one in matches(search(shown.house, kind, patient=patient))]
+        found[kind] = some[-1]["id"] if kind != "MedicationRequest" else next(o["id"] for o in some if "meta" in o)
+    found["AuditEvent"] = matches(search(shown.house, "AuditEvent", "auditor"))[0]["id"]
+    reminders = [one for one in matches(search(shown.house, "Task", patient=patients[1])) if "meta" in one]
+    answers = [one for one in matches(search(shown.house, "GuidanceResponse", patient=patients[1])) if "meta" in one]
+    return {**found, "Task": reminders[0]["id"], "GuidanceResponse": answers[0]["id"]}
+
+
+def who_reads(kind: str) -> str:
+    return "auditor" if kind == "AuditEvent" else "pharmacist"
+
+
+def test_the_statement_is_given_as_it_is_made(shown: Shown) -> None:
+    assert read(shown.house, "/metadata") == statement_of_all()
+    assert [one["type"] for one in stated()] == list(KINDS)
+    assert {one["code"] for one in statement_of_all()["rest"][0]["interaction"]} == {"transaction", "batch"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_interaction_that_is_stated_works_and_no_other(shown: Shown, kind: str) -> None:
+    house, who = shown.house, who_reads(kind)
+    statement = next(one for one in stated() if one["type"] == kind)
+    codes = {one["code"] for one in statement["interaction"]}
+    path = f"/{kind}/{one_of_each(shown)[kind]}"
+    one = send(house, "GET", path, None, who)
+    assert (one.status, "read" in codes) == (200, True)
+    version = one.json.get("meta", {}).get("versionId")
+    vread = send(house, "GET", f"{path}/_history/{version or 1}", None, who)
+    assert (vread.status == 200) == ("vread" in codes) == (statement["versioning"] == "versioned")
+    assert ("ETag" in one.headers) == ("vread" in codes) == ("conditionalRead" in statement)
+    if statement["readHistory"]:
+        assert send(house, "GET", f"{path}/_history/1", None, who).status == 200
+    elif version is not None and version != "1":
+        assert send(house, "GET", f"{path}/_history/1", None, who).status == 404
+    assert (
+        send(house, "GET", f"/{kind}?_count=1&patient=x" if kind in OF_A_PATIENT else f"/{kind}", None, who).status
+        == 200
+    )
+    before = house.everything()
+    found = {
+        "create": send(house, "POST", f"/{kind}", {}, who).status != 405,
+        "update": send(house, "PUT", path, {}, who).status != 405,
+        "conditionalCreate": send(house, "POST", f"/{kind}", {}, who, If_None_Exist="identifier=a|b").status != 405,
+        "conditionalUpdate": send(house, "PUT", f"/{kind}?identifier=a|b", {}, who).status != 405,
+        "patch": send(house, "PATCH", path, [], who).status != 405,
+        "delete": send(house, "DELETE", path, None, who).status != 405,
+        "conditionalDelete": send(house, "DELETE", f"/{kind}?identifier=a|b", None, who).status != 405,
+    }
+    assert found == {
+        "create": "create" in codes,
+        "update": "update" in codes,
+        "conditionalCreate": statement.get("conditionalCreate", False),
+        "conditionalUpdate": statement.get("conditionalUpdate", False),
+        "patch": False,
+        "delete": False,
+        "conditionalDelete": False,
+    }
+    assert house.everything() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_search_parameter_that_is_stated_narrows_and_no_other_is_taken(shown: Shown, kind: str) -> None:
+    house, who = shown.house, who_reads(kind)
+    statement = next(one for one in stated() if one["type"] == kind)
+    whose = f"patient={shown.patients['superseded']}&" if kind in OF_A_PATIENT else ""
+    everything = read(house, f"/{kind}?{whose}_summary=count", who)["total"]
+    of_events = kind in ("Procedure", "AdverseEvent")
+    assert (everything > 0) != of_events
+    for parameter in statement["searchParam"]:
+        name, value = parameter["name"], NOTHING[parameter["type"]]
+        asked = f"{name}={value}" if name in ("patient", "subject") else f"{whose}{name}={value}"
+        found = read(house, f"/{kind}?{asked}&_summary=count", who)
+        assert found["total"] == 0, name
+    for name in ("_content", "_has", "_text", "_profile", "_tag", "_security", "_include", "_revinclude", "_elements"):
+        refused = send(house, "GET", f"/{kind}?{whose}{name}=x", None, who)
+        assert (refused.status, places(refused)) == (400, [name])
+
+
+def test_nothing_that_is_not_stated_is_there(shown: Shown) -> None:
+    there = one_of_each(shown)
+    for kind, ident in there.items():
+        for pattern in UNSTATED:
+            for method in ("GET", "POST"):
+                path = pattern.format(kind=kind, id=ident)
+                answer = send(shown.house, method, path, None if method == "GET" else {}, who_reads(kind))
+                assert answer.status in (404, 405), (method, path)
+
+
+def test_operations_are_those_that_are_stated(shown: Shown) -> None:
+    found = {one["type"]: [op["name"] for op in one["operation"]] for one in stated() if "operation" in one}
+    assert found == {"PlanDefinition": ["apply"]}
+    subject_of = shown.patients["proposed"]
+    for path in (
+        f"/PlanDefinition/us-itp-adult/$apply?subject={subject_of}",
+        f"/PlanDefinition/$apply?subject={subject_of}&planDefinition=us-itp-adult",
+    ):
+        assert read(shown.house, path)["resourceType"] == "CarePlan"
+
+
+def test_each_route_is_stated(shown: Shown) -> None:
+    """The routes of the application, each as what of the statement it is."""
+    interactions = {one["type"]: {each["code"] for each in one["interaction"]} for one in stated()}
+    explained = {("GET", "/fhir/metadata")}
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):  # all are refused, but for the POST of a Bundle
+        explained |= {(method, "/fhir/<path:rest>"), (method, "/fhir"), (method, "/fhir/")}
+        for path in ("", "/"):
+            answer = send(shown.house, method, path, None if method in ("GET", "DELETE") else {})
+            assert answer.status == (400 if method == "POST" else 405)
+            assert issues(answer) != []
+    for kind, codes in interactions.items():
+        explained |= {
+            ("GET", f"/fhir/{kind}"),
+            ("POST", f"/fhir/{kind}/_search"),
+            ("GET", f"/fhir/{kind}/<resource_id>"),
+        }
+        explained.add(("GET", f"/fhir/{kind}/<resource_id>/_history/<version>"))
+        if "create" in codes:
+            explained.add(("POST", f"/fhir/{kind}"))
+        if "update" in codes:
+            explained |= {("PUT", f"/fhir/{kind}"), ("PUT", f"/fhir/{kind}/<resource_id>")}
+    for method in ("GET", "POST"):
+        explained |= {(method, "/fhir/PlanDefinition/$apply"), (method, "/fhir/PlanDefinition/<resource_id>/$apply")}
+    found = {
+        (method, rule.rule)
+        for rule in shown.house.app.url_map.iter_rules()
+        if rule.rule.startswith("/fhir")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert found == explained
