@@ -468,13 +468,13 @@ def worked(name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_worked_courses_are_answered_as_by_the_engine(tmp_path: Path, name: str) -> None:
-    """Every sixth of them; all of them in the long run."""
-    some = worked(name)[::6]
+    """Every twelfth of them; all of them in the long run."""
+    some = worked(name)[::12]
     same, others, wrong = compared(tmp_path, some)
     assert wrong == []
     assert set(others) <= set(FILES[name][1])
     assert same == len(some) - others.total()
-    assert same > 0.95 * len(some)
+    assert same > 0.9 * len(some)
 
 
 @pytest.mark.long
