@@ -109,7 +109,10 @@ def _asked_patient(visit: Visit, query: Query) -> Patient | None:
     """The patient of a search; None where the account may know of none such, as of one who has nothing."""
     named = query.patient
     if named is None and (ids := query.token("_id")):
-        named = ids[0][1].partition("-")[0]
+        of = {value.partition("-")[0] for _, value in ids}
+        if len(of) > 1:
+            raise BadRequest(Fault("_id", "must be of one patient: ask for those of each"))
+        (named,) = of
     if named is None and "identifier" in KINDS[query.kind].parameters and (names := query.token("identifier")):
         return _patient_with(visit, names)
     if named is None:

@@ -134,9 +134,10 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
     if measured is None:
         return None
     body: dict[str, Any] = {_DAY_KEY[measured.collection.name]: _day(when)}
-    unit = _unit(quantity, measured.collection)
-    body["unit"] = unit
-    body["value"] = quantity["value"].required(quantity["value"].field(_VALUES[measured.collection.name]))
+    unit = None
+    if quantity.there:
+        body["unit"] = unit = _unit(quantity, measured.collection)
+        body["value"] = quantity["value"].required(quantity["value"].field(_VALUES[measured.collection.name]))
     if measured.collection is OBSERVATIONS:
         body["code"] = measured.code
         body["lower_limit_of_normal"] = _lower_limit(place, unit)
