@@ -138,7 +138,8 @@ def _row(first: str) -> str:
 def test_what_becomes_of_a_dose_is_told() -> None:
     told = [(ticked(intent)[0], ticked(status)[0]) for intent, status, _ in table(PAGE, "Intent")]
     assert len(told) == len(set(told))
-    assert set(told) == {("proposal", "draft"), *giving._ORDERS.values()}
+    of_facts = {("proposal", "draft"), ("order", giving.OPEN_AGAIN)}
+    assert set(told) == {*of_facts, *giving._ORDERS.values()}
 
 
 # What is written

@@ -258,7 +258,7 @@ ORDERS: Final[dict[str, list[str]]] = {
     "superseded": ["d1 cancelled order", "d3 active order"],
     "withdrawn": ["d1 cancelled order", "next draft proposal"],
     "void": ["d1 cancelled order"],
-    "re-opened": ["d1 active order"],
+    "re-opened": ["d1 on-hold order"],
     "referred by rule": [],
     "referred by hand": [],
     "incomplete": [],
@@ -291,6 +291,51 @@ ANSWERS: Final[dict[str, list[str]]] = {
 def short(resource: Resource) -> str:
     words = [resource["id"].partition("-")[2], resource["status"], resource.get("intent", "")]
     return " ".join(word for word in words if word)
+
+
+#: By state: what the answer of today and the one that was decided upon say of the decision.
+DECIDED: Final[dict[str, tuple[str | None, str | None]]] = {
+    "proposed": (None, None),
+    "in force": ("It is in-force.", "It is in-force."),
+    "awaiting second": ("it awaits a second signature. It is awaiting-second.", "It is awaiting-second."),
+    "delivered": (None, "It is delivered."),
+    "withdrawn": (None, "It is withdrawn."),
+    "re-opened": ("Do not give it until somebody has looked at it.", "Do not give it until somebody has looked at it."),
+    "referred by hand": ("refer to a prescriber, because of", "It is referred."),
+}
+
+
+@pytest.mark.parametrize("state", DECIDED)
+def test_an_answer_says_what_was_decided_upon_it(shown: Shown, state: str) -> None:
+    found = {
+        one["id"].partition("-")[2]: one
+        for one in matches(search(shown.house, "GuidanceResponse", patient=shown.patients[state]))
+    }
+    for ident, said in zip(("next", "d1"), DECIDED[state], strict=True):
+        first = found[ident]["note"][0]["text"] if ident in found else ""
+        assert first.startswith("Decided on ") == (said is not None), first
+        assert (said or "") in first
+
+
+def test_a_decision_without_a_dose_is_told_wherever_the_answer_is(house: House) -> None:
+    """Who reads the answer alone must not take it for what was decided."""
+    ident = dosed(house)
+    proposal = house.get(f"/patients/{ident}/next-dose")
+    body = {
+        "decision": "override",
+        "proposal_sha256": proposal["proposal_sha256"],
+        "acknowledge": [one["code"] for one in proposal["alerts"]],
+        "no_dose": True,
+        "reason_code": "adverse-event",
+        "comment": "calf pain, doppler pending",
+    }
+    house.post(f"/patients/{ident}/decisions", body, "prescriber")
+    said = "no dose, because of adverse-event: calf pain, doppler pending. Signed by Prescriber (prescriber)"
+    plan = house.call("pharmacist", "GET", f"/fhir/PlanDefinition/us-itp-adult/$apply?subject=Patient/{ident}").json
+    assert said in plan["note"][0]["text"]
+    assert said in plan["contained"][-1]["note"][0]["text"]
+    (next_one,) = [one for one in matches(search(house, "GuidanceResponse", patient=ident)) if "-next" in one["id"]]
+    assert said in next_one["note"][0]["text"]
 
 
 @pytest.mark.parametrize("state", STATES)

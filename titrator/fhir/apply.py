@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, cast
 from titrator.fhir import giving
 from titrator.fhir.codes import BY_CONTENT, LOINC, OWN
 from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.kinds import decided_already
 from titrator.fhir.outcome import BadRequest
 from titrator.fhir.search import patient_id
 from titrator.titration.documents import decode, reread
@@ -76,11 +77,12 @@ def apply(visit: Visit, base: str, asked: Asked) -> Resource:
             f"The patient is on a course of {found.protocol}, not of {asked.protocol}: apply that one.",
             faults=[Fault("planDefinition", f"is not {found.protocol}")],
         )
-    return care_plan(base, found.patient_id, cast(giving.Answer, reread(found.answer)), instant(visit.now))
+    decided = decided_already(visit, visit.patient(found.patient_id))
+    return care_plan(base, found.patient_id, cast(giving.Answer, reread(found.answer)), instant(visit.now), decided)
 
 
-def care_plan(base: str, patient: str, answer: giving.Answer, at: str) -> Resource:
-    """An answer as a CarePlan that contains what it comes to."""
+def care_plan(base: str, patient: str, answer: giving.Answer, at: str, decided: str = "") -> Resource:
+    """An answer as a CarePlan that contains what it comes to; and what was decided already, in words, if anything."""
     canonical = f"{base}/PlanDefinition/{cast(giving.Answer, answer['protocol'])['id']}"
     subject = {"reference": f"Patient/{patient}"}
     contained: list[object] = [_request_group(canonical, subject, answer)]
@@ -88,7 +90,7 @@ def care_plan(base: str, patient: str, answer: giving.Answer, at: str) -> Resour
         contained.append(giving.proposal(patient, answer, at, "medication-request"))
     if answer["next_count_on"] is not None:
         contained.append(_next_count(subject, cast(str, answer["next_count_on"]), at))
-    contained.append(giving.guidance(base, patient, answer, at, "guidance"))
+    contained.append(giving.guidance(base, patient, answer, at, "guidance", decision=decided))
     return {
         "resourceType": "CarePlan",
         "contained": contained,
@@ -101,7 +103,7 @@ def care_plan(base: str, patient: str, answer: giving.Answer, at: str) -> Resour
         "created": at,
         "supportingInfo": [{"reference": "#guidance"}],
         "activity": [{"reference": {"reference": "#request-group"}}],
-        "note": [{"text": "A proposal for a pharmacist or prescriber to check, never an order."}],
+        "note": [{"text": text} for text in (decided, giving.standing_of(answer), giving.NEVER_AN_ORDER) if text],
     }
 
 

@@ -56,6 +56,8 @@ _ORDERS: Final = {
     "lapsed": ("order", "stopped"),
     "void": ("order", "cancelled"),
 }
+#: Of an order whose facts were corrected and that nobody has looked at since.
+OPEN_AGAIN: Final = "on-hold"
 _TASK_TEXT: Final = {
     "re-opened-given": "A decision that was carried out rests on facts that were corrected since",
     "re-opened": "A decision rests on facts that were corrected since",
@@ -336,9 +338,52 @@ def proposal(patient: str | None, answer: Answer, at: str, ident: str | None = N
         "authoredOn": at,
         "reasonCode": statements(answer, "reasons"),
         "instantiatesUri": [f"{OWN}:protocol:{cast(Answer, answer['protocol'])['id']}"],
-        "note": [{"text": "A proposal for a pharmacist or prescriber to check, never an order."}],
+        "note": [{"text": text} for text in (*_said(answer, "alerts"), standing_of(answer), NEVER_AN_ORDER)],
         "dosageInstruction": [dosage(cast(Answer, answer["dose"]), cast("str | None", answer["due_on"]))],
     }
+
+
+NEVER_AN_ORDER: Final = "A proposal for a pharmacist or prescriber to check, never an order."
+
+
+def standing_of(answer: Answer) -> str:
+    """By which protocol an answer is, and how far one may rely on it."""
+    protocol, evidence = (cast(Answer, answer[name]) for name in ("protocol", "evidence"))
+    reviewer = evidence["protocol_reviewed_by"]
+    reviewed = f"checked by {reviewer}" if reviewer else "its file was not checked by a pharmacist"
+    off_label = " Off label: it comes from a case report." if evidence["protocol_status"] == "case_report" else ""
+    return f"By the protocol {protocol['id']} ({protocol['edition']}); {reviewed}.{off_label}"
+
+
+def decided(decision: Decision, names: Mapping[str, str]) -> str:
+    """What somebody decided upon a proposal, in words: what, who, when and why, and whether it still stands."""
+    what = "refer to a prescriber" if decision.kind == "refer" else "no dose"
+    if decision.micrograms is not None:
+        what = f"{plain(decision.micrograms)} micrograms due on {decision.due_on}"
+    elif decision.kind == "accept":
+        what = "as proposed, without a dose"
+    why = f", because of {decision.reason_code}: {decision.comment}" if decision.reason_code else ""
+    by = f"{names.get(decision.signed_by, decision.signed_by)} ({decision.signed_role})"
+    second = ""
+    if decision.second_by is not None:
+        second = f", and by {names.get(decision.second_by, decision.second_by)} ({decision.second_role})"
+    elif decision.status == "awaiting-second":
+        second = "; it awaits a second signature"
+    text = f"Decided on {decision.day}: {what}{why}. Signed by {by}{second}. It is {decision.status}."
+    return f"{text} {_reopened(decision)}" if is_open_again(decision) else text
+
+
+def is_open_again(decision: Decision) -> bool:
+    """Whether the facts that a decision rests on were corrected since, and nobody has looked at it."""
+    return decision.reopened_answer is not None and not decision.reviewed
+
+
+def _reopened(decision: Decision) -> str:
+    now = cast(Answer, reread(cast(str, decision.reopened_answer)))
+    return (
+        f"Facts that it rests on were corrected on {(decision.reopened_at or '')[:10]}: by them the answer is "
+        f"{now['action']}. Do not give it until somebody has looked at it."
+    )
 
 
 def order(decision: Decision, is_lapsed: bool, names: Mapping[str, str]) -> Resource:
@@ -362,9 +407,11 @@ def order(decision: Decision, is_lapsed: bool, names: Mapping[str, str]) -> Reso
     if decision.change_reason or is_lapsed:
         reason = decision.change_reason or "It was not carried out when it was due."
         resource["statusReason"] = {"text": reason}
-    if decision.kind == "override":
-        why = f"Overrides the proposal ({decision.reason_code}): {decision.comment}"
-        resource["note"] = [{"text": why}]
+    if is_open_again(decision) and decision.status in ("awaiting-second", "in-force"):
+        resource["status"] = OPEN_AGAIN if status == "active" else status
+        resource["statusReason"] = {"text": _reopened(decision)}
+    notes = [decided(decision, names), *_said(answer, "alerts"), standing_of(answer)]
+    resource["note"] = [{"text": text} for text in notes]
     resource["dosageInstruction"] = [dosage(dose, decision.due_on)]
     return resource
 
@@ -377,10 +424,14 @@ def statements(answer: Answer, name: str) -> list[object]:
     ]
 
 
+def _said(answer: Answer, name: str) -> list[str]:
+    return [one["text"] for one in cast("list[Mapping[str, str]]", answer[name])]
+
+
 def guidance(  # noqa: PLR0913, PLR0917 (all that it is made of)
-    base: str, patient: str | None, answer: Answer, at: str, ident: str, version: int | None = None
+    base: str, patient: str | None, answer: Answer, at: str, ident: str, version: int | None = None, decision: str = ""
 ) -> Resource:
-    """An answer of the engine; where data are missing, which."""
+    """An answer of the engine; where data are missing, which; and what was decided, in words, if anything was."""
     missing = data_required(answer)
     protocol = cast(Answer, answer["protocol"])
     notes = [
@@ -399,7 +450,7 @@ def guidance(  # noqa: PLR0913, PLR0917 (all that it is made of)
         "occurrenceDateTime": at,
         "performer": {"display": f"titrator, engine {answer['engine_version']}"},
         "reasonCode": [_own("action", cast(str, answer["action"])), *statements(answer, "reasons")],
-        "note": [{"text": text} for text in notes],
+        "note": [{"text": text} for text in ([decision, *notes] if decision else notes)],
         **({"dataRequirement": missing} if missing else {}),
     }
 

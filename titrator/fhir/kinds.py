@@ -537,17 +537,26 @@ class _Accounts(dict[str, str]):
         return self[key]
 
 
+def decided_already(visit: Visit, patient: Patient) -> str:
+    """What has been decided of a patient and not carried out, in words; empty if nothing."""
+    live = undelivered(visit, patient)
+    if live is None or lapsed(live, visit.today(patient)):
+        return ""
+    return giving.decided(live, _Accounts(visit))
+
+
 def _guidance(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
-    """The answer of today, and those that were decided upon."""
+    """The answer of today, and those that were decided upon, with what was decided."""
     del query
-    answer = _answer(visit, patient)
+    answer, names = _answer(visit, patient), _Accounts(visit)
     if answer is not None:
         now, ident = instant(visit.now), f"{patient.id}-next"
-        resource = giving.guidance(base, patient.id, answer, now, ident)
+        resource = giving.guidance(base, patient.id, answer, now, ident, decision=decided_already(visit, patient))
         yield Made(ident, partial(encode, resource), now, "", {"status": [("", cast(str, resource["status"]))]})
     for decision in _decisions(visit, patient):
         ident, said = f"{patient.id}-d{decision.id}", cast(giving.Answer, reread(decision.answer))
-        resource = giving.guidance(base, patient.id, said, decision.signed_at, ident, decision.version)
+        told = giving.decided(decision, names)
+        resource = giving.guidance(base, patient.id, said, decision.signed_at, ident, decision.version, told)
         status = {"status": [("", cast(str, resource["status"]))]}
         yield Made(
             ident, partial(encode, resource), decision.changed_at, decision.day, status, version=decision.version
