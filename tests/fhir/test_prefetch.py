@@ -161,14 +161,6 @@ NOTED = {
         one("platelets", without(count(COUNT, dataAbsentReason={"text": "clumped"}), "valueQuantity")),
         "without a value",
     ),
-    "an adverse event by another code": (
-        one("adverseEvents", adverse_event(THROMBOSIS, event={"text": "Leg vein thrombosis"})),
-        "Leg vein thrombosis",
-    ),
-    "an adverse event that may come": (
-        one("adverseEvents", adverse_event(THROMBOSIS, actuality="potential", event={"text": "Fall"})),
-        "Fall",
-    ),
 }
 
 
@@ -180,6 +172,199 @@ def test_what_is_left_out_is_told(case: str) -> None:
     assert len(found.notes) == 1
     assert said in found.notes[0]
     assert not any(found.document[key] for key in ("weights", "platelet_counts", "doses", "events"))
+
+
+def of(kind: str, words: str, status: str | None = None, **more: Any) -> dict[str, Any]:
+    """A Condition or an AdverseEvent of 2026-03-06, in words."""
+    if kind == "AdverseEvent":
+        event = {**adverse_event(THROMBOSIS | {"occurred_on": "2026-03-06"}), "event": {"text": words}}
+        return one("adverseEvents", event | more)
+    clinical = {} if status is None else {"clinicalStatus": {"coding": [{"code": status}]}}
+    found = {"resourceType": "Condition", "code": {"text": words}, "onsetDateTime": "2026-03-06", **clinical}
+    return one("conditions", found | more)
+
+
+SNOMED = "http://snomed.info/sct"
+ICD = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
+WHOCC = "http://www.whocc.no/atc"
+
+
+def coded(system: str | None, code: str) -> dict[str, Any]:
+    return {"coding": [{"system": system, "code": code} if system else {"code": code}]}
+
+
+STOPS = {
+    "Deep venous thrombosis": "thrombosis",
+    "TIEFE BEINVENENTHROMBOSE": "thrombosis",
+    "Lungenembolie": "thrombosis",
+    "DVT of the left leg": "thrombosis",
+    "Acute PE": "thrombosis",
+    "Ischaemic stroke": "thrombosis",
+    "Schlaganfall": "thrombosis",
+    "Hirninfarkt": "thrombosis",
+    "Myocardial infarction": "thrombosis",
+    "Thrombocytopenia with thrombosis": "thrombosis",
+    "MDS": "marrow disorder",
+    "Myelodysplastisches Syndrom": "marrow disorder",
+    "Acute myeloid leukaemia": "marrow disorder",
+    "Akute Leukämie": "marrow disorder",
+    "Primary myelofibrosis": "marrow disorder",
+}
+
+
+@pytest.mark.parametrize("kind", ["AdverseEvent", "Condition"])
+@pytest.mark.parametrize("words", STOPS)
+def test_what_looks_like_a_safety_event_stops(kind: str, words: str) -> None:
+    found, wrong = read(of(kind, words))
+    assert wrong == []
+    assert found.stops == (f"possible {STOPS[words]} in the record: {words}, 2026-03-06",)
+    assert (found.cautions, found.document["events"]) == ((), [])
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        (coded(SNOMED, "128053003"), "thrombosis"),
+        (coded(SNOMED, "59282003"), "thrombosis"),
+        *((coded(ICD, code), "thrombosis") for code in ("I26.9", "I80.2", "I81", "I82.4", "I63.9", "I21.0")),
+        *(
+            (coded("http://hl7.org/fhir/sid/icd-10-cm", code), "marrow disorder")
+            for code in ("D46.9", "C9200", "D47.4")
+        ),
+        (coded(None, "I26.9"), "thrombosis"),
+    ],
+)
+def test_codes_of_a_safety_event_stop(code: dict[str, Any], what: str) -> None:
+    name = code["coding"][0]["code"]
+    assert read(of("Condition", "", code=code))[0].stops == (f"possible {what} in the record: {name}, 2026-03-06",)
+
+
+@pytest.mark.parametrize("status", ["active", "recurrence", "relapse"])
+def test_a_condition_that_is_active_stops(status: str) -> None:
+    assert len(read(of("Condition", "DVT", status))[0].stops) == 1
+
+
+@pytest.mark.parametrize(
+    "prefetch",
+    [
+        *(of("Condition", "DVT", status) for status in ("inactive", "remission", "resolved")),
+        of("Condition", "DVT", verificationStatus={"coding": [{"code": "refuted"}]}),
+        of("Condition", "DVT", verificationStatus={"coding": [{"code": "entered-in-error"}]}),
+        of("Condition", "DVT", abatementDateTime="2026-03-07"),
+        *(
+            of("Condition", words)
+            for words in (
+                "Immune thrombocytopenia", "Thrombozytopenie", "Thrombocytopenic purpura", "Thrombocytosis",
+                "Thromboseprophylaxe", "Family history of stroke", "MDS excluded", "Heat stroke", "Pericarditis",
+                "Leukopenia",
+            )
+        ),
+        of("Condition", "", code=coded(ICD, "D69.3")),
+        of("Condition", "", code=coded("urn:local", "I26")),
+    ],
+)  # fmt: skip
+def test_what_is_over_or_is_none_does_not_stop(prefetch: dict[str, Any]) -> None:
+    assert read(prefetch)[0][2:] == ((), ())
+
+
+def test_our_code_that_changes_nothing_does_not_hide_a_thrombosis() -> None:
+    own = {"coding": [{"system": "urn:titrator:event", "code": "adverse_event"}]}
+    assert len(read(of("AdverseEvent", "", event=own | {"text": "Thrombosis of the leg"}))[0].stops) == 1
+    assert read(of("AdverseEvent", "", event=own | {"text": "Headache"}))[0][1:] == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "said"),
+    [
+        (of("AdverseEvent", "Thrombocytopenia"), "Thrombocytopenia, 2026-03-06"),
+        (of("AdverseEvent", "Fall", actuality="potential"), "Fall, 2026-03-06"),
+        (of("AdverseEvent", "", event=coded("urn:meddra", "10043")), "10043, 2026-03-06"),
+        (of("AdverseEvent", "DVT", outcome=coded("urn:x", "resolved")), "DVT, 2026-03-06"),
+        (of("AdverseEvent", "Rash", date=None), "Rash, without a date"),
+    ],
+)
+def test_another_adverse_event_is_a_caution(prefetch: dict[str, Any], said: str) -> None:
+    found, wrong = read(prefetch)
+    assert (wrong, found.notes, found.stops) == ([], (), ())
+    assert found.cautions == (f"Not understood here, check before dosing: {said}.",)
+
+
+def test_many_adverse_events_are_one_caution_the_newest_first() -> None:
+    days = [f"2026-01-{number:02}" for number in range(1, 13)]
+    events = [adverse_event(THROMBOSIS | {"occurred_on": day}, event={"text": f"Rash {day[-2:]}"}) for day in days]
+    (caution,) = read(one("adverseEvents", *events))[0].cautions
+    assert "dosing: Rash 12, 2026-01-12; Rash 11" in caution
+    assert caution.endswith("; and 2 more.")
+
+
+def medicine(words: str = "", **more: Any) -> dict[str, Any]:
+    return one("doses", without(dose(DOSE, medicationCodeableConcept={"text": words}), "dosage") | more)
+
+
+def done(words: str, **more: Any) -> dict[str, Any]:
+    return one("procedures", procedure(TRANSFUSION, code={"text": words}, **more))
+
+
+def period(start: str, **more: str) -> dict[str, Any]:
+    return {"effectiveDateTime": None, "effectivePeriod": {"start": start, **more}}
+
+
+@pytest.mark.parametrize(
+    "prefetch",
+    [
+        *(
+            medicine(words)
+            for words in (
+                "Human normal immunoglobulin", "Immunglobulin i.v.", "IVIG 10%", "Anti-D", "Dexamethasone 40 mg",
+                "Prednisolon", "Eltrombopag", "avatrombopag", "Lusutrombopag", "Rilzabrutinib",
+            )
+        ),
+        *(
+            medicine(medicationCodeableConcept=coded(WHOCC, code))
+            for code in ("J06BA02", "J06BB01", "H02AB02", "B02BX05")
+        ),
+        medicine("IVIG", status="in-progress"),
+        medicine("IVIG", effectiveDateTime="2026-02-09"),
+        medicine("IVIG", effectiveDateTime=None),
+        medicine("Prednisone", **period("2025-01-01")),
+        medicine("Prednisone", **period("2025-01-01", end="2026-02-09")),
+        *(
+            done(words)
+            for words in (
+                "Transfusion of pooled platelets", "Thrombozytenkonzentrat", "Platelet transfusion", "IVIG infusion",
+                "Administration of immunoglobulin", "anti-D", "Plasma exchange", "Exchange transfusion",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_what_may_have_raised_the_count_is_a_caution(prefetch: dict[str, Any]) -> None:
+    found, wrong = read(prefetch)
+    assert (wrong, found.notes, found.stops) == ([], (), ())
+    (caution,) = found.cautions
+    assert caution.startswith("May have raised the count and was not considered: ")
+
+
+@pytest.mark.parametrize(
+    "prefetch",
+    [
+        medicine("IVIG", status="not-done"),
+        medicine("IVIG", status="entered-in-error"),
+        medicine("IVIG", effectiveDateTime="2026-02-08"),
+        medicine("IVIG", effectiveDateTime="2026-03-10"),
+        medicine("Prednisone", **period("2025-01-01", end="2026-02-08")),
+        medicine("Hydrocortisone cream"),
+        medicine(medicationCodeableConcept=coded(WHOCC, "S01BA01") | {"text": "Dexamethasone"}),
+        medicine("Paracetamol"),
+        medicine("Vitamin D"),
+        done("Appendectomy"),
+        done("Transfusion of red cells"),
+        done("IVIG infusion", status="not-done"),
+        done("IVIG infusion", performedDateTime="2026-02-08"),
+    ],
+)
+def test_other_medicines_and_procedures_are_passed_over(prefetch: dict[str, Any]) -> None:
+    found, wrong = read(prefetch)
+    assert (wrong, found[1:]) == ([], ((), (), ()))
 
 
 #: By case: what was sent, and the path and the beginning of the fault; there is no other.

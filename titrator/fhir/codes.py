@@ -7,7 +7,7 @@ the ATC class, so romiplostim is also known by its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from titrator.workflow.facts import OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection
@@ -111,6 +111,105 @@ EVENT_TEXT: Final = {
     "marrow_disorder": "Marrow disorder, suspected or proven",
     "adverse_event": "Adverse event",
 }
+
+
+#: By what a code or the words of a diagnosis may mean: SNOMED CT codes, the beginnings of ICD-10 codes, and words.
+_SAFETY_CODES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
+    "thrombosis": (
+        frozenset({"128053003", "59282003", "22298006", "230690007"}),
+        ("I26", "I80", "I81", "I82", "I63", "I21"),
+    ),
+    "marrow disorder": (frozenset({"109995007"}), ("D46", "C92", "D474")),
+}
+_SAFETY_WORDS: Final = {
+    "thrombosis": re.compile(
+        r"thrombos[ie]|thrombosen|thrombus|thrombi\b|thrombophleb|thrombotic (?:event|stroke|occlusion)"
+        r"|embol(?:ism|ie|us|i\b|ic\b)|\b(?:DVTs?|TVT|VTE|PE|LAE|TIA|N?STEMI)\b|\bCVA\b(?! tender)"
+        r"|(?<!heat )\bstrokes?\b(?! volume)|schlaganf|apople[xk]|hirninsult|isch(?:ä|ae|a)mischer insult"
+        r"|cerebrovascular accident|transient isch|transitorische isch|infarct|infarkt|heart attack|herzanfall"
+        r"|vein occlusion|venenverschlu|blood clot|blutgerinnsel",
+        re.IGNORECASE,
+    ),
+    "marrow disorder": re.compile(
+        r"\b(?:MDS|AML|CML|CMML)\b|myelodysplas|leuk(?:a?e|ä)mi|myelofibros|marrow fibros|knochenmarks?fibros"
+        r"|reticulin|retikulin",
+        re.IGNORECASE,
+    ),
+}
+#: Words that name one of these and do not say that there is one.
+_NO_EVENT: Final = re.compile(
+    r"(?:thrombose|embolie|schlaganfall)[ -]?(?:prophyla|risiko|neigung)\w*"
+    r"|(?:thrombo(?:sis|embolism)|dvt|vte|stroke)[ -](?:prophyla\w*|prevention)"
+    r"|(?:family history|familienanamnese)[^.;,]*"
+    r"|\brisk (?:of|for) (?:(?:venous|deep|vein|arterial) )*(?:thrombos\w*|thromboembol\w*|embol\w*|stroke|dvt)"
+    r"|\b(?:mds|myelodysplas\w*(?: syndromes?)?)[ ,:-]*(?:was |wurde )?(?:excluded|ruled out|ausgeschlossen)",
+    re.IGNORECASE,
+)
+_ICD_10: Final = re.compile(r"icd-?10|2\.16\.840\.1\.113883\.6\.(?:3|90)\Z", re.IGNORECASE)
+_ATC_SYSTEM: Final = re.compile(r"[/.:-]atc\b|2\.16\.840\.1\.113883\.6\.73\Z", re.IGNORECASE)
+
+#: Beginnings of the ATC codes of medicines that may raise a count, and words.
+_RAISING_ATC: Final = ("J06BA", "J06BB01", "H02AB", "B02BX05", "B02BX07", "B02BX08")
+_GLOBULINS: Final = (
+    r"immun(?:o|e)?[ -]?globulin|\b(?:IVIG|SCIG|IVIGG)\b|anti[- ]?D\b|\bRh[o0]? ?\(D\)|winrho|rhophylac|rhesogam"
+)
+_RAISING: Final = re.compile(
+    _GLOBULINS + r"|(?:el|ava|lusu|he)trombopag|rilzabrutinib|revolade|promacta|doptelet|mulpleta|wayrilz",
+    re.IGNORECASE,
+)
+_STEROIDS: Final = re.compile(
+    r"predniso|dexameth?as|betameth?as|[ck]ortison|steroid|gluco[ck]orti|glukokorti|triamcinolon|deflazacort",
+    re.IGNORECASE,
+)
+#: Steroids that are put on or breathed in, by the beginnings of their ATC codes, and words.
+_LOCAL_ATC: Final = ("A01", "A07", "C05", "D", "R", "S")
+_LOCAL: Final = re.compile(
+    r"cream|creme|ointment|salbe|lotion|\bgel\b|drops|tropfen|nasal|nasen|inhal|topical|spray", re.IGNORECASE
+)
+_PLATELETS: Final = r"(?:platelet|thrombo[cz]yt|pl(?:ä|ae)ttchen)"
+_RAISING_PROCEDURE: Final = re.compile(
+    _GLOBULINS
+    + rf"|{_PLATELETS}.{{0,40}}(?:transfus|[kc]on[zc]entra|infus)|transfus.{{0,40}}{_PLATELETS}"
+    + r"|(?:plasma|blood|transfusion|therapeutic)[ -]?exchange|exchange[ -]transfus|exchange of (?:plasma|blood)"
+    + r"|(?:plasma|blut)austausch|austauschtransfus|plasma?pheres",
+    re.IGNORECASE,
+)
+
+
+def looks_like(codes: Iterable[tuple[str | None, str]], words: str) -> str | None:
+    """What of that which stops a dose a diagnosis looks like, by its codes or its words; None where it does not."""
+    said = _NO_EVENT.sub(" ", words)
+    codes = list(codes)
+    for what, (snomed, icd) in _SAFETY_CODES.items():
+        by_code = any(
+            code in snomed
+            if system == SNOMED
+            else (system is None or bool(_ICD_10.search(system)))
+            and code.replace(".", "").strip().upper().startswith(icd)
+            for system, code in codes
+        )
+        if by_code or _SAFETY_WORDS[what].search(said):
+            return what
+    return None
+
+
+def may_raise(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
+    """Whether a medicine that is not romiplostim may have raised a platelet count."""
+    atc = [code.strip().upper() for system, code in codes if is_atc(system)]
+    if any(code.startswith(_RAISING_ATC) for code in atc) or _RAISING.search(words):
+        return True
+    local = any(code.startswith(_LOCAL_ATC) for code in atc) or _LOCAL.search(words)
+    return bool(_STEROIDS.search(words)) and not local
+
+
+def procedure_may_raise(words: str) -> bool:
+    """Whether the words of a procedure are of one that may have raised a platelet count."""
+    return bool(_RAISING_PROCEDURE.search(words))
+
+
+def is_atc(system: str | None) -> bool:
+    """Whether a code system is that of the ATC classes, by whichever of its names."""
+    return system == ATC or (system is not None and bool(_ATC_SYSTEM.search(system)))
 
 
 def names_romiplostim(text: str) -> bool:

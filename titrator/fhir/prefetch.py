@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
@@ -26,12 +26,15 @@ from titrator.fhir.codes import (
     ROMIPLOSTIM,
     SNOMED,
     TRANSFUSIONS,
+    looks_like,
+    may_raise,
     names_romiplostim,
+    procedure_may_raise,
 )
 from titrator.fhir.elements import Place, coding_codes, root, texts_of
 from titrator.fhir.giving import BASELINE_EXTENSION, ELIGIBILITY_EXTENSION, MEDICINE, PROTOCOL_EXTENSION
 from titrator.fhir.outcome import located
-from titrator.fhir.taking import Said, take
+from titrator.fhir.taking import RESOLVED_EXTENSION, Said, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
@@ -82,7 +85,9 @@ _PROCEDURES: Final = (*TRANSFUSIONS, EventKind.RESCUE_THERAPY)
 #: Kinds of events that change no dose.
 _IDLE: Final = (EventKind.ADVERSE_EVENT, EventKind.RED_CELL_TRANSFUSION)
 _ALL: Final = "all of it must be sent, or be left to be fetched"
-_MOST_NAMED: Final = 5
+_MOST_NAMED: Final = 10
+#: So many days before the day asked about something may still have raised the count.
+_LOOKED_BACK: Final = 28
 _SHOWN: Final = 200
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -102,10 +107,25 @@ class Found(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A course document, and what was left out of it, in words."""
+    """A course document, and what was left out of it, in words.
+
+    `cautions` tell what was not understood and may matter; `stops` what looks like a safety event without our code.
+    """
 
     document: dict[str, object]
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+class _Dated(NamedTuple):
+    """Something by its day, and its name."""
+
+    day: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.day or 'without a date'}"
 
 
 def found_in(key: str, value: object) -> Found:
@@ -168,12 +188,18 @@ def romiplostim(order: Place, medications: Mapping[str, object] | None = None) -
     """
     medicine = order.choice("medication", "CodeableConcept", "Reference")
     told = _named(medicine)
-    reference = medicine["reference"].text()
-    if told is None and reference:
-        known = {**(medications or {}), **_contained(order)}
-        found = known.get(reference) or known.get("/".join(reference.split("/")[-2:]))
-        told = _named(Place(found, medicine.path, order.faults)["code"]) if isinstance(found, dict) else None
+    if told is None and (found := _referred(order, medicine, medications or {})) is not None:
+        told = _named(found["code"])
     return told
+
+
+def _referred(order: Place, medicine: Place, medications: Mapping[str, object]) -> Place | None:
+    """The Medication that is referred to, if it is there."""
+    if not (reference := medicine["reference"].text()):
+        return None
+    known = {**medications, **_contained(order)}
+    found = known.get(reference) or known.get("/".join(reference.split("/")[-2:]))
+    return Place(found, medicine.path, order.faults) if isinstance(found, dict) else None
 
 
 def _named(medicine: Place) -> bool | None:
@@ -261,7 +287,9 @@ class _Reader:
     baselines: dict[str, Place] = field(default_factory=dict)
     eligibility: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
+    others: list[_Dated] = field(default_factory=list)
+    raising: list[_Dated] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
     seen: dict[tuple[str, str], object] = field(default_factory=dict)
 
     def read(self, sent: Sent) -> None:
@@ -290,10 +318,12 @@ class _Reader:
             for other in rest:
                 self.baselines[other].wrong(f"another Condition says {first}")
         document["eligibility"] = sorted(self.eligibility)
+        cautions = []
         if self.others:
-            named = ", ".join(self.others[:_MOST_NAMED]) + (", …" if len(self.others) > _MOST_NAMED else "")
-            self.notes.append(f"Adverse events that change nothing here were passed over: {named}.")
-        return Made(document, tuple(self.notes))
+            cautions.append(f"Not understood here, check before dosing: {_listed(self.others)}.")
+        if self.raising:
+            cautions.append(f"May have raised the count and was not considered: {_listed(self.raising)}.")
+        return Made(document, tuple(self.notes), tuple(cautions), tuple(dict.fromkeys(self.stops)))
 
     def patient_of(self, place: Place) -> None:
         """The birth date."""
@@ -336,6 +366,8 @@ class _Reader:
         told = romiplostim(place, self.medications)
         if told is None:
             place["medication"].wrong("which medicine it is cannot be told: send its ATC code, its name or its display")
+        if told is False and place["status"].value not in _NOT_GIVEN:
+            self._other_medicine(place)
         if not told or place["status"].value in _NOT_GIVEN:
             return
         said = self._taken(place, "MedicationAdministration", medicationCodeableConcept=MEDICINE)
@@ -350,20 +382,36 @@ class _Reader:
             (system == SNOMED and code in _SNOMED_KINDS) or (system == f"{OWN}:event" and code in _PROCEDURES)
             for system, code in codes
         )
-        if known and place["status"].value not in _NOT_DONE:
+        if place["status"].value in _NOT_DONE:
+            return
+        if known:
             self._event(place, "Procedure")
+        elif procedure_may_raise(words := texts_of(place["code"])):
+            self._maybe_raising(place, "performed", words)
 
     def adverse_event(self, place: Place) -> None:
         """A thrombosis or a marrow disorder."""
-        own = [code for system, code in coding_codes(place["event"]) if system == f"{OWN}:event"]
-        name = _on_a_line(texts_of(place["event"])) or "without a name"
-        if place["actuality"].value == "potential" or not own:
-            self.others.append(name)
-        elif not set(own) <= set(_IDLE):
+        codes, words = coding_codes(place["event"]), texts_of(place["event"])
+        own = {code for system, code in codes if system == f"{OWN}:event"}
+        if own and not own <= set(_IDLE):
             self._event(place, "AdverseEvent")
+            return
+        dated = _Dated(self._day(place["date"].value), _name(codes, words))
+        over = any(code.startswith("resolved") for _, code in coding_codes(place["outcome"])) or any(
+            one["url"].value == RESOLVED_EXTENSION for one in place["extension"]
+        )
+        looks = looks_like(codes, words)
+        if looks is not None and place["actuality"].value != "potential" and not over:
+            self.stops.append(f"possible {looks} in the record: {dated}")
+        elif not own or looks is not None:
+            self.others.append(dated)
 
     def condition(self, place: Place) -> None:
-        """What was confirmed before the first dose, and from when on a new baseline holds: by our extensions."""
+        """What was confirmed before the first dose, and from when on a new baseline holds: by our extensions.
+
+        Of any other it is told if it looks like what stops a dose.
+        """
+        self._look_at(place)
         urls = {one["url"].value for one in place["extension"]}
         if not urls & {ELIGIBILITY_EXTENSION, BASELINE_EXTENSION}:
             return
@@ -382,6 +430,46 @@ class _Reader:
                 day = part["valueDate"].required(part["valueDate"].field(fhir.DAY))
                 if day is not None:
                     self.baselines.setdefault(day, part["valueDate"])
+
+    def _look_at(self, place: Place) -> None:
+        """Tell a Condition that is not over and looks like what stops a dose."""
+        codes, words = coding_codes(place["code"]), texts_of(place["code"])
+        looks = looks_like(codes, words)
+        if looks is None:
+            return
+        status = {code for _, code in coding_codes(place["clinicalStatus"])}
+        over = bool(status & set(_OVER)) or (not status and any(key.startswith("abatement") for key in _keys(place)))
+        wrong = {code for _, code in coding_codes(place["verificationStatus"])} & {"entered-in-error", "refuted"}
+        if over or wrong:
+            return
+        when = place["onsetDateTime"].value or place["onsetPeriod"]["start"].value or place["recordedDate"].value
+        self.stops.append(f"possible {looks} in the record: {_Dated(self._day(when), _name(codes, words))}")
+
+    def _other_medicine(self, place: Place) -> None:
+        medicine = place.choice("medication", "CodeableConcept", "Reference")
+        codes = coding_codes(medicine)
+        words = f"{texts_of(medicine)} {medicine['display'].text() or ''}".strip()
+        if (found := _referred(place, medicine, self.medications)) is not None:
+            codes, words = codes + coding_codes(found["code"]), f"{words} {texts_of(found['code'])}".strip()
+        if may_raise(codes, words):
+            self._maybe_raising(place, "effective", _name(codes, words))
+
+    def _maybe_raising(self, place: Place, when: str, name: str) -> None:
+        """Tell of something in the days before the day asked about, or of unknown day."""
+        period = place[f"{when}Period"]
+        first = self._day(place[f"{when}DateTime"].value or period["start"].value)
+        last = self._day(period["end"].value) if period.there else first
+        since = (date.fromisoformat(self.on) - timedelta(days=_LOOKED_BACK)).isoformat()
+        if first[: len(self.on)] > self.on or (last and last < since[: len(last)]):
+            return
+        self.raising.append(_Dated(first, _on_a_line(name)))
+
+    def _day(self, when: object) -> str:
+        """The day at the clinic, as far as it is told; empty where it is not."""
+        instant = _instant(when)
+        if instant is not None:
+            return instant.astimezone(self.zone).date().isoformat()
+        return when[:10] if isinstance(when, str) else ""
 
     def _event(self, place: Place, kind: str) -> None:
         said = self._taken(place, kind)
@@ -457,6 +545,22 @@ def _instant(text: object) -> datetime | None:
     except ValueError:
         return None
     return found if found is not None and found.tzinfo is not None else None
+
+
+def _keys(place: Place) -> Iterable[str]:
+    return place.value if isinstance(place.value, dict) else ()
+
+
+def _name(codes: Iterable[tuple[str | None, str]], words: str) -> str:
+    """What something is called: in words, else by its codes."""
+    return _on_a_line(words) or _on_a_line(", ".join(code for _, code in codes)) or "without a name"
+
+
+def _listed(found: Iterable[_Dated]) -> str:
+    """The names of some, the newest first, each once; those without a date before all."""
+    texts = list(dict.fromkeys(map(str, sorted(found, key=lambda one: one.day or "9", reverse=True))))
+    more = f"; and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return "; ".join(texts[:_MOST_NAMED]) + more
 
 
 def _day_of(place: Place) -> str:
