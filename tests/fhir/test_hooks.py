@@ -670,7 +670,7 @@ DEPARTING = {
     "a little less": (draft(Decimal("147.49")), "Draft order of 147.49 micrograms departs"),
     "a thousandfold": (draft(150, "mg"), "Draft order of 150000 micrograms departs"),
     "a level above": (draft(3, "ug/kg"), "Draft order of 225 micrograms departs"),
-    "in mL": (draft(Decimal("0.3"), "mL"), "The dose of a draft order of romiplostim cannot be read"),
+    "in mL": (draft(Decimal("0.3"), "mL"), "A draft order of romiplostim: its dose cannot be read; 150"),
     "without a dosage": (draft(150, dosageInstruction=[]), "cannot be read"),
     "without a quantity": (draft(150, dosageInstruction=[{"text": "150"}]), "cannot be read"),
     "with two dosages": (draft(150, dosageInstruction=draft(75)["dosageInstruction"] * 2), "cannot be read"),
@@ -969,17 +969,98 @@ def test_an_order_for_who_is_kept_here_is_held_against_what_is_kept_here(ehr: Eh
     assert card["summary"].startswith("Draft order of 300 micrograms departs from the proposed 150")
 
 
-def test_a_decision_that_was_made_here_is_told(ehr: Ehr) -> None:
-    ident = stored(ehr.house)
+def signed(ehr: Ehr, ident: str, who: str = "prescriber", **body: Any) -> None:
+    """Decide upon the proposal of today: to accept it, unless the body says otherwise."""
     proposal = ehr.house.get(f"/patients/{ident}/next-dose")
-    body = {
-        "decision": "accept",
-        "proposal_sha256": proposal["proposal_sha256"],
-        "acknowledge": [one["code"] for one in proposal["alerts"]],
-    }
-    ehr.house.post(f"/patients/{ident}/decisions", body)
+    codes = [one["code"] for one in proposal["alerts"]]
+    whole = {"decision": "accept", "proposal_sha256": proposal["proposal_sha256"], "acknowledge": codes} | body
+    answer = ehr.house.call(who, "POST", f"/patients/{ident}/decisions", whole)
+    assert answer.status == 201, answer.text
+
+
+OTHERWISE: dict[str, Any] = {
+    "decision": "override",
+    "reason_code": "bleeding",
+    "comment": "nose *bleed*, two nights",
+}
+
+
+def at_sign(order: dict[str, Any]) -> dict[str, Any]:
+    """The body of a call about a draft for who is kept here."""
+    return ordering("order-sign", order) | {"prefetch": of_stored()["prefetch"]}
+
+
+def test_a_decision_that_was_made_here_comes_first_and_nothing_else_is_suggested(ehr: Ehr) -> None:
+    ident = stored(ehr.house)
+    signed(ehr, ident, micrograms=225, **OTHERWISE)
     (card,) = ehr.cards(VIEW, of_stored())
-    assert "Decided on 2026-03-09 and not carried out yet: accept, 150 micrograms" in card["detail"]
+    assert card["summary"] == "Romiplostim: decided already: 225 micrograms due 2026-03-09"
+    assert (card["indicator"], "suggestions" in card) == ("warning", False)
+    assert card["detail"].startswith("**Decided already: 225 micrograms due 2026-03-09**\n\nDecided on 2026-03-09")
+    name = ehr.house.get(f"/accounts/{ehr.house.ids['prescriber']}", "admin")["display_name"]
+    for part in (name, r"because of bleeding: nose \*bleed\*, two nights", "Next platelet count"):
+        assert part in card["detail"]
+    assert ehr.cards(SIGN, at_sign(draft(225))) == []
+    (card,) = ehr.cards(SIGN, at_sign(draft(150)))
+    said = f"Draft order of 150 micrograms departs from the signed decision: 225 micrograms due 2026-03-09, by {name}"
+    assert (card["summary"], card["indicator"]) == (said, "warning")
+    changed = card["suggestions"][0]["actions"][0]["resource"]
+    assert changed["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] == 225
+    assert ehr.cards(SIGN, at_sign(changed)) == []
+
+
+def test_after_a_decision_to_give_nothing_any_order_is_critical(ehr: Ehr) -> None:
+    ident = stored(ehr.house)
+    signed(ehr, ident, no_dose=True, **OTHERWISE)
+    (card,) = ehr.cards(VIEW, of_stored())
+    assert (card["summary"], card["indicator"]) == ("Romiplostim: decided already: NO DOSE", "critical")
+    assert "suggestions" not in card
+    for order in (draft(150), draft("?")):
+        (card,) = ehr.cards(SIGN, at_sign(order))
+        assert "of romiplostim: decided already: NO DOSE, signed by" in card["summary"]
+        assert (card["indicator"], "suggestions" in card) == ("critical", False)
+
+
+def test_a_decision_that_awaits_its_second_signature_is_told(ehr: Ehr) -> None:
+    ident = stored(ehr.house)
+    signed(ehr, ident, micrograms_per_kg=11, **OTHERWISE)
+    (card,) = ehr.cards(VIEW, of_stored())
+    said = "Romiplostim: decided already: 825 micrograms due 2026-03-09; a second signature is missing"
+    assert (card["summary"], card["indicator"], "suggestions" in card) == (said, "warning", False)
+    assert "it awaits a second signature" in card["detail"]
+    (card,) = ehr.cards(SIGN, at_sign(draft(150)))
+    assert "departs from the signed decision: 825 micrograms" in card["summary"]
+
+
+@pytest.mark.parametrize("newest", [120, 450])
+def test_a_decision_whose_facts_were_corrected_is_no_longer_supported(ehr: Ehr, newest: int) -> None:
+    ident = stored(ehr.house)
+    signed(ehr, ident)
+    fact = ehr.house.get(f"/patients/{ident}/platelet-counts")["items"][-1]
+    path = f"/patients/{ident}/platelet-counts/{fact['id']}"
+    sure = {"confirm": ["COUNT-FAR-FROM-LAST"]} if newest == 450 else {}
+    answer = ehr.house.call("pharmacist", "PUT", path, count(0, newest, reason="misread", **sure), version=1)
+    assert answer.status == 200, answer.text
+    card = ehr.cards(VIEW, of_stored())[-1]
+    assert card["indicator"] == "critical"
+    assert card["summary"].endswith("150 micrograms due 2026-03-09; NO LONGER SUPPORTED by the facts")
+    assert "suggestions" not in card
+    card = ehr.cards(SIGN, at_sign(draft(150)))[-1]
+    assert (card["indicator"], "is no longer supported" in card["summary"]) == ("critical", True)
+    assert "suggestions" not in card
+
+
+def test_a_decision_that_has_lapsed_or_was_referred_decides_no_dose(ehr: Ehr) -> None:
+    ident = stored(ehr.house)
+    refer = {"decision": "refer", "reason_code": "other", "comment": "ask"}
+    proposal = ehr.house.get(f"/patients/{ident}/next-dose")
+    ehr.house.post(f"/patients/{ident}/decisions", refer | {"proposal_sha256": proposal["proposal_sha256"]})
+    (card,) = ehr.cards(VIEW, of_stored())
+    assert card["summary"].startswith("Romiplostim 150 micrograms")
+    assert "refer to a prescriber, because of other: ask" in card["detail"]
+    signed(ehr, ident)
+    ehr.house.clock.on(days=4)
+    assert "decided already" not in ehr.cards(VIEW, of_stored())[-1]["summary"]
 
 
 # Feedback

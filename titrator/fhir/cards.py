@@ -7,7 +7,7 @@ that they say what they say and nothing more; a summary is plain text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
@@ -45,14 +45,43 @@ _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was signed and is not carried out yet: the dose, None for no dose; when it is due; and by whom.
+
+    `text` says all of it in words. It is `supported` unless its facts were corrected since, or an answer that forbids a
+    dose has come since; `awaits_second` is whether a second signature is missing.
+    """
+
+    dose: Answer | None
+    due_on: str | None
+    text: str
+    signed_by: str
+    supported: bool = True
+    awaits_second: bool = False
+
+    @property
+    def what(self) -> str:
+        """The dose and its day, in a few words."""
+        if self.dose is None:
+            return "NO DOSE"
+        due = f" due {self.due_on}" if self.due_on else ""
+        return f"{_plain(self.dose, 'delivered_micrograms')} micrograms{due}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """What cards are made of: the answer document, its protocol, of whom (by the client's id), when, and notes."""
+    """What cards are made of: the answer document, its protocol, of whom (by the client's id), when, and notes.
+
+    `decided` is what was signed already, if anything was: drafts are held against it then, and nothing is suggested
+    but its dose.
+    """
 
     answer: Answer
     protocol: Protocol
     patient: str
     at: str
     notes: Sequence[str] = ()
+    decided: Decided | None = None
 
     @property
     def action(self) -> Action:
@@ -67,8 +96,17 @@ class Basis:
     @property
     def is_urgent(self) -> bool:
         """Whether a dose would do harm: doses are withheld, or something is wrong that forbids them."""
-        codes = {one["code"] for one in _statements(self.answer, "reasons")}
-        return self.action is Action.HOLD or Reason.SAFETY_EVENT in codes
+        return is_urgent(self.answer)
+
+    @property
+    def expected(self) -> Answer | None:
+        """The dose that drafts are held against: that which was decided, or else that which is proposed."""
+        return self.dose if self.decided is None else self.decided.dose
+
+    @property
+    def due_on(self) -> str | None:
+        """When that dose is due."""
+        return cast("str | None", self.answer["due_on"]) if self.decided is None else self.decided.due_on
 
 
 class Draft(NamedTuple):
@@ -79,8 +117,23 @@ class Draft(NamedTuple):
     told: bool = True
 
 
+class Finding(NamedTuple):
+    """What there is to say of a draft order, in words that follow its name, and why (Markdown).
+
+    `critical` is whether to give it would do harm; `cured` whether the dose that is expected, put in its place, would
+    mend it.
+    """
+
+    said: str
+    why: str = ""
+    critical: bool = False
+    cured: bool = True
+
+
 def next_dose(basis: Basis) -> Card:
-    """The answer as a card, with the dose to order as a suggestion if there is one."""
+    """The answer as a card, with the dose to order as a suggestion if there is one; what was decided comes first."""
+    if basis.decided is not None:
+        return _decided(basis, basis.decided)
     indicator = "critical" if basis.is_urgent else _URGENCY.get(basis.action, "info")
     card = _card(basis.protocol, _headline(basis), indicator, _detail(basis))
     if basis.dose is None:
@@ -104,6 +157,20 @@ def bullets(texts: Iterable[str]) -> str:
     return "\n".join(f"- {escaped(text)}" for text in texts)
 
 
+def is_urgent(answer: Answer) -> bool:
+    """Whether a dose would do harm by an answer: doses are withheld, or something is wrong that forbids them."""
+    codes = {one["code"] for one in _statements(answer, "reasons")}
+    return answer["action"] == Action.HOLD or Reason.SAFETY_EVENT in codes
+
+
+def decided_in_words(decided: Decided) -> str:
+    """What was decided already, in Markdown."""
+    parts = [f"**Decided already: {escaped(decided.what)}**", escaped(decided.text)]
+    if not decided.supported:
+        parts.append("**It is no longer supported: do not give it until somebody has looked at it.**")
+    return "\n\n".join(parts)
+
+
 def of_draft(basis: Basis, draft: Draft) -> Card | None:
     """What there is to say of a draft order; None of one that agrees with the answer."""
     if not draft.told:
@@ -111,20 +178,22 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
         return warning(basis.protocol, "The medicine of a draft order cannot be told", text)
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     ordered, wrong = _ordered(draft, kg)
+    findings = [*_of_amount(basis, ordered, wrong), *_of_the_rest(draft)]
+    if not findings:
+        return None
+    findings.sort(key=lambda one: not one.critical)
     named = "A draft order" if ordered is None else f"Draft order of {_number(ordered)} micrograms"
-    if basis.dose is None:
-        indicator = "critical" if basis.is_urgent else "warning"
-        card = _card(basis.protocol, f"{named} of romiplostim: {_NO_DOSE[basis.action]}", indicator, _detail(basis))
-        return card | {"overrideReasons": _override_reasons()}
-    proposed = cast(Decimal, basis.dose["delivered_micrograms"])
-    if ordered is None:
-        summary = f"The dose of a draft order of romiplostim cannot be read; {plain(proposed)} micrograms are proposed"
-        return _departing(basis, draft, summary, f"{escaped(wrong)}.")
-    if departs(ordered, proposed):
-        return _departing(basis, draft, f"{named} departs from the proposed {plain(proposed)} micrograms", "")
-    if _more_than_weekly(draft):
-        return _departing(basis, draft, f"{named} of romiplostim is given more often than once a week", "")
-    return None
+    paragraphs = [one.why for one in findings if one.why]
+    if len(findings) > 1:
+        paragraphs.insert(0, bullets(f"{named}{one.said}" for one in findings))
+    if basis.decided is not None:
+        paragraphs.append(decided_in_words(basis.decided))
+    indicator = "critical" if findings[0].critical else "warning"
+    detail = "\n\n".join([*paragraphs, _detail(basis)])
+    card = _card(basis.protocol, f"{named}{findings[0].said}", indicator, detail)
+    if all(one.cured for one in findings) and _is_replaceable(draft):
+        return card | _replaced(basis, draft)
+    return card | {"overrideReasons": _override_reasons()}
 
 
 def escaped(text: str) -> str:
@@ -232,15 +301,59 @@ def _standing(protocol: Protocol) -> str:
     return escaped(" ".join(said))
 
 
-def _departing(basis: Basis, draft: Draft, summary: str, why: str) -> Card:
-    dose = cast(Answer, basis.dose)
-    card = warning(basis.protocol, summary, *([why] if why else []), _detail(basis))
-    if "id" not in draft.order or "modifierExtension" in draft.order or not _can_be_sent(draft.order):
-        return card | {"overrideReasons": _override_reasons()}
+def _decided(basis: Basis, decided: Decided) -> Card:
+    """What was decided already, and then the answer."""
+    summary = f"Romiplostim: decided already: {decided.what}"
+    if not decided.supported:
+        summary += "; NO LONGER SUPPORTED by the facts"
+    elif decided.awaits_second:
+        summary += "; a second signature is missing"
+    indicator = "warning" if decided.supported and decided.dose is not None else "critical"
+    parts = [decided_in_words(decided), "**The answer by today's facts**", _detail(basis)]
+    return _card(basis.protocol, summary, indicator, "\n\n".join(parts)) | {"overrideReasons": _override_reasons()}
+
+
+def _of_amount(basis: Basis, ordered: Decimal | None, wrong: str) -> Iterator[Finding]:
+    """What there is to say of the micrograms of a draft, None where they cannot be told, and why."""
+    decided = basis.decided
+    if decided is None and basis.dose is None:
+        yield Finding(f" of romiplostim: {_NO_DOSE[basis.action]}", critical=basis.is_urgent, cured=False)
+        return
+    if decided is not None and decided.dose is None:
+        said = f" of romiplostim: decided already: NO DOSE, signed by {decided.signed_by}"
+        yield Finding(said, critical=True, cured=False)
+        return
+    if decided is not None and not decided.supported:
+        said = f" of romiplostim: the decision signed by {decided.signed_by} is no longer supported"
+        yield Finding(said, critical=True, cured=False)
+    expected = cast(Decimal, cast(Answer, basis.expected)["delivered_micrograms"])
+    so = "proposed" if decided is None else "decided"
+    if ordered is None:
+        said = f" of romiplostim: its dose cannot be read; {plain(expected)} micrograms are {so}"
+        yield Finding(said, f"{escaped(wrong)}.")
+    elif departs(ordered, expected) and decided is None:
+        yield Finding(f" departs from the proposed {plain(expected)} micrograms")
+    elif departs(ordered, expected) and decided is not None:
+        yield Finding(f" departs from the signed decision: {decided.what}, by {decided.signed_by}")
+
+
+def _of_the_rest(draft: Draft) -> Iterator[Finding]:
+    """What there is to say of a draft beside its micrograms."""
+    if _more_than_weekly(draft):
+        yield Finding(" of romiplostim is given more often than once a week")
+
+
+def _is_replaceable(draft: Draft) -> bool:
+    """Whether a draft can be sent back with another dosage and be what it was but for that."""
+    return "id" in draft.order and "modifierExtension" not in draft.order and _can_be_sent(draft.order)
+
+
+def _replaced(basis: Basis, draft: Draft) -> Card:
+    """The suggestion to put the dose that is expected in a draft."""
+    dose = cast(Answer, basis.expected)
     label = f"Change the draft to {_amounts(dose)}"
-    instruction = dosage(dose, cast("str | None", basis.answer["due_on"]))
-    resource = {**draft.order, "dosageInstruction": [instruction]}
-    return card | _suggested(label, {"type": "update", "description": label, "resource": resource})
+    resource = {**draft.order, "dosageInstruction": [dosage(dose, basis.due_on)]}
+    return _suggested(label, {"type": "update", "description": label, "resource": resource})
 
 
 def _ordered(draft: Draft, kg: Decimal | None) -> tuple[Decimal | None, str]:

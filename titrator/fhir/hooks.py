@@ -29,16 +29,16 @@ from werkzeug.exceptions import UnsupportedMediaType
 from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
 from titrator.door import Door, by_token, count_nobody, done, door, guarded, refuse_without
 from titrator.fhir import cards
-from titrator.fhir.cards import Answer, Basis, Card, Draft
+from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
 from titrator.fhir.elements import DEEPEST, Place
 from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
+from titrator.fhir.giving import decided, is_open_again
 from titrator.fhir.outcome import BadRequest, of_input, outcome
 from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, romiplostim
 from titrator.security.assertions import Assertions, NotAccepted
 from titrator.security.permissions import Permission
 from titrator.security.secrets import PREFIX
-from titrator.store.base import Where
-from titrator.store.records import CourseVersion, Decision, Identifier, Patient
+from titrator.store.records import Account, CourseVersion, Decision, Identifier, Patient
 from titrator.titration.answer import to_document
 from titrator.titration.course import Count, read_document
 from titrator.titration.documents import decode, encode, join, reread
@@ -46,6 +46,7 @@ from titrator.titration.errors import Fault, InvalidDocument, InvalidInput
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import iso, plain
 from titrator.workflow.accounts import actor_of
+from titrator.workflow.delivery import lapsed, undelivered
 from titrator.workflow.errors import Conflict, Invalid, Refusal, Unauthorised, Unknown
 from titrator.workflow.facts import ENTRIES
 from titrator.workflow.feedback import keep_shown, new_card, read_feedback, suggestion_of, take_feedback
@@ -450,17 +451,22 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
     made = _sent_of_stored(visit, asked, patient, course, sent)
     differing = _differing(visit, protocol, patient, made)
+    live = undelivered(visit, patient)
+    if live is not None and lapsed(live, visit.today(patient)):
+        live = None
     try:
         answered = next_dose(visit, patient.id, None)
     except Conflict as refusal:
         visit.note("next-dose", f"patient/{patient.id}/next-dose", patient=patient, refused=str(refusal.code))
-        return [*differing, _refused(protocol, refusal)]
+        return [*differing, _refused(protocol, refusal, _signed(visit, live, None), asked.drafts)]
+    answer = cast(Answer, reread(answered.standing.answer))
     basis = Basis(
-        answer=cast(Answer, reread(answered.standing.answer)),
+        answer=answer,
         protocol=protocol,
         patient=asked.patient,
         at=instant(visit.now),
-        notes=_notes(visit, patient, answered),
+        notes=_notes(visit, live, answered),
+        decided=_signed(visit, live, answer),
     )
     return [*differing, *_at_hook(service, asked, basis)]
 
@@ -472,31 +478,53 @@ def _at_hook(service: Service, asked: Asked, basis: Basis) -> list[Card]:
     return [*shown, *(card for card in held if card is not None)]
 
 
-def _refused(protocol: Protocol, refusal: Refusal) -> Card:
-    """Why there is no answer for who is on a course here."""
+def _refused(protocol: Protocol, refusal: Refusal, signed: Decided | None, drafts: tuple[Draft, ...]) -> Card:
+    """Why there is no answer for who is on a course here, and what was decided before."""
     faults = [str(fault) for fault in refusal.faults]
-    return cards.warning(
+    card = cards.warning(
         protocol,
         f"Romiplostim: no dose can be proposed ({refusal.code})",
+        *([] if signed is None else [cards.decided_in_words(signed)]),
         cards.escaped(refusal.message),
         *([cards.bullets(faults)] if faults else []),
         f"**{cards.NEVER_AN_ORDER}**",
     )
+    if signed is None or (signed.dose is not None and (signed.supported or not drafts)):
+        return card
+    harm = "NO DOSE" if signed.dose is None else "it is no longer supported"
+    return card | {"indicator": "critical", "summary": cards.short(f"{card['summary']}; decided already: {harm}")}
 
 
-def _notes(visit: Visit, patient: Patient, answered: NextDose) -> list[str]:
+def _signed(visit: Visit, live: Decision | None, answer: Answer | None) -> Decided | None:
+    """What was signed and waits to be carried out, beside today's answer; None if nothing was, or it was referred."""
+    if live is None or live.status not in ("in-force", "awaiting-second"):
+        return None
+    names = _names(visit, live)
+    upon = cast(Answer, reread(live.answer))
+    forbidden = answer is not None and cards.is_urgent(answer) and not cards.is_urgent(upon)
+    return Decided(
+        dose=None if live.dose is None else cast(Answer, reread(live.dose)),
+        due_on=live.due_on,
+        text=decided(live, names) if live.reason_code or not live.comment else f"{decided(live, names)} {live.comment}",
+        signed_by=names[live.signed_by],
+        supported=not (is_open_again(live) or (forbidden and live.dose is not None)),
+        awaits_second=live.status == "awaiting-second",
+    )
+
+
+def _names(visit: Visit, decision: Decision) -> dict[str, str]:
+    """The names of the accounts that signed a decision."""
+    ids = [one for one in (decision.signed_by, decision.second_by) if one is not None]
+    found = {one: visit.session.get(Account, one) for one in ids}
+    return {one: one if account is None else account.display_name for one, account in found.items()}
+
+
+def _notes(visit: Visit, live: Decision | None, answered: NextDose) -> list[str]:
     notes = ["The course that is kept here was used, not what the calling system sent."]
     if unverified := answered.standing.unverified:
         notes.append(f"Not verified, and so left out or not relied upon: {', '.join(unverified)}.")
-    found = visit.session.find(
-        Decision,
-        Where("patient_id", "=", patient.id),
-        Where("current", "=", 1),
-        Where("id", "=", answered.decision or 0),
-    )
-    for one in found:
-        dose = "no dose" if one.micrograms is None else f"{plain(one.micrograms)} micrograms"
-        notes.append(f"Decided on {one.day} and not carried out yet: {one.kind}, {dose}, {one.status}.")
+    if live is not None and live.status == "referred":
+        notes.append(decided(live, _names(visit, live)))
     return notes
 
 
