@@ -580,6 +580,61 @@ def test_all_faults_are_told_at_once() -> None:
     ]
 
 
+UCUM = "http://unitsofmeasure.org"
+
+
+def told(key: str, code: str, unit: str) -> dict[str, Any]:
+    """A prefetch of one quantity, with its unit by code and in words."""
+    quantity = {"value": 3, "system": UCUM, "code": code, "unit": unit}
+    if key == "doses":
+        return one(key, dose(DOSE, dosage={"dose": quantity}))
+    resource = weight(WEIGHT) if key == "weights" else count(COUNT)
+    return one(key, resource | {"valueQuantity": quantity})
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "unit"),
+    [
+        ("doses", "ug", "mg"),
+        ("doses", "mg", "mcg"),
+        ("doses", "ug", "micrograms/kg"),
+        ("doses", "ug", "µg per kg"),
+        ("doses", "ug", "mL"),
+        ("weights", "kg", "lb"),
+        ("weights", "[lb_av]", "kg"),
+        ("weights", "g", "kg"),
+        ("platelets", "10*9/L", "/uL"),
+        ("platelets", "/uL", "K/uL"),
+        ("platelets", "10*3/uL", "10^9/uL"),
+    ],
+)
+def test_a_unit_in_words_that_is_another_is_a_fault(key: str, code: str, unit: str) -> None:
+    place = "dosage.dose.unit" if key == "doses" else "value.unit"
+    assert list(faults(told(key, code, unit))) == [f"prefetch.{key}.entry[0].resource.{place}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "unit"),
+    [
+        *(("doses", "ug", unit) for unit in ("mcg", "µg", "μg", "microgram", "Micrograms", "UG", "Mikrogramm", "x")),
+        ("doses", "mg", "milligrams"),
+        *(("weights", "kg", unit) for unit in ("kilogram", "Kilograms", "KG", "kg")),
+        ("weights", "[lb_av]", "pounds"),
+        *(
+            ("platelets", code, unit)
+            for code in ("10*3/uL", "10*9/L")
+            for unit in (
+                "K/uL", "10*3/uL", "10^9/L", "x10^9/l", "x10(9)/L", "Thousands Per MicroLiter", "G/L", "Tsd/µl",
+                "Gpt/l", "/nl", "10*3 cells/uL", "10E3/uL", "thou/mm3", "×10⁹/L", "G/l",
+            )
+        ),
+        ("platelets", "/uL", "cells/uL"),
+    ],
+)  # fmt: skip
+def test_a_unit_in_other_words_is_the_same(key: str, code: str, unit: str) -> None:
+    assert faults(told(key, code, unit)) == {}
+
+
 OWN_UNRELIABLE = [{"coding": [{"system": "urn:titrator:reliability", "code": "unreliable"}]}]
 
 
@@ -627,6 +682,28 @@ def test_an_instant_is_of_the_day_at_the_clinic() -> None:
 def test_what_is_in_two_answers_is_one_and_two_without_ids_are_two() -> None:
     assert len(made(one("doses", dose(DOSE, id="a"), dose(DOSE, id="a")))["doses"]) == 1
     assert len(made(one("doses", dose(DOSE), dose(DOSE)))["doses"]) == 2
+
+
+@pytest.mark.parametrize(
+    "medicine",
+    [
+        *(coded(system, "B02BX04") for system in ("urn:local", "http://fhir.de/CodeSystem/bfarm/atc", None)),
+        *(
+            {"text": words}
+            for words in (
+                "AMG 531", "AMG531", "Romy 250", "Ромиплостим", "Энплейт", "羅米司亭", "注射用罗米司亭", "Romiplostin",
+                "romiplostm 250 mcg", "ROMPLOSTIM", "Romiplade",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_romiplostim_is_known_by_its_names_also_mis_spelt(medicine: dict[str, Any]) -> None:
+    assert len(made(one("doses", dose(DOSE, medicationCodeableConcept=medicine)))["doses"]) == 1
+
+
+@pytest.mark.parametrize("words", ["Romidepsin", "Romosozumab", "Eltrombopag", "Filgrastim", "Romyalgin", "Amgevita"])
+def test_another_name_is_another_medicine(words: str) -> None:
+    assert made(one("doses", dose(DOSE, medicationCodeableConcept={"text": words})))["doses"] == []
 
 
 REFERRED = {"resourceType": "Medication", "id": "1", "code": {"text": "Nplate 250"}}

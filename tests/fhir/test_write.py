@@ -113,6 +113,16 @@ FAULTY: Final[dict[str, tuple[Resource, list[str]]]] = {
     "kilograms of platelets": (platelets(X, unit="kg"), ["Observation.value.code"]),
     "a code of no system": (platelets(X, valueQuantity={"value": 60, "code": "10*9/L"}), ["Observation.value.system"]),
     "a unit in words that is none": (platelets(X, valueQuantity={"value": 60, "unit": "giga"}), [U]),
+    "a unit in words that is another": (platelets(X, valueQuantity={**quantity(60, "10*9/L"), "unit": "/uL"}), [U]),
+    "pounds by the code of kilograms": (weighed(X, valueQuantity={**quantity(75, "kg"), "unit": "lb"}), [U]),
+    "milligrams by the code of micrograms": (
+        given(X, dosage={"dose": {**quantity(75, "ug"), "unit": "mg"}}),
+        ["MedicationAdministration.dosage.dose.unit"],
+    ),
+    "a level by the code of an amount": (
+        given(X, dosage={"dose": {**quantity(75, "ug"), "unit": "micrograms/kg"}}),
+        ["MedicationAdministration.dosage.dose.unit"],
+    ),
     "of a focus": (platelets(X, focus=[{"reference": "Patient/x"}]), ["Observation.focus"]),
     "an unknown element": (platelets(X, values=1), ["Observation.values"]),
     "two of several faults": (

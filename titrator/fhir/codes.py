@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
 from typing import Final, NamedTuple
 
 from titrator.workflow.facts import OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection
@@ -21,7 +22,15 @@ V3: Final = "http://terminology.hl7.org/CodeSystem"
 OWN: Final = "urn:titrator"
 
 ROMIPLOSTIM: Final = "B02BX04"
-_NAMES: Final = re.compile(r"romiplostim|nplate|romiplate|ロミプロスチム|ロミプレート", re.IGNORECASE)
+_NAMES: Final = re.compile(
+    r"romiplostim|nplate|romiplate|\bAMG[ -]?531\b|\bromy\b|ロミプロスチム|ロミプレート"
+    r"|ромиплостим|энплейт|羅米司亭|罗米司亭|罗普司亭",
+    re.IGNORECASE,
+)
+#: Names of which a word that is a letter off is one, too: so many letters it has at least, so like it is.
+_SPELT: Final = ("romiplostim", "romiplate", "ромиплостим")
+_LEAST_LETTERS: Final = 9
+_LIKE: Final = 0.88
 SUBCUTANEOUS: Final = {"system": SNOMED, "code": "34206005", "display": "Subcutaneous route"}
 PLATELET_TRANSFUSION: Final = "12719002"
 RED_CELL_TRANSFUSION: Final = "116863004"
@@ -89,6 +98,82 @@ WRITTEN: Final = {
     "/mm^3": "/mm3",
     "lbs": "lb",
 }
+
+
+class _Unit(NamedTuple):
+    """A unit as powers of ten of others: what is in it, what it is divided by, and the power."""
+
+    of: str
+    by: tuple[str, ...]
+    power: int
+
+
+#: By how people write a unit: what it is of, and which power of ten.
+_PARTS: Final[Mapping[str, tuple[str, int]]] = {
+    word: (of, power)
+    for of, power, words in (
+        ("g", 3, "kg kgs kilogram kilograms kilogramm kilogramme kilo kilos"),
+        ("g", 0, "g gm gram grams gramm gramme"),
+        ("g", -3, "mg mgs milligram milligrams milligramm milligramme"),
+        ("g", -6, "ug mcg µg µgs ugs mcgs microgram micrograms microgramme microgrammes mikrogramm microg"),
+        ("g", -9, "ng nanogram nanograms nanogramm"),
+        ("lb", 0, "lb lbs pound pounds [lb_av]"),
+        ("oz", 0, "oz ounce ounces [oz_av]"),
+        ("st", 0, "st stone stones [stone_av]"),
+        ("l", 0, "l liter litre liters litres"),
+        ("l", -1, "dl deciliter decilitre"),
+        ("l", -3, "ml milliliter millilitre milliliters millilitres cm3 cc"),
+        ("l", -6, "ul µl microliter microlitre mikroliter mm3 mm^3 mm³ cmm"),
+        ("l", -9, "nl nanoliter nanolitre"),
+        ("mol", 0, "mol mole moles"),
+        ("mol", -3, "mmol millimol millimole millimoles"),
+        ("mol", -6, "umol µmol micromole micromoles"),
+        ("%", 0, "% percent prozent"),
+        ("day", 0, "d day tag"),
+        ("week", 0, "wk week woche"),
+    )
+    for word in words.split()
+}
+#: By how people write how many there are of something counted.
+_COUNTED: Final[Mapping[str, int]] = {
+    word: power
+    for power, words in (
+        (0, "{#} # 1"),
+        (3, "10*3 10^3 10e3 10³ k thou thousand thousands thsd tsd tausend"),
+        (6, "10*6 10^6 10e6 10⁶ million millions mio mill"),
+        (9, "10*9 10^9 10e9 10⁹ giga gpt billion billions mrd"),
+    )
+    for word in words.split()
+}
+_CELLS: Final = re.compile(r"\b(?:cells?|zellen|platelets?|thrombozyten|plt)\b|\{(?!#)[^}]*\}")
+
+
+def differ(one: str, other: str) -> bool:
+    """Whether two units are both known, and are not the same amount."""
+    first, second = _meant(one), _meant(other)
+    return bool(first and second) and first.isdisjoint(second)
+
+
+def _meant(unit: str) -> frozenset[_Unit]:
+    """What a unit may mean, as people write it; nothing if it is not known."""
+    text = re.sub(r"\s+(?:per|pro)\s+|^(?:per|pro)\s+", "/", unit.strip().lower().replace("μ", "µ"))
+    upper, *below = [part.strip() for part in _CELLS.sub("", text).split("/")]
+    upper = upper.strip(" .")
+    found = {_PARTS[upper]} if upper in _PARTS else set()
+    number = re.sub(r"^[x×]\s*", "", upper)
+    if below and number in _COUNTED:
+        found = {("#", _COUNTED[number])}
+    elif below and upper in ("", "x"):
+        found = {("#", 0)}
+    elif below and upper == "g":
+        found.add(("#", 9))
+    parts = [_PARTS.get(part.strip(" .")) for part in below]
+    if not found or None in parts:
+        return frozenset()
+    divided = [part for part in parts if part is not None]
+    less = sum(power for _, power in divided)
+    return frozenset(_Unit(of, tuple(sorted(name for name, _ in divided)), power - less) for of, power in found)
+
 
 #: Reasons that a dose was not given, by code of a MedicationAdministration's statusReason.
 NOT_GIVEN_TEXT: Final = {
@@ -212,6 +297,14 @@ def is_atc(system: str | None) -> bool:
     return system == ATC or (system is not None and bool(_ATC_SYSTEM.search(system)))
 
 
+def is_romiplostim(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
+    """Whether a medicine is romiplostim, by its ATC code, in whichever system, or by its name."""
+    return any(code.strip().upper() == ROMIPLOSTIM for _, code in codes) or names_romiplostim(words)
+
+
 def names_romiplostim(text: str) -> bool:
-    """Whether the name of a medicine is that of romiplostim."""
-    return bool(_NAMES.search(text))
+    """Whether the name of a medicine is that of romiplostim, or that mis-spelt by a letter."""
+    if _NAMES.search(text):
+        return True
+    words = (word for word in re.findall(r"[^\W\d_]+", text.lower()) if len(word) >= _LEAST_LETTERS)
+    return any(SequenceMatcher(None, word, name).ratio() >= _LIKE for word in words for name in _SPELT)

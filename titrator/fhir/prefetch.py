@@ -18,17 +18,16 @@ from zoneinfo import ZoneInfo
 from schemas import fhir
 from schemas.fields import kind_of
 from titrator.fhir.codes import (
-    ATC,
     BY_LOINC,
     LOINC,
     MEASURED,
     OWN,
-    ROMIPLOSTIM,
     SNOMED,
     TRANSFUSIONS,
+    is_atc,
+    is_romiplostim,
     looks_like,
     may_raise,
-    names_romiplostim,
     procedure_may_raise,
 )
 from titrator.fhir.elements import Place, coding_codes, root, texts_of
@@ -205,9 +204,9 @@ def _referred(order: Place, medicine: Place, medications: Mapping[str, object]) 
 def _named(medicine: Place) -> bool | None:
     codes = coding_codes(medicine)
     words = f"{texts_of(medicine)} {medicine['display'].text() or ''}"
-    if (ATC, ROMIPLOSTIM) in codes or names_romiplostim(words):
+    if is_romiplostim(codes, words):
         return True
-    return False if words.strip() or any(system == ATC for system, _ in codes) else None
+    return False if words.strip() or any(is_atc(system) for system, _ in codes) else None
 
 
 def _contained(resource: Place) -> dict[str, object]:

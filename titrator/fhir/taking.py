@@ -22,8 +22,9 @@ from titrator.fhir.codes import (
     UCUM,
     WRITTEN,
     Measured,
-    names_romiplostim,
+    differ,
 )
+from titrator.fhir.codes import is_romiplostim as is_named_so
 from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
@@ -181,6 +182,7 @@ def _unit(quantity: Place, collection: Collection) -> str | None:
         if (system := quantity["system"].text()) != UCUM:
             quantity["system"].wrong(f"must be {UCUM}, not {system}")
             return None
+        _refuse_other_unit(quantity)
         return _named_unit(code, field)
     if not written.there:
         code.wrong("required: an amount without its unit means nothing")
@@ -192,6 +194,13 @@ def _named_unit(place: Place, field: ma.fields.Field[Any]) -> str | None:
     text = place.text()
     found: str | None = Place(WRITTEN.get(text or "", text), place.path, place.faults).field(field)
     return found
+
+
+def _refuse_other_unit(quantity: Place) -> None:
+    """Refuse a quantity whose unit in words is another one than that of its code: one of them is wrong."""
+    code, written = quantity["code"].text(), quantity["unit"].text()
+    if code is not None and written is not None and differ(code, written):
+        quantity["unit"].wrong(f"is another unit than the code, {code}: which one is meant cannot be told")
 
 
 def _is_unreliable(place: Place) -> bool:
@@ -242,7 +251,7 @@ def is_romiplostim(medicine: Place) -> bool:
     """Whether a medicine, a CodeableConcept or a reference with its display, is romiplostim."""
     said = texts_of(medicine) if not medicine["reference"].there else ""
     display = medicine["display"].text() or ""
-    return (ATC, ROMIPLOSTIM) in coding_codes(medicine) or names_romiplostim(f"{said} {display}")
+    return is_named_so(coding_codes(medicine), f"{said} {display}")
 
 
 def _micrograms(place: Place) -> Decimal | None:
@@ -262,6 +271,8 @@ def micrograms_of(dose: Place) -> Decimal | None:
     if text is None or text not in MICROGRAMS:
         unit.wrong("must be ug, mcg or mg: the amount, not the level" if text else "required: ug, mcg or mg")
         return None
+    if dose["code"].there:
+        _refuse_other_unit(dose)
     value = dose["value"].required(dose["value"].value)
     if not isinstance(value, Decimal):
         dose["value"].wrong("must be a number")
