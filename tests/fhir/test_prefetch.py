@@ -643,6 +643,64 @@ def test_a_count_in_doubt_does_not_dose(more: dict[str, Any]) -> None:
     assert made(one("platelets", count(COUNT, **more)))["platelet_counts"][0]["unreliable"] is True
 
 
+@pytest.mark.parametrize("said", ["Platelets clumped", "clumps seen", "Thrombozytenaggregate", "EDTA effect"])
+def test_a_count_whose_remark_tells_of_clumps_does_not_dose(said: str) -> None:
+    for more in ({"note": [{"text": said}]}, {"interpretation": [{"text": said}]}):
+        assert made(one("platelets", count(COUNT, **more)))["platelet_counts"][0]["unreliable"] is True
+
+
+@pytest.mark.parametrize("said", ["No clumps seen", "no platelet clumping", "keine Aggregate", "Low", "checked"])
+def test_a_count_whose_remark_tells_of_none_doses(said: str) -> None:
+    assert "unreliable" not in made(one("platelets", count(COUNT, note=[{"text": said}])))["platelet_counts"][0]
+
+
+def by_loinc(code: str, day: str, words: str | None = None, **more: Any) -> dict[str, Any]:
+    coding = {"system": "http://loinc.org", "code": code}
+    return count(COUNT | {"collected_on": day}, code={"coding": [coding], "text": words}, **more)
+
+
+def test_a_manual_count_is_a_count() -> None:
+    assert len(made(one("platelets", by_loinc("778-1", TODAY)))["platelet_counts"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ([count(COUNT), by_loinc("49497-1", "2026-03-10")], "Platelets [#/volume] in Blood by Estimate, 2026-03-10"),
+        ([by_loinc("49497-1", "2026-03-01")], "Platelets [#/volume] in Blood by Estimate, 2026-03-01"),
+        ([by_loinc("13056-7", TODAY, "Platelets [#/volume] in Plasma")], "Platelets [#/volume] in Plasma, 2026-03-09"),
+        ([by_loinc("1-8", TODAY, "Thrombozyten")], "Thrombozyten, 2026-03-09"),
+        ([by_loinc("1-8", TODAY, "PLT", effectiveDateTime=None)], "PLT, without a date"),
+        (
+            [
+                count(COUNT, effectiveDateTime=f"{TODAY}T08:00:00+01:00"),
+                by_loinc("1-8", TODAY, "PLT", effectiveDateTime=f"{TODAY}T09:00:00+01:00"),
+            ],
+            "PLT, 2026-03-09",
+        ),
+    ],
+)
+def test_a_newer_count_by_another_code_is_a_caution(counts: list[Any], said: str) -> None:
+    found, wrong = read(one("platelets", *counts))
+    assert wrong == []
+    (caution,) = found.cautions
+    assert caution.endswith(f"is newer than those that are: {said}.")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        by_loinc("49497-1", "2026-03-08"),
+        by_loinc("49497-1", TODAY, status="entered-in-error"),
+        by_loinc("32623-1", "2026-03-10", "Platelet mean volume [Entitic volume] in Blood"),
+        by_loinc("71693-6", "2026-03-10", "Platelets reticulated/100 platelets in Blood"),
+        by_loinc("718-7", "2026-03-10", "Hemoglobin"),
+    ],
+)
+def test_an_older_count_by_another_code_and_what_is_no_count_are_passed_over(other: dict[str, Any]) -> None:
+    assert read(one("platelets", count(COUNT), other))[0].cautions == ()
+
+
 #: Counts of one day, as sent, by value; the last one of the document stands.
 ORDERS = {
     "as sent": ([{}, {}], [1, 2]),

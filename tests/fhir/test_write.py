@@ -928,6 +928,18 @@ def test_nothing_is_deleted(shared: House) -> None:
     assert shared.everything() == before
 
 
+def test_a_count_whose_note_tells_of_clumps_is_unreliable(shared: House) -> None:
+    patient = shared.patient()
+    made = created(shared, platelets(patient, 1, note=[{"text": "Platelets clumped."}]))
+    assert made["interpretation"][0]["coding"][0]["code"] == "unreliable"
+    assert "interpretation" not in created(shared, platelets(patient, 2, note=[{"text": "No clumps seen."}]))
+
+
+def test_a_manual_count_is_taken(shared: House) -> None:
+    made = created(shared, observed(shared.patient(), "778-1", 60, "10*9/L", day(1)))
+    assert made["code"]["coding"][0]["code"] == "777-3"
+
+
 def test_who_sent_stands_in_the_trail(shared: House) -> None:
     patient = shared.patient()
     created(shared, platelets(patient, 1), "technician")

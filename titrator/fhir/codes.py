@@ -53,6 +53,7 @@ MEASURED: Final = (
         (
             ("777-3", "Platelets [#/volume] in Blood by Automated count"),
             ("26515-7", "Platelets [#/volume] in Blood"),
+            ("778-1", "Platelets [#/volume] in Blood by Manual count"),
         ),
     ),
     Measured(WEIGHTS, None, "vital-signs", (("29463-7", "Body weight"), ("3141-9", "Body weight Measured"))),
@@ -73,6 +74,11 @@ MEASURED: Final = (
         (("71693-6", "Platelets reticulated/100 platelets in Blood by Automated count"),),
     ),
 )
+#: Platelet counts that are not read, but must not be newer than what is.
+OTHER_COUNTS: Final[Mapping[str, str]] = {
+    "49497-1": "Platelets [#/volume] in Blood by Estimate",
+    "74464-9": "Platelets [#/volume] in Capillary blood by Manual count",
+}
 BY_LOINC: Final[Mapping[str, Measured]] = {code: one for one in MEASURED for code, _ in one.loinc}
 BY_CONTENT: Final[Mapping[tuple[str, str | None], Measured]] = {
     (one.collection.kinds[0], one.code): one for one in MEASURED
@@ -252,6 +258,18 @@ _LOCAL: Final = re.compile(
     r"cream|creme|ointment|salbe|lotion|\bgel\b|drops|tropfen|nasal|nasen|inhal|topical|spray", re.IGNORECASE
 )
 _PLATELETS: Final = r"(?:platelet|thrombo[cz]yt|pl(?:ä|ae)ttchen)"
+_COUNT_WORDS: Final = re.compile(rf"{_PLATELETS}|\bPLT\b", re.IGNORECASE)
+_NO_COUNT: Final = re.compile(
+    r"entitic|mean|mittler|width|reticul|retikul|immature|unreif|fraction|antibod|antik|\bAb\b|function|funktion"
+    r"|aggregat|presence|morpholog|clump|/100|ratio|plateletcrit|transfus",
+    re.IGNORECASE,
+)
+_CLUMPS: Final = re.compile(r"[ck]lump|aggregat|agglutin|\bEDTA\b|pseudothrombo", re.IGNORECASE)
+_NO_CLUMPS: Final = re.compile(
+    r"\b(?:no|not|without|kein\w*|ohne|nicht) (?:(?:visible|platelet|platelets|evidence|signs?|of|seen) ){0,3}"
+    r"(?:clump|verklump|aggregat|agglutin)\w*",
+    re.IGNORECASE,
+)
 _RAISING_PROCEDURE: Final = re.compile(
     _GLOBULINS
     + rf"|{_PLATELETS}.{{0,40}}(?:transfus|[kc]on[zc]entra|infus)|transfus.{{0,40}}{_PLATELETS}"
@@ -285,6 +303,18 @@ def may_raise(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
         return True
     local = any(code.startswith(_LOCAL_ATC) for code in atc) or _LOCAL.search(words)
     return bool(_STEROIDS.search(words)) and not local
+
+
+def is_like_a_count(loinc: Iterable[str], words: str) -> bool:
+    """Whether a result by LOINC codes of which none is read is like a platelet count."""
+    if any(code in OTHER_COUNTS for code in loinc):
+        return True
+    return bool(_COUNT_WORDS.search(words)) and not _NO_COUNT.search(words)
+
+
+def tells_of_clumps(words: str) -> bool:
+    """Whether what a laboratory remarks on a count says that the platelets clumped."""
+    return bool(_CLUMPS.search(_NO_CLUMPS.sub(" ", words)))
 
 
 def procedure_may_raise(words: str) -> bool:

@@ -21,10 +21,12 @@ from titrator.fhir.codes import (
     BY_LOINC,
     LOINC,
     MEASURED,
+    OTHER_COUNTS,
     OWN,
     SNOMED,
     TRANSFUSIONS,
     is_atc,
+    is_like_a_count,
     is_romiplostim,
     looks_like,
     may_raise,
@@ -33,7 +35,7 @@ from titrator.fhir.codes import (
 from titrator.fhir.elements import Place, coding_codes, root, texts_of
 from titrator.fhir.giving import BASELINE_EXTENSION, ELIGIBILITY_EXTENSION, MEDICINE, PROTOCOL_EXTENSION
 from titrator.fhir.outcome import located
-from titrator.fhir.taking import RESOLVED_EXTENSION, Said, take
+from titrator.fhir.taking import RESOLVED_EXTENSION, Said, is_unreliable, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
@@ -55,7 +57,8 @@ _RELEVANT: Final = {one.collection.name: one for one in MEASURED if one.collecti
 
 
 def _observations(name: str) -> str:
-    return ",".join(f"{LOINC}|{code}" for code, _ in _RELEVANT[name].loinc)
+    others = OTHER_COUNTS if name == PLATELET_COUNTS.name else ()
+    return ",".join(f"{LOINC}|{code}" for code in (*(code for code, _ in _RELEVANT[name].loinc), *others))
 
 
 #: By key: what a client is asked to fetch beforehand. AdverseEvent has no search parameter `patient` in R4.
@@ -288,6 +291,7 @@ class _Reader:
     notes: list[str] = field(default_factory=list)
     others: list[_Dated] = field(default_factory=list)
     raising: list[_Dated] = field(default_factory=list)
+    other_counts: list[tuple[_Dated, datetime | None]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
     seen: dict[tuple[str, str], object] = field(default_factory=dict)
 
@@ -320,6 +324,9 @@ class _Reader:
         cautions = []
         if self.others:
             cautions.append(f"Not understood here, check before dosing: {_listed(self.others)}.")
+        if newer := self._newer_counts():
+            told = _listed(newer)
+            cautions.append(f"A platelet count by a code that is not read here is newer than those that are: {told}.")
         if self.raising:
             cautions.append(f"May have raised the count and was not considered: {_listed(self.raising)}.")
         return Made(document, tuple(self.notes), tuple(cautions), tuple(dict.fromkeys(self.stops)))
@@ -340,6 +347,8 @@ class _Reader:
         if not any(BY_LOINC.get(code) in _RELEVANT.values() for code in loinc):
             if not loinc and not any(system == f"{OWN}:observation" for system, _ in codes):
                 place["code"].wrong("must have a LOINC code: what was measured cannot be told")
+            elif not any(code in BY_LOINC for code in loinc) and is_like_a_count(loinc, texts_of(place["code"])):
+                self._other_count(place)
             return
         if place["status"].value in _NO_RESULT:
             return
@@ -356,9 +365,30 @@ class _Reader:
                 return
             self._keep("weights", "measured_on", entry, said, place)
             return
-        if said.source.preliminary or _unreliable(place):
+        if said.source.preliminary or is_unreliable(place):
             entry["unreliable"] = True
         self._keep("platelet_counts", "collected_on", entry, said, place)
+
+    def _other_count(self, place: Place) -> None:
+        """Keep a count by a code that is not read, to tell it if it is newer than all that are."""
+        if place["status"].value in _NO_RESULT:
+            return
+        when = place["effectiveDateTime"].value or place["effectiveInstant"].value
+        when = when or place["effectivePeriod"]["start"].value or place["issued"].value
+        codes, words = coding_codes(place["code"]), texts_of(place["code"])
+        known = [OTHER_COUNTS[code] for _, code in codes if code in OTHER_COUNTS]
+        dated = _Dated(self._day(when), _name(codes, words or " ".join(known)))
+        self.other_counts.append((dated, _instant(when)))
+
+    def _newer_counts(self) -> list[_Dated]:
+        """Of the counts by codes that are not read those that are newer than all that are, or of unknown day."""
+        read = [(one.day, one.taken) for one in self.lists["platelet_counts"]]
+        newest, at = max(read, default=("", _BEFORE_ALL))
+        return [
+            dated
+            for dated, taken in self.other_counts
+            if not dated.day or dated.day > newest or (dated.day == newest and taken is not None and taken > at)
+        ]
 
     def administration(self, place: Place) -> None:
         """A dose of romiplostim that was given."""
@@ -531,11 +561,6 @@ _READERS: Final[Mapping[str, Callable[[_Reader, Place], None]]] = {
 def _some(said: Said, keys: Iterable[str]) -> dict[str, object]:
     """Of what a resource says, what a course document has."""
     return {key: said.body[key] for key in keys if key in said.body}
-
-
-def _unreliable(place: Place) -> bool:
-    codes = [code for concept in place["interpretation"] for code in coding_codes(concept)]
-    return (f"{OWN}:reliability", "unreliable") in codes
 
 
 def _instant(text: object) -> datetime | None:

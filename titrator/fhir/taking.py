@@ -23,6 +23,7 @@ from titrator.fhir.codes import (
     WRITTEN,
     Measured,
     differ,
+    tells_of_clumps,
 )
 from titrator.fhir.codes import is_romiplostim as is_named_so
 from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
@@ -142,7 +143,7 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
     if measured.collection is OBSERVATIONS:
         body["code"] = measured.code
         body["lower_limit_of_normal"] = _lower_limit(place, unit)
-    if measured.collection is PLATELET_COUNTS and _is_unreliable(place):
+    if measured.collection is PLATELET_COUNTS and is_unreliable(place):
         body["unreliable"] = True
     return _said(place, measured.collection, body, when, status)
 
@@ -203,9 +204,13 @@ def _refuse_other_unit(quantity: Place) -> None:
         quantity["unit"].wrong(f"is another unit than the code, {code}: which one is meant cannot be told")
 
 
-def _is_unreliable(place: Place) -> bool:
-    """Whether it says of itself, as we do of what we give, that it may dose nothing."""
-    return any((RELIABILITY, "unreliable") in coding_codes(concept) for concept in place["interpretation"])
+def is_unreliable(place: Place) -> bool:
+    """Whether it says of itself that it may dose nothing: by our code, or by a remark that the platelets clumped."""
+    if any((RELIABILITY, "unreliable") in coding_codes(concept) for concept in place["interpretation"]):
+        return True
+    said = [note["text"].value for note in place["note"]] if isinstance(place["note"].value, list) else []
+    said += [texts_of(concept) for concept in place["interpretation"]]
+    return any(isinstance(text, str) and tells_of_clumps(text) for text in said)
 
 
 def _lower_limit(place: Place, unit: str | None) -> Decimal | None:
