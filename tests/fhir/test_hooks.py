@@ -653,7 +653,11 @@ AGREEING = {
     "in words": dosed({"value": 150, "unit": "micrograms"}),
     "half a graduation more": draft(Decimal("152.5")),
     "half a graduation less": draft(Decimal("147.5")),
-    "once a week": timed(WEEKLY),
+    "on its day": timed({"event": [day(0)]}),
+    "three days later": timed({"event": [day(-3)]}),
+    "once": timed({"repeat": {"count": 1}}),
+    "under the skin": dosed({"value": 150, "unit": "ug"}, route={"text": "Subcutaneous route"}),
+    "with its amount in words": dosed({"value": 150, "unit": "ug"}, text="0.15 mg (2 micrograms/kg), 1 × 250 mcg"),
     "twice, alike": dosed({"value": 150, "unit": "ug"}, {"value": 2, "unit": "ug/kg"}),
 }
 
@@ -668,7 +672,7 @@ DEPARTING = {
     "twice as much": (draft(300), "Draft order of 300 micrograms departs from the proposed 150 micrograms"),
     "a little more": (draft(Decimal("152.51")), "Draft order of 152.51 micrograms departs"),
     "a little less": (draft(Decimal("147.49")), "Draft order of 147.49 micrograms departs"),
-    "a thousandfold": (draft(150, "mg"), "Draft order of 150000 micrograms departs"),
+    "a thousandfold": (draft(150, "mg"), "Draft order of 150000 micrograms of romiplostim is more than twice"),
     "a level above": (draft(3, "ug/kg"), "Draft order of 225 micrograms departs"),
     "in mL": (draft(Decimal("0.3"), "mL"), "A draft order of romiplostim: its dose cannot be read; 150"),
     "without a dosage": (draft(150, dosageInstruction=[]), "cannot be read"),
@@ -691,13 +695,35 @@ DEPARTING = {
 }
 
 
+CRITICAL = ("a thousandfold", "more than twice", "into a vein", "for another patient", "on a day of a dose")
+UNCURED = ("for another patient", "active", "with repeats", "on a day of a dose")
+DEPARTING |= {
+    "more than twice": (draft(301), "more than twice the dose"),
+    "into a vein": (dosed({"value": 150, "unit": "ug"}, route={"text": "Intravenous"}), "route is not subcutaneous"),
+    "units that disagree": (dosed({"value": 150, "unit": "mg", "code": "ug"}), "disagree"),
+    "weekly": (timed(WEEKLY), "timing is not plainly one dose"),
+    "several days": (timed({"event": [day(0), day(-1)]}), "timing is not plainly one dose"),
+    "a month": (timed({"event": ["2026-03"]}), "timing is not plainly one dose"),
+    "a code": (timed({"code": {"text": "QW"}}), "timing is not plainly one dose"),
+    "times of a day": (timed({"repeat": {"timeOfDay": ["08:00:00"]}}), "timing is not plainly one dose"),
+    "early": (timed({"event": [day(1)]}), "before the due day"),
+    "late": (timed({"event": [day(-4)]}), "more than 3 days after the due day"),
+    "as needed": (dosed({"value": 150, "unit": "ug"}, asNeededBoolean=True), "as needed"),
+    "another text": (dosed({"value": 150, "unit": "ug"}, text="give 300 micrograms"), "names another amount"),
+    "for another patient": (draft(150, subject={"reference": "Patient/other"}), "ANOTHER PATIENT"),
+    "active": (draft(150, status="active"), "its status is active"),
+    "with repeats": (draft(150, dispenseRequest={"numberOfRepeatsAllowed": 3}), "may be repeated"),
+    "on a day of a dose": (timed({"event": [day(7)]}), "a dose was given on 2026-03-02 already"),
+}
+
+
 @pytest.mark.parametrize("case", DEPARTING)
 def test_an_order_that_departs_is_told_with_the_dose_in_its_place(ehr: Ehr, case: str) -> None:
     order, said = DEPARTING[case]
     (card,) = ehr.cards(SIGN, ordering("order-sign", order))
     assert said in card["summary"]
-    assert card["indicator"] == "warning"
-    if case in ("without a dosage", "with a modifier"):  # sent back, it would be no better
+    assert card["indicator"] == ("critical" if case in CRITICAL else "warning")
+    if case in ("without a dosage", "with a modifier", *UNCURED):  # sent back, it would be no better
         assert "suggestions" not in card
         return
     (suggestion,) = card["suggestions"]
@@ -764,7 +790,9 @@ def test_an_order_whose_medicine_cannot_be_told_is_told(ehr: Ehr) -> None:
 
 def test_each_order_is_held_against_the_proposal(ehr: Ehr) -> None:
     orders = (draft(300), draft(150, ident="order-2"), draft(75, ident="order-3"))
-    found = ehr.cards(SIGN, ordering("order-sign", *orders))
+    first, *found = ehr.cards(SIGN, ordering("order-sign", *orders))
+    said = "3 draft orders of romiplostim at once: 525 micrograms together"
+    assert (first["indicator"], first["summary"]) == ("critical", said)
     assert [card["summary"].split()[3] for card in found] == ["300", "75"]
     assert len({card["uuid"] for card in found}) == 2
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
+from functools import reduce
 from typing import Final, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
-from titrator.fhir.codes import MICROGRAMS, OWN
-from titrator.fhir.elements import Place
+from titrator.fhir.codes import MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
+from titrator.fhir.elements import Place, coding_codes
 from titrator.fhir.giving import dosage, proposal
 from titrator.titration.codes import Action, Reason
 from titrator.titration.errors import Fault
-from titrator.titration.override import departs
+from titrator.titration.override import LATEST, departs
 from titrator.titration.protocol import Protocol, Status
 from titrator.titration.quantities import EXACT, HUNDREDTH, plain, rounded, times
 
@@ -42,6 +45,19 @@ _LEVELS: Final = ("ug/kg", "mcg/kg", "µg/kg", "μg/kg", "microgram/kg", "microg
 _AMOUNTS: Final = {**MICROGRAMS, "microgram": 0, "micrograms": 0}
 #: Units of time of a timing, in seconds.
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo": 2_592_000, "a": 31_536_000}
+
+
+_AS_NEEDED: Final = ("asNeeded", "asNeededBoolean", "asNeededCodeableConcept", "asNeededFor")
+_SUBCUTANEOUS: Final = re.compile(
+    r"(?:subcutaneous(?:ly)?|subcutan|subkutan|sub-?q|s\.?c\.?|sq|皮下注?)"
+    r"(?: (?:route|use|injection|administration|\(qualifier value\)))*",
+    re.IGNORECASE,
+)
+_NAMED: Final = re.compile(
+    r"(?<![\d.,])(?<![×x] )(?<![×x])(\d+(?:,\d+)*(?:\.\d+)?)\s*"
+    r"(micrograms?|milligrams?|mcg|mg|[uµμ]g)(?![a-z])(?!\s*(?:/|per\b))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +89,7 @@ class Basis:
     """What cards are made of: the answer document, its protocol, of whom (by the client's id), when, and notes.
 
     `decided` is what was signed already, if anything was: drafts are held against it then, and nothing is suggested
-    but its dose.
+    but its dose. `given` are the days on which doses were given, `zone` is the time zone of the clinic.
     """
 
     answer: Answer
@@ -82,6 +98,8 @@ class Basis:
     at: str
     notes: Sequence[str] = ()
     decided: Decided | None = None
+    given: frozenset[str] = frozenset()
+    zone: str = "UTC"
 
     @property
     def action(self) -> Action:
@@ -147,6 +165,17 @@ def next_dose(basis: Basis) -> Card:
     return card | _suggested(description, action)
 
 
+def several(basis: Basis, drafts: Sequence[Draft]) -> Card:
+    """That there are several draft orders of romiplostim, with what they come to together."""
+    kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
+    amounts = [_ordered(draft, kg)[0] for draft in drafts]
+    known = [one for one in amounts if one is not None]
+    total = _number(reduce(EXACT.add, known, Decimal(0)))
+    more = "" if len(known) == len(amounts) else ", and some that cannot be read"
+    summary = f"{len(drafts)} draft orders of romiplostim at once: {total} micrograms together{more}"
+    return _card(basis.protocol, summary, "critical", _detail(basis)) | {"overrideReasons": _override_reasons()}
+
+
 def warning(protocol: Protocol, summary: str, *paragraphs: str) -> Card:
     """A card of what to look at; the paragraphs are Markdown."""
     return _card(protocol, summary, "warning", "\n\n".join(paragraphs))
@@ -178,7 +207,7 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
         return warning(basis.protocol, "The medicine of a draft order cannot be told", text)
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     ordered, wrong = _ordered(draft, kg)
-    findings = [*_of_amount(basis, ordered, wrong), *_of_the_rest(draft)]
+    findings = [*_of_amount(basis, ordered, wrong), *_of_the_rest(basis, draft, ordered, kg)]
     if not findings:
         return None
     findings.sort(key=lambda one: not one.critical)
@@ -337,10 +366,118 @@ def _of_amount(basis: Basis, ordered: Decimal | None, wrong: str) -> Iterator[Fi
         yield Finding(f" departs from the signed decision: {decided.what}, by {decided.signed_by}")
 
 
-def _of_the_rest(draft: Draft) -> Iterator[Finding]:
-    """What there is to say of a draft beside its micrograms."""
-    if _more_than_weekly(draft):
+def _of_the_rest(basis: Basis, draft: Draft, ordered: Decimal | None, kg: Decimal | None) -> Iterator[Finding]:
+    """What there is to say of a draft beside its micrograms: what is not understood is told, never passed over."""
+    faults: list[Fault] = []
+    order = Place(draft.order, draft.path, faults)
+    if order["status"].text() not in (None, "draft"):
+        yield Finding(f" of romiplostim: its status is {order['status'].text()}, not draft", cured=False)
+    subject = order["subject"]["reference"].text()
+    if subject is not None and subject.partition("/_history/")[0].split("/")[-2:] != ["Patient", basis.patient]:
+        yield Finding(" of romiplostim is for ANOTHER PATIENT", critical=True, cured=False)
+    if order["dispenseRequest"]["numberOfRepeatsAllowed"].value not in (None, Decimal(0)):
+        yield Finding(" of romiplostim may be repeated: each dose is decided anew", cured=False)
+    if ordered is not None:
+        yield from _too_much(basis, ordered, kg)
+    days = {cast(str, basis.answer["on"])}
+    for instruction in order["dosageInstruction"]:
+        yield from _of_dosage(instruction, ordered)
+        if instruction["timing"].there:
+            event = _one_day(instruction["timing"], basis.zone)
+            days = set() if event is None else {event}
+            yield from _of_timing(basis, instruction["timing"], event)
+    if days & basis.given:
+        yield Finding(f" of romiplostim: a dose was given on {min(days)} already", critical=True, cured=False)
+    if said := [fault for fault in faults if "dosageInstruction" not in fault.path]:
+        yield Finding(" of romiplostim cannot be read", f"{escaped(str(said[0]))}.", cured=False)
+
+
+def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]:
+    """What there is to say of the route, the units and the words of a dosage."""
+    if instruction["route"].there and not _is_subcutaneous(instruction["route"]):
+        yield Finding(" of romiplostim: its route is not subcutaneous", critical=True)
+    if any(instruction[name].value not in (None, False) for name in _AS_NEEDED):
+        yield Finding(" of romiplostim is to be given as needed")
+    for rate in instruction["doseAndRate"]:
+        if _units_disagree(rate.choice("dose", "Quantity")):
+            yield Finding(" of romiplostim: the unit in words and its code disagree")
+    if ordered is not None and _says_otherwise(instruction, ordered):
+        yield Finding(" of romiplostim: its text names another amount")
+
+
+def _too_much(basis: Basis, ordered: Decimal, kg: Decimal | None) -> Iterator[Finding]:
+    """What there is to say of more than the protocol ever gives, or than twice what is expected."""
+    expected = None if basis.expected is None else cast(Decimal, basis.expected["delivered_micrograms"])
+    if expected is not None and ordered > times(expected, Decimal(2)):
+        yield Finding(" of romiplostim is more than twice the dose that is expected", critical=True)
+    if basis.decided is not None and expected is not None and not departs(ordered, expected):
+        return
+    by_weight = None if kg is None else times(basis.protocol.maximum, kg)
+    for most in (by_weight, basis.protocol.maximum_micrograms):
+        if most is not None and ordered > most and departs(ordered, most):
+            said = f" of romiplostim is above the maximum of the protocol, {_number(most)} micrograms"
+            yield Finding(said, critical=True)
+            return
+
+
+def _of_timing(basis: Basis, timing: Place, event: str | None) -> Iterator[Finding]:
+    if _more_than_weekly(timing):
         yield Finding(" of romiplostim is given more often than once a week")
+    elif event is None:
+        yield Finding(" of romiplostim: its timing is not plainly one dose: each dose is decided anew")
+    elif event and basis.due_on is not None:
+        late = (date.fromisoformat(event) - date.fromisoformat(basis.due_on)).days
+        if late < 0 or late > LATEST:
+            when = "before" if late < 0 else f"more than {LATEST} days after"
+            yield Finding(f" of romiplostim is for {event}, {when} the due day, {basis.due_on}")
+
+
+def _one_day(timing: Place, zone: str) -> str | None:
+    """The day of a timing that is plainly one dose, empty if it names none; None of any other."""
+    value = timing.value
+    if value == {"repeat": {"count": 1}}:
+        return ""
+    events = value.get("event") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or set(value) != {"event"} or not isinstance(events, list) or len(events) != 1:
+        return None
+    found = Place(events[0], timing.path, []).moment(ZoneInfo(zone)) if isinstance(events[0], str) else None
+    return None if found is None else found.day
+
+
+def _is_subcutaneous(route: Place) -> bool:
+    """Whether a route is said to be subcutaneous by all that it says."""
+    words = [route["text"].text(), *(coding["display"].text() for coding in route["coding"])]
+    said = [_SUBCUTANEOUS.fullmatch(word.strip()) is not None for word in words if word]
+    codes = [code for system, code in coding_codes(route) if system == SNOMED]
+    return bool(said or codes) and all(said) and all(code == SUBCUTANEOUS["code"] for code in codes)
+
+
+def _units_disagree(quantity: Place) -> bool:
+    """Whether the unit of a quantity in words is another than that of its code, or is not known."""
+    unit, code = quantity["unit"].text(), quantity["code"].text()
+    return unit is not None and code is not None and _unit(unit) != _unit(code)
+
+
+def _unit(text: str) -> int | str:
+    """What a unit is: a power of ten of micrograms, or a level; itself where it is neither."""
+    folded = text.strip().casefold()
+    if folded in {one.casefold() for one in _LEVELS}:
+        return "level"
+    return {name.casefold(): power for name, power in _AMOUNTS.items()}.get(folded, folded)
+
+
+def _says_otherwise(instruction: Place, ordered: Decimal) -> bool:
+    """Whether a dosage names in words an amount that is not the one ordered; sizes of vials, after ×, are not it."""
+    texts = [instruction["text"].text(), instruction["patientInstruction"].text()]
+    for number, unit in _NAMED.findall(" ".join(text for text in texts if text)):
+        power = 3 if unit[:2].casefold() in ("mg", "mi") and unit[:3].casefold() != "mic" else 0
+        either = {
+            Decimal(number.replace(",", "")),
+            Decimal(number.replace(",", "", number.count(",") - 1).replace(",", ".")),
+        }
+        if all(departs(EXACT.scaleb(one, power), ordered) for one in either):
+            return True
+    return False
 
 
 def _is_replaceable(draft: Draft) -> bool:
@@ -393,13 +530,12 @@ def _micrograms(quantity: Place, kg: Decimal | None) -> Decimal | None:
     return None
 
 
-def _more_than_weekly(draft: Draft) -> bool:
-    for instruction in Place(draft.order, draft.path, [])["dosageInstruction"]:
-        repeat = instruction["timing"]["repeat"]
-        period, unit = repeat["period"].value, repeat["periodUnit"].text()
-        times_each = repeat["frequencyMax"].value or repeat["frequency"].value or Decimal(1)
-        if isinstance(period, Decimal) and isinstance(times_each, Decimal) and unit in _SECONDS:
-            return times(times_each, Decimal(_SECONDS["wk"])) > times(period, Decimal(_SECONDS[unit]))
+def _more_than_weekly(timing: Place) -> bool:
+    repeat = Place(timing.value, timing.path, [])["repeat"]
+    period, unit = repeat["period"].value, repeat["periodUnit"].text()
+    times_each = repeat["frequencyMax"].value or repeat["frequency"].value or Decimal(1)
+    if isinstance(period, Decimal) and isinstance(times_each, Decimal) and unit in _SECONDS:
+        return times(times_each, Decimal(_SECONDS["wk"])) > times(period, Decimal(_SECONDS[unit]))
     return False
 
 

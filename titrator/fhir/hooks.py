@@ -95,12 +95,13 @@ class Service(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call that could be read: of whom, what was sent, from where the rest may be had, and orders to look at."""
+    """A call that could be read: of whom, what was sent, where the rest may be had, orders to look at, all orders."""
 
     patient: str
     prefetch: Mapping[str, object]
     server: Server | None
     drafts: tuple[Draft, ...]
+    beside: tuple[Draft, ...] = ()
 
 
 class Unsatisfied(BadRequest):
@@ -298,12 +299,14 @@ def _asked(service: Service, body: object) -> Asked:
     found = _loaded(REQUESTS[service.hook](), body)
     context = found["context"]
     drafts: tuple[Draft, ...] = ()
+    beside: tuple[Draft, ...] = ()
     if service.hook != "patient-view":
         drafts = _drafts(context["draft_orders"], context.get("selections"))
+        beside = tuple(one for one in _drafts(context["draft_orders"], None) if one.told)
     base = found.get("fhir_server")
     token = found.get("fhir_authorization", {}).get("access_token")
     server = None if base is None else Server(base.rstrip("/"), token)
-    return Asked(context["patient_id"], found.get("prefetch", {}), server, drafts)
+    return Asked(context["patient_id"], found.get("prefetch", {}), server, drafts, beside)
 
 
 def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
@@ -434,6 +437,10 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         patient=asked.patient,
         at=instant(visit.now),
         notes=made[0].notes,
+        given=frozenset(
+            cast(str, one["given_on"]) for one in cast("list[dict[str, object]]", made[0].document["doses"])
+        ),
+        zone=next(iter(days)),
     )
     return _at_hook(service, asked, basis)
 
@@ -467,6 +474,8 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         at=instant(visit.now),
         notes=_notes(visit, live, answered),
         decided=_signed(visit, live, answer),
+        given=frozenset(fact.day for fact in visit.session.course_facts(patient.id) if fact.kind == "dose"),
+        zone=visit.clinic(patient.clinic_id).time_zone,
     )
     return [*differing, *_at_hook(service, asked, basis)]
 
@@ -475,6 +484,8 @@ def _at_hook(service: Service, asked: Asked, basis: Basis) -> list[Card]:
     """The cards of an answer at a hook: what is next, and what departs from it."""
     shown = [] if service.hook == "order-sign" else [cards.next_dose(basis)]
     held = [cards.of_draft(basis, draft) for draft in asked.drafts]
+    if len(asked.beside) > 1:
+        shown = [cards.several(basis, asked.beside), *shown]
     return [*shown, *(card for card in held if card is not None)]
 
 
