@@ -605,6 +605,8 @@ def told(key: str, code: str, unit: str) -> dict[str, Any]:
         ("weights", "g", "kg"),
         ("platelets", "10*9/L", "/uL"),
         ("platelets", "/uL", "K/uL"),
+        ("platelets", "10*9/L", "10^12/L"),
+        ("doses", "ug", "IU"),
         ("platelets", "10*3/uL", "10^9/uL"),
     ],
 )

@@ -135,6 +135,7 @@ _PARTS: Final[Mapping[str, tuple[str, int]]] = {
         ("mol", -3, "mmol millimol millimole millimoles"),
         ("mol", -6, "umol µmol micromole micromoles"),
         ("%", 0, "% percent prozent"),
+        ("iu", 0, "iu ie"),
         ("day", 0, "d day tag"),
         ("week", 0, "wk week woche"),
     )
@@ -147,6 +148,7 @@ _COUNTED: Final[Mapping[str, int]] = {
         (0, "{#} # 1"),
         (3, "10*3 10^3 10e3 10³ k thou thousand thousands thsd tsd tausend"),
         (6, "10*6 10^6 10e6 10⁶ million millions mio mill"),
+        (12, "10*12 10^12 10e12 10¹²"),
         (9, "10*9 10^9 10e9 10⁹ giga gpt billion billions mrd"),
     )
     for word in words.split()
