@@ -496,7 +496,7 @@ def test_the_worked_courses_get_the_same_answers_through_cards(ehr: Ehr, file: P
         dose = answer["dose"]
         wanted = answer | {"dose": dose and (dose["delivered_micrograms"], dose["micrograms_per_kg"])}
         urgent = answer["action"] == "hold" or "SAFETY-EVENT" in answer["reasons"]
-        warned = answer["action"] in ("refer", "incomplete")
+        warned = answer["action"] in ("refer", "incomplete") or bool(answer["alerts"])
         indicator = "critical" if urgent else "warning" if warned else "info"
         if told(card) != wanted or card["indicator"] != indicator:
             different.append((told(card), wanted))
@@ -1016,6 +1016,33 @@ OTHERWISE: dict[str, Any] = {
 def at_sign(order: dict[str, Any]) -> dict[str, Any]:
     """The body of a call about a draft for who is kept here."""
     return ordering("order-sign", order) | {"prefetch": of_stored()["prefetch"]}
+
+
+def test_a_possible_safety_event_stops_every_suggestion(ehr: Ehr, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = hooks.course_of
+
+    def stopping(*args: Any, **more: Any) -> Any:
+        return made(*args, **more)._replace(stops=("Deep *vein* thrombosis",))
+
+    monkeypatch.setattr(hooks, "course_of", stopping)
+    (card,) = ehr.cards(VIEW, called())
+    assert (card["indicator"], "suggestions" in card, "150" in card["summary"]) == ("critical", False, False)
+    assert card["detail"].startswith(r"**Possible safety event**" + "\n\n" + r"- Deep \*vein\* thrombosis")
+    (card,) = ehr.cards(SIGN, ordering("order-sign", draft(150)))
+    assert (card["indicator"], "a possible safety event" in card["summary"]) == ("critical", True)
+    assert "suggestions" not in card
+
+
+def test_a_caution_is_a_warning_and_a_draft_gets_no_second_one(ehr: Ehr, monkeypatch: pytest.MonkeyPatch) -> None:
+    (card,) = ehr.cards(SELECT, ordering("order-select", draft(150)))
+    assert "suggestions" not in card
+    for more in ({"note": [{"text": "x"}]}, {"dispenseRequest": {"quantity": {"value": 1}}}):
+        (card,) = ehr.cards(SIGN, ordering("order-sign", draft(300, **more)))
+        assert "suggestions" not in card
+    made = hooks.course_of
+    monkeypatch.setattr(hooks, "course_of", lambda *a, **k: made(*a, **k)._replace(cautions=("Odd",)))
+    (card,) = ehr.cards(VIEW, called())
+    assert (card["indicator"], card["summary"].endswith("; look at: the data")) == ("warning", True)
 
 
 def test_a_decision_that_was_made_here_comes_first_and_nothing_else_is_suggested(ehr: Ehr) -> None:

@@ -90,6 +90,8 @@ class Basis:
 
     `decided` is what was signed already, if anything was: drafts are held against it then, and nothing is suggested
     but its dose. `given` are the days on which doses were given, `zone` is the time zone of the clinic.
+    `cautions` may matter; `stops` may be a safety event: nothing is suggested then. `suggests` is whether a new draft
+    may be.
     """
 
     answer: Answer
@@ -100,6 +102,9 @@ class Basis:
     decided: Decided | None = None
     given: frozenset[str] = frozenset()
     zone: str = "UTC"
+    cautions: Sequence[str] = ()
+    stops: Sequence[str] = ()
+    suggests: bool = True
 
     @property
     def action(self) -> Action:
@@ -153,8 +158,17 @@ def next_dose(basis: Basis) -> Card:
     if basis.decided is not None:
         return _decided(basis, basis.decided)
     indicator = "critical" if basis.is_urgent else _URGENCY.get(basis.action, "info")
-    card = _card(basis.protocol, _headline(basis), indicator, _detail(basis))
-    if basis.dose is None:
+    alerts, summary = _statements(basis.answer, "alerts"), _headline(basis)
+    if basis.stops:
+        summary = "Romiplostim: a possible safety event: a prescriber decides"
+        text = bullets(basis.stops)
+        return _card(basis.protocol, summary, "critical", f"**Possible safety event**\n\n{text}\n\n{_detail(basis)}")
+    if alerts or basis.cautions:
+        indicator = "warning" if indicator == "info" else indicator
+        look = alerts[0]["code"].replace("-", " ").lower() if alerts else "the data"
+        summary = f"{summary}; look at: {look}"
+    card = _card(basis.protocol, summary, indicator, _detail(basis))
+    if basis.dose is None or not basis.suggests:
         return card
     description = f"Order {_amounts(basis.dose)} of romiplostim{_due(basis.answer)}"
     action = {
@@ -207,7 +221,12 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
         return warning(basis.protocol, "The medicine of a draft order cannot be told", text)
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     ordered, wrong = _ordered(draft, kg)
-    findings = [*_of_amount(basis, ordered, wrong), *_of_the_rest(basis, draft, ordered, kg)]
+    stopped = [Finding(" of romiplostim: a possible safety event", bullets(basis.stops), critical=True, cured=False)]
+    findings = [
+        *(stopped if basis.stops else []),
+        *_of_amount(basis, ordered, wrong),
+        *_of_the_rest(basis, draft, ordered, kg),
+    ]
     if not findings:
         return None
     findings.sort(key=lambda one: not one.critical)
@@ -220,7 +239,7 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
     indicator = "critical" if findings[0].critical else "warning"
     detail = "\n\n".join([*paragraphs, _detail(basis)])
     card = _card(basis.protocol, f"{named}{findings[0].said}", indicator, detail)
-    if all(one.cured for one in findings) and _is_replaceable(draft):
+    if all(one.cured for one in findings) and _is_replaceable(draft) and not basis.stops:
         return card | _replaced(basis, draft)
     return card | {"overrideReasons": _override_reasons()}
 
@@ -299,6 +318,8 @@ def _detail(basis: Basis) -> str:
         if statements := _statements(answer, name):
             said = [f"{one['code']}: {one['text']} ({one['citation']})" for one in statements]
             parts.append(f"**{title}**\n\n{bullets(said)}")
+    if basis.cautions:
+        parts.append(f"**Caution**\n\n{bullets(basis.cautions)}")
     if basis.notes:
         parts.append(f"**About the data**\n\n{bullets(basis.notes)}")
     parts += [_standing(basis.protocol), f"**{NEVER_AN_ORDER}**"]
@@ -384,7 +405,7 @@ def _of_the_rest(basis: Basis, draft: Draft, ordered: Decimal | None, kg: Decima
         yield from _of_dosage(instruction, ordered)
         if instruction["timing"].there:
             event = _one_day(instruction["timing"], basis.zone)
-            days = set() if event is None else {event}
+            days = set() if event is None else {event or cast(str, basis.answer["on"])}
             yield from _of_timing(basis, instruction["timing"], event)
     if days & basis.given:
         yield Finding(f" of romiplostim: a dose was given on {min(days)} already", critical=True, cured=False)
@@ -482,7 +503,13 @@ def _says_otherwise(instruction: Place, ordered: Decimal) -> bool:
 
 def _is_replaceable(draft: Draft) -> bool:
     """Whether a draft can be sent back with another dosage and be what it was but for that."""
-    return "id" in draft.order and "modifierExtension" not in draft.order and _can_be_sent(draft.order)
+    order = draft.order
+    instructions = (
+        cast("list[object]", order["dosageInstruction"]) if _can_be_sent(order) and "dosageInstruction" in order else []
+    )
+    told = any(isinstance(one, Mapping) and "patientInstruction" in one for one in instructions)
+    kept = {"modifierExtension", "note", "dispenseRequest", "contained"} & set(order)
+    return "id" in order and order.get("status") == "draft" and not kept and not told and _can_be_sent(order)
 
 
 def _replaced(basis: Basis, draft: Draft) -> Card:

@@ -441,6 +441,9 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
             cast(str, one["given_on"]) for one in cast("list[dict[str, object]]", made[0].document["doses"])
         ),
         zone=next(iter(days)),
+        cautions=made[0].cautions,
+        stops=made[0].stops,
+        suggests=not asked.beside,
     )
     return _at_hook(service, asked, basis)
 
@@ -476,6 +479,9 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         decided=_signed(visit, live, answer),
         given=frozenset(fact.day for fact in visit.session.course_facts(patient.id) if fact.kind == "dose"),
         zone=visit.clinic(patient.clinic_id).time_zone,
+        cautions=made.cautions,
+        stops=made.stops,
+        suggests=not asked.beside,
     )
     return [*differing, *_at_hook(service, asked, basis)]
 
