@@ -183,7 +183,8 @@ def test_there_is_a_service_for_each_protocol_and_hook(ehr: Ehr) -> None:
         assert one["prefetch"] == TEMPLATES
         assert "never an order" in one["description"]
         assert one["title"].startswith("Romiplostim: ")
-    assert TEMPLATES["platelets"].endswith("&code=http://loinc.org|777-3,http://loinc.org|26515-7&_count=1000")
+    asked = [f"http://loinc.org|{code}" for code in ("777-3", "26515-7", "778-1", "49497-1", "74464-9")]
+    assert TEMPLATES["platelets"].endswith(f"&code={','.join(asked)}&_count=1000")
 
 
 def test_services_are_those_of_the_protocols_that_are_offered(ehr: Ehr) -> None:

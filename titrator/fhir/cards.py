@@ -170,7 +170,7 @@ def next_dose(basis: Basis) -> Card:
     card = _card(basis.protocol, summary, indicator, _detail(basis))
     if basis.dose is None or not basis.suggests:
         return card
-    description = f"Order {_amounts(basis.dose)} of romiplostim{_due(basis.answer)}"
+    description = f"Put a draft of {_amounts(basis.dose)} of romiplostim{_due(basis.answer)}, to be checked and signed"
     action = {
         "type": "create",
         "description": description,
