@@ -346,7 +346,7 @@ def test_another_clinics_patient_is_neither_read_nor_changed(shared: House) -> N
     before = shared.everything()
     assert put(shared, {**made, **valued(61)}).status == 404
     assert put(shared, {**there, "active": False}).status == 404
-    assert send(shared, "PUT", f"/Patient?identifier=urn:mrn|stranger-{shared.made}", there).status == 404
+    assert send(shared, "PUT", f"/Patient?identifier=urn:mrn|stranger-{shared.made}", there).status == 422
     conditional = send(shared, "PUT", "/Observation?identifier=urn:lab|o", made)
     assert (conditional.status, places(conditional)) == (422, ["Observation.subject"])
     assert shared.everything() == before
@@ -950,3 +950,51 @@ def test_who_sent_stands_in_the_trail(shared: House) -> None:
 def test_the_clock_is_that_of_the_house(shared: House) -> None:
     made = created(shared, platelets(shared.patient(), 1))
     assert made["meta"]["lastUpdated"] == f"{NOON:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+# What is sent to do harm
+
+
+def test_of_many_faults_a_thousand_are_told(house: House) -> None:
+    """To look for all of them would take ever longer."""
+    body = {"resourceType": "Observation", **{f"k{number}": 1 for number in range(20_000)}}
+    answer = house.call("ehr", "POST", "/fhir/Observation", body, Content_Type="application/fhir+json")
+    assert (answer.status, len(answer.json["issue"])) == (422, 1000)
+
+
+@pytest.mark.parametrize(("many", "status"), [(50, 200), (51, 400)])
+def test_a_search_has_so_many_parameters(house: House, many: int, status: int) -> None:
+    asked = "&".join(["date=ge2020"] * (many - 1))
+    path = f"/fhir/Observation?patient={house.patient()}&{asked}"
+    assert house.call("ehr", "GET", path).status == status
+
+
+def test_of_several_codes_of_an_event_that_holds_which_holds_doses_back(house: House) -> None:
+    ident = house.on_course()
+    for codes in (["thrombosis", "adverse_event"], ["adverse_event", "marrow_disorder"]):
+        coding = [{"system": "urn:titrator:event", "code": code} for code in codes]
+        body = {
+            "resourceType": "AdverseEvent",
+            "actuality": "actual",
+            "event": {"coding": coding, "text": "seen on a scan"},
+            "subject": {"reference": f"Patient/{ident}"},
+            "date": "2026-03-08",
+        }
+        answer = house.call("ehr", "POST", "/fhir/AdverseEvent", body, Content_Type="application/fhir+json")
+        assert answer.json["event"]["coding"][0]["code"] == next(code for code in codes if code != "adverse_event")
+
+
+@pytest.mark.parametrize("condition", ["If-None-Exist", "address"])
+def test_whether_another_clinic_has_an_identifier_is_not_told(house: House, condition: str) -> None:
+    house.patient("stranger", identifiers=[{"system": "urn:nhs", "value": "999"}])
+    told = []
+    for value in ("999", "998"):
+        name, headers = f"identifier=urn:nhs|{value}", {"Content_Type": "application/fhir+json"}
+        if condition == "address":
+            answer = house.call("ehr", "PUT", f"/fhir/Patient?{name}", {"resourceType": "Patient"}, **headers)
+        else:
+            headers["If_None_Exist"] = name
+            answer = house.call("ehr", "POST", "/fhir/Patient", {"resourceType": "Patient"}, **headers)
+        told.append((answer.status, [issue["expression"] for issue in answer.json["issue"]]))
+    assert told[0] == told[1]
+    assert told[0][0] == 422

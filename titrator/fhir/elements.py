@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 #: Objects within objects of a resource, and of a Bundle of them, lie at most so many levels down.
 DEEPEST: Final = 24
+#: So many faults are told: to look for more would take ever longer.
+MOST_FAULTS: Final = 1000
 _LONGEST_URL: Final = 400
 _SHOWN: Final = 40
 
@@ -72,7 +74,7 @@ class Place:
 
     def wrong(self, message: str) -> None:
         """Say what is wrong here."""
-        if (fault := Fault(self.path, message)) not in self.faults:
+        if len(self.faults) < MOST_FAULTS and (fault := Fault(self.path, message)) not in self.faults:
             self.faults.append(fault)
 
     def choice(self, name: str, *types: str) -> Place:

@@ -182,7 +182,13 @@ def _search(kind: Kind, given: Callable[[], list[tuple[str, str]]]) -> Response:
 
 def _read(kind: Kind, resource_id: str, version: str | None = None) -> Response:
     _before(kind)
-    number = None if version is None else int(version) if version.isdigit() and len(version) < 16 else -1
+    number = (
+        None
+        if version is None
+        else int(version)
+        if version.isascii() and version.isdigit() and len(version) < 16
+        else -1
+    )
     match = done(lambda visit: read(visit, base(), kind, resource_id, number), writes=False, drafts=False)
     response = _sent_match(kind, match)
     if request.headers.get("If-None-Match") == response.headers.get("ETag", ""):

@@ -23,6 +23,8 @@ Given = Sequence[tuple[str, str]]
 
 PAGE: Final = 50
 MOST: Final = 1000
+MOST_PARAMETERS: Final = 50
+MOST_ALTERNATIVES: Final = 50
 #: The newest first.
 BY_DEFAULT: Final = "-_lastUpdated"
 _CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
@@ -148,6 +150,8 @@ def read_query(
     kind: str, parameters: Mapping[str, Type], given: Given, *, lenient: bool, zone: ZoneInfo | None = None
 ) -> Query:
     """The search that parameters ask of a type; raises BadRequest with every fault."""
+    if len(given) > MOST_PARAMETERS:
+        raise BadRequest(Fault("", f"a search has at most {MOST_PARAMETERS} parameters, not {len(given)}"))
     reading = _Reading(kind, parameters, zone, lenient=lenient)
     for written, value in given:
         reading.take(written, value)
@@ -181,6 +185,8 @@ class _Reading:
             self.faults.append(Fault(written[:80], "modifiers are not supported"))
         elif not value or len(value) > _LONGEST:
             self.faults.append(Fault(name, f"must have 1 to {_LONGEST} characters"))
+        elif value.count(",") + value.count(" ") > MOST_ALTERNATIVES:
+            self.faults.append(Fault(name, f"must have at most {MOST_ALTERNATIVES} alternatives or words"))
         else:
             self._condition(name, sort, value)
 

@@ -29,7 +29,7 @@ from titrator.fhir.codes import is_romiplostim as is_named_so
 from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
-from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, Collection
+from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, SAFETY_EVENTS, Collection
 from titrator.workflow.record import Source
 
 #: The types that are facts here.
@@ -329,10 +329,10 @@ def _procedure(place: Place, zone: ZoneInfo) -> Said | None:
 def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     if place["actuality"].one_of(("actual", "potential")) == "potential":
         place["actuality"].wrong("potential is not taken: send what happened")
-    kind, term = "adverse_event", texts_of(place["event"]) or None
-    for system, code in coding_codes(place["event"]):
-        if system == f"{OWN}:event":
-            kind = code
+    term = texts_of(place["event"]) or None
+    own = [code for system, code in coding_codes(place["event"]) if system == f"{OWN}:event"]
+    # Of several codes that which holds doses back: it must not be lost for standing first or last.
+    kind = next((code for code in SAFETY_EVENTS if code in own), own[0] if own else "adverse_event")
     event = Place(kind, f"{place.path}.event", place.faults).field(fhir.EVENT_KIND)
     if not place["event"].there:
         place["event"].wrong("required")

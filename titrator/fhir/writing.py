@@ -221,9 +221,8 @@ def _conditional(visit: Visit, context: Context, kind: Kind, resource: object, c
     name = _identifier(condition)
     if kind.name == "Patient":
         found = _named(visit, name)
-        if found is not None:
-            visit.patient(found)
-        return found
+        patient = None if found is None else visit.session.get(Patient, found)
+        return found if patient is not None and patient.clinic_id in visit.who.clinics else None
     subject = subject_of(Place(resource if isinstance(resource, dict) else {}, kind.name, []))
     patient = None if subject is None else _patient(visit, context, subject, [])
     if patient is None:
