@@ -105,6 +105,17 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     yield 403, Code.FEED_MAY_NOT_CORRECT, call("ehr", "PUT", at, weight(8, **WHY), version=1)
     yield 422, Code.DOSING_WEIGHT_WOULD_CHANGE, call("pharmacist", "PUT", at, weight(8, 76, **WHY), version=1)
     yield 409, Code.NOT_UNVERIFIED, call("pharmacist", "POST", f"{at}/verification", WHY, version=1)
+    preliminary = {
+        "resourceType": "Observation",
+        "status": "preliminary",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "777-3"}]},
+        "subject": {"reference": f"Patient/{patient}"},
+        "effectiveDateTime": day(1),
+        "valueQuantity": {"value": 60, "system": "http://unitsofmeasure.org", "code": "10*9/L"},
+    }
+    sent = house.call("ehr", "POST", "/fhir/Observation", preliminary, Content_Type="application/fhir+json")
+    waits = f"{of}/platelet-counts/{sent.json['id'].rpartition('-')[2]}"
+    yield 409, Code.RESULT_PRELIMINARY, call("pharmacist", "POST", f"{waits}/verification", WHY, version=1)
     call("pharmacist", "POST", f"{at}/entered-in-error", WHY, version=1)
     yield 409, Code.ENTERED_IN_ERROR, call("pharmacist", "PUT", at, weight(8, **WHY), version=2)
     resolution = f"{of}/events/{facts['events']}/resolution"
@@ -168,7 +179,7 @@ def unreminded(house: House) -> Iterator[tuple[int, Code, Answer]]:
 class Broken:
     """A store that fails as no store should, and says whom it was about."""
 
-    def reading(self) -> Any:
+    def reading(self, *_: object) -> Any:
         secret_of_a_patient = "Katharina Blum"
         raise RuntimeError(f"cannot read {secret_of_a_patient}")
 
