@@ -89,7 +89,6 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         services=services or make_services(settings),
         requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
         logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
-        cors_origins=tuple(sorted(settings.allowed_origins)),
     )
     if gathers or (gathers is None and services is None):
         _gather_behind(app)

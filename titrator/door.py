@@ -66,7 +66,6 @@ class Door:
     services: Services
     requests: Limit
     logins: Limit
-    cors_origins: tuple[str, ...] = ()
 
 
 def door() -> Door:

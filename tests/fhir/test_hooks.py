@@ -646,6 +646,8 @@ def dosed(*quantities: Any, **more: Any) -> dict[str, Any]:
 
 #: Orders that agree with 150 micrograms, 2 micrograms/kg at 75 kg: half a graduation of the syringe is 2.5 micrograms.
 AGREEING = {
+    "a day before it is due": timed({"event": [day(1)]}),
+    "three days after": timed({"event": [day(-3)]}),
     "the same": draft(150),
     "in mcg": draft(150, "mcg"),
     "in mg": draft(Decimal("0.15"), "mg"),
@@ -707,7 +709,7 @@ DEPARTING |= {
     "a month": (timed({"event": ["2026-03"]}), "timing is not plainly one dose"),
     "a code": (timed({"code": {"text": "QW"}}), "timing is not plainly one dose"),
     "times of a day": (timed({"repeat": {"timeOfDay": ["08:00:00"]}}), "timing is not plainly one dose"),
-    "early": (timed({"event": [day(1)]}), "before the due day"),
+    "early": (timed({"event": [day(2)]}), "before the due day"),
     "late": (timed({"event": [day(-4)]}), "more than 3 days after the due day"),
     "as needed": (dosed({"value": 150, "unit": "ug"}, asNeededBoolean=True), "as needed"),
     "another text": (dosed({"value": 150, "unit": "ug"}, text="give 300 micrograms"), "names another amount"),

@@ -15,9 +15,11 @@ from titrator.titration.override import (
     ceiling_exceeded,
     chosen_dose,
     departs,
+    far_more,
     highest_by_step,
     is_early,
     is_late,
+    maximum_exceeded,
     within,
 )
 
@@ -60,6 +62,20 @@ LIMITS = [
     ("us-hs-ars", "9.99", None, False, False),
     ("us-hs-ars", "10", None, True, False),
     ("us-hs-ars", "10.01", None, False, True),
+]
+
+# protocol, µg that somebody ordered, kg; what the maximum comes to, None if it is not plainly exceeded
+MAXIMA = [
+    ("us-itp-adult", "749", "75", None),
+    ("us-itp-adult", "750", "75", None),
+    ("us-itp-adult", "752.5", "75", None),  # half a graduation of the syringe is 2.5
+    ("us-itp-adult", "752.6", "75", "750"),
+    ("us-itp-adult", "99999", None, None),
+    ("cart-2021-case", "502.5", "75", None),
+    ("cart-2021-case", "502.6", "75", "500"),
+    ("cart-2021-case", "502.6", None, "500"),
+    ("cart-2021-case", "346.6", "40", "344"),
+    ("us-hs-ars", "752.6", "75", "750"),
 ]
 
 # µg planned; days ago and µg of doses given; weights in kg; how many µg are allowed, None if they are not exceeded
@@ -213,3 +229,16 @@ def test_a_dose_has_its_time(days: int, early: bool, late: bool) -> None:
     """From the day before it is due, six days after the last one, to three days after."""
     due = 739_000
     assert (is_early(due + days, due), is_late(due + days, due)) == (early, late)
+
+
+@pytest.mark.parametrize(("ident", "micrograms", "kg", "most"), MAXIMA)
+def test_more_than_the_maximum_of_a_protocol_is_told(
+    ident: str, micrograms: str, kg: str | None, most: str | None
+) -> None:
+    found = maximum_exceeded(CATALOGUE.get(ident), D(micrograms), None if kg is None else D(kg))
+    assert found == (None if most is None else D(most))
+
+
+@pytest.mark.parametrize(("ordered", "far"), [("299.9", False), ("300", False), ("300.1", True)])
+def test_more_than_twice_what_is_expected_is_far_more(ordered: str, far: bool) -> None:
+    assert far_more(D(ordered), D(150)) is far

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import flask_smorest
 import flask_swagger_ui
@@ -27,10 +28,30 @@ INTENDED_USE: Final = (
 
 
 class Api(flask_smorest.Api):  # type: ignore[misc]
-    """flask-smorest's, with problems in place of its errors."""
+    """flask-smorest's, with problems in place of its errors; routes are described when somebody first asks."""
 
     ERROR_SCHEMA = Problem
     DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._to_describe: list[flask_smorest.Blueprint] = []
+        self._describing = threading.Lock()
+
+    def register_blueprint(self, blp: flask_smorest.Blueprint, **options: Any) -> None:
+        """Make the routes of a blueprint. To describe them takes longer than all else that makes an app."""
+        self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
+        self._app.register_blueprint(blp, **options)
+        self._to_describe.append(blp)
+
+    def description(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        with self._describing:
+            while self._to_describe:
+                blp = self._to_describe.pop(0)
+                blp.register_views_in_doc(self, self._app, self.spec, name=blp.name, parameters=None)
+                self.spec.tag({"name": blp.name, "description": blp.description})
+        return cast("dict[str, Any]", self.spec.to_dict())
 
     def handle_http_exception(self, error: Any) -> Response:
         """A refusal of the framework as a problem."""
@@ -87,7 +108,7 @@ def _pages(api: Api) -> FlaskBlueprint:
     def openapi() -> Response:
         text = current_app.extensions.get("titrator.openapi")
         if text is None:
-            text = current_app.extensions["titrator.openapi"] = json.dumps(api.spec.to_dict(), ensure_ascii=False)
+            text = current_app.extensions["titrator.openapi"] = json.dumps(api.description(), ensure_ascii=False)
         return Response(text, content_type="application/json")
 
     @pages.get("/docs")

@@ -42,14 +42,14 @@ def capability_statement(base: str, *, cors: bool) -> Resource:
                     "cors": cors,
                     "description": "Authorization: Bearer, with a token of an account; its role and clinics bound it.",
                 },
-                "resource": [_resource(base, kind) for kind in KINDS.values()],
+                "resource": [_resource(kind) for kind in KINDS.values()],
                 "interaction": [{"code": "transaction"}, {"code": "batch"}],
             }
         ],
     }
 
 
-def _resource(base: str, kind: Kind) -> Resource:
+def _resource(kind: Kind) -> Resource:
     writes = kind.writes is not None
     codes = [
         "read",
@@ -80,5 +80,4 @@ def _resource(base: str, kind: Kind) -> Resource:
     if kind.name == "PlanDefinition":
         definition = "http://hl7.org/fhir/OperationDefinition/PlanDefinition-apply"
         found["operation"] = [{"name": "apply", "definition": definition}]
-    del base
     return found

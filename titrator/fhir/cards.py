@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from functools import reduce
 from typing import Final, NamedTuple, cast
@@ -18,18 +17,18 @@ from zoneinfo import ZoneInfo
 from schemas.sign_off import REASONS
 from titrator.fhir.codes import MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
 from titrator.fhir.elements import Place, coding_codes
-from titrator.fhir.giving import dosage, proposal
+from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
 from titrator.titration.errors import Fault
-from titrator.titration.override import LATEST, departs
+from titrator.titration.override import LATEST, departs, far_more, is_early, is_late, maximum_exceeded
 from titrator.titration.protocol import Protocol, Status
-from titrator.titration.quantities import EXACT, HUNDREDTH, plain, rounded, times
+from titrator.titration.quantities import DAYS, EXACT, HUNDREDTH, plain, rounded, times
+from titrator.titration.wording import level_text
 
 Card = dict[str, object]
 Answer = Mapping[str, object]
 
 LONGEST_SUMMARY: Final = 139
-NEVER_AN_ORDER: Final = "A proposal for a pharmacist or prescriber to check, never an order."
 _URGENCY: Final = {Action.HOLD: "critical", Action.REFER: "warning", Action.INCOMPLETE: "warning"}
 _NO_DOSE: Final = {
     Action.HOLD: "hold, no dose",
@@ -429,16 +428,13 @@ def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]
 def _too_much(basis: Basis, ordered: Decimal, kg: Decimal | None) -> Iterator[Finding]:
     """What there is to say of more than the protocol ever gives, or than twice what is expected."""
     expected = None if basis.expected is None else cast(Decimal, basis.expected["delivered_micrograms"])
-    if expected is not None and ordered > times(expected, Decimal(2)):
+    if expected is not None and far_more(ordered, expected):
         yield Finding(" of romiplostim is more than twice the dose that is expected", critical=True)
     if basis.decided is not None and expected is not None and not departs(ordered, expected):
         return
-    by_weight = None if kg is None else times(basis.protocol.maximum, kg)
-    for most in (by_weight, basis.protocol.maximum_micrograms):
-        if most is not None and ordered > most and departs(ordered, most):
-            said = f" of romiplostim is above the maximum of the protocol, {_number(most)} micrograms"
-            yield Finding(said, critical=True)
-            return
+    if (most := maximum_exceeded(basis.protocol, ordered, kg)) is not None:
+        said = f" of romiplostim is above the maximum of the protocol, {_number(most)} micrograms"
+        yield Finding(said, critical=True)
 
 
 def _of_timing(basis: Basis, timing: Place, event: str | None) -> Iterator[Finding]:
@@ -447,9 +443,9 @@ def _of_timing(basis: Basis, timing: Place, event: str | None) -> Iterator[Findi
     elif event is None:
         yield Finding(" of romiplostim: its timing is not plainly one dose: each dose is decided anew")
     elif event and basis.due_on is not None:
-        late = (date.fromisoformat(event) - date.fromisoformat(basis.due_on)).days
-        if late < 0 or late > LATEST:
-            when = "before" if late < 0 else f"more than {LATEST} days after"
+        day, due = DAYS[event], DAYS[basis.due_on]
+        if is_early(day, due) or is_late(day, due):
+            when = "before" if is_early(day, due) else f"more than {LATEST} days after"
             yield Finding(f" of romiplostim is for {event}, {when} the due day, {basis.due_on}")
 
 
@@ -580,7 +576,8 @@ def _statements(answer: Answer, name: str) -> list[Mapping[str, str]]:
 
 
 def _amounts(dose: Answer) -> str:
-    return f"{_plain(dose, 'delivered_micrograms')} micrograms ({_plain(dose, 'micrograms_per_kg')} micrograms/kg)"
+    level = level_text(cast(Decimal, dose["micrograms_per_kg"]))
+    return f"{_plain(dose, 'delivered_micrograms')} micrograms ({level})"
 
 
 def _due(answer: Answer) -> str:

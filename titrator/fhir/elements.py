@@ -22,7 +22,6 @@ T = TypeVar("T")
 DEEPEST: Final = 24
 #: So many faults are told: to look for more would take ever longer.
 MOST_FAULTS: Final = 1000
-_LONGEST_URL: Final = 400
 _SHOWN: Final = 40
 
 

@@ -6,17 +6,16 @@ a token never goes elsewhere; answers are bounded in size, pages and time.
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
 from titrator.fhir.elements import DEEPEST
+from titrator.outgoing import new_session
 from titrator.titration.documents import decode
 from titrator.titration.errors import InvalidDocument
 
@@ -46,9 +45,7 @@ class Fetching:
         self._server = server
         self._ends = time.monotonic() + seconds
         self._left = MOST_BYTES
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no login from the environment
-        self._session.mount("https://", _Trusting())
+        self._session = new_session()
         self._session.headers.update(_HEADERS)
         if server.token is not None:
             self._session.headers["Authorization"] = f"Bearer {server.token}"
@@ -120,14 +117,6 @@ class Fetching:
 def query_of(template: str, patient: str) -> str:
     """The query that a template of a prefetch asks, for a patient."""
     return template.replace("{{context.patientId}}", quote(patient, safe=""))
-
-
-class _Trusting(HTTPAdapter):
-    """Trusts what this computer trusts, too: the servers of a hospital have certificates of its own authority."""
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
-        """Make the pool with the trust store of the system."""
-        super().init_poolmanager(connections, maxsize, block, ssl_context=ssl.create_default_context(), **kwargs)
 
 
 def _is_within(url: str, base: str) -> bool:

@@ -363,10 +363,10 @@ def decided(decision: Decision, names: Mapping[str, str]) -> str:
     elif decision.kind == "accept":
         what = "as proposed, without a dose"
     why = f", because of {decision.reason_code}: {decision.comment}" if decision.reason_code else ""
-    by = f"{names.get(decision.signed_by, decision.signed_by)} ({decision.signed_role})"
+    by = f"{names[decision.signed_by]} ({decision.signed_role})"
     second = ""
     if decision.second_by is not None:
-        second = f", and by {names.get(decision.second_by, decision.second_by)} ({decision.second_role})"
+        second = f", and by {names[decision.second_by]} ({decision.second_role})"
     elif decision.status == "awaiting-second":
         second = "; it awaits a second signature"
     text = f"Decided on {decision.day}: {what}{why}. Signed by {by}{second}. It is {decision.status}."
@@ -400,7 +400,7 @@ def order(decision: Decision, is_lapsed: bool, names: Mapping[str, str]) -> Reso
         "medicationCodeableConcept": MEDICINE,
         "subject": _patient(decision.patient_id),
         "authoredOn": decision.signed_at,
-        "requester": {"display": names.get(decision.signed_by, decision.signed_by)},
+        "requester": {"display": names[decision.signed_by]},
         "reasonCode": statements(answer, "reasons"),
         "instantiatesUri": [f"{OWN}:protocol:{decision.protocol}"],
     }
@@ -463,9 +463,6 @@ def data_required(answer: Answer) -> list[object]:
     wanted = {kind for code in codes for prefix, kind in _MISSING if code.startswith(prefix)}
     found: list[object] = []
     for kind in sorted(wanted):
-        if kind == "eligibility":
-            found.append({"type": "Condition", "mustSupport": [f"extension('{ELIGIBILITY_EXTENSION}')"]})
-            continue
         loinc = BY_CONTENT[kind, None].loinc
         coding = [{"system": LOINC, "code": code, "display": text} for code, text in loinc]
         found.append(
@@ -479,7 +476,7 @@ def data_required(answer: Answer) -> list[object]:
     return found
 
 
-_MISSING: Final = (("COUNT-", "platelet-count"), ("WEIGHT-", "weight"), ("ELIGIBILITY-", "eligibility"))
+_MISSING: Final = (("COUNT-", "platelet-count"), ("WEIGHT-", "weight"))
 
 
 def work_task(patient_id: str, task: str, day: str) -> Resource:

@@ -32,13 +32,14 @@ from titrator.fhir import cards
 from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
 from titrator.fhir.elements import DEEPEST, Place
 from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
-from titrator.fhir.giving import decided, is_open_again
+from titrator.fhir.giving import NEVER_AN_ORDER, decided, is_open_again
+from titrator.fhir.kinds import Accounts
 from titrator.fhir.outcome import BadRequest, of_input, outcome
 from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, romiplostim
 from titrator.security.assertions import Assertions, NotAccepted
 from titrator.security.permissions import Permission
 from titrator.security.secrets import PREFIX
-from titrator.store.records import Account, CourseVersion, Decision, Identifier, Patient
+from titrator.store.records import CourseVersion, Decision, Identifier, Patient
 from titrator.titration.answer import to_document
 from titrator.titration.course import Count, read_document
 from titrator.titration.documents import decode, encode, join, reread
@@ -46,7 +47,7 @@ from titrator.titration.errors import Fault, InvalidDocument, InvalidInput
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import iso, plain
 from titrator.workflow.accounts import actor_of
-from titrator.workflow.delivery import lapsed, undelivered
+from titrator.workflow.delivery import standing_decision
 from titrator.workflow.errors import Conflict, Invalid, Refusal, Unauthorised, Unknown
 from titrator.workflow.facts import ENTRIES
 from titrator.workflow.feedback import keep_shown, new_card, read_feedback, suggestion_of, take_feedback
@@ -135,7 +136,7 @@ def caller(here: Door) -> Actor:
     if scheme.lower() != "bearer" or not secret or secret.startswith(PREFIX):
         return by_token(here)
     try:
-        client = _terms().assertions.verify(secret, _audiences(), here.services.clock())
+        client = terms().assertions.verify(secret, _audiences(), here.services.clock())
         return actor_of(here.services, client.account)
     except NotAccepted as error:
         structlog.get_logger().info("assertion-refused", request=g.request_id, why=error.reason, detail=error.detail)
@@ -151,7 +152,7 @@ def _audiences() -> Container[str]:
 
     The name by which a host is called is the caller's to choose: a token for another service must not pass here.
     """
-    found = {f"{_terms().base_url}{request.path}"}
+    found = {f"{terms().base_url}{request.path}"}
     host = urlsplit(request.base_url).hostname or ""
     try:
         local = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -160,7 +161,8 @@ def _audiences() -> Container[str]:
     return found | {request.base_url} if local else found
 
 
-def _terms() -> Terms:
+def terms() -> Terms:
+    """Those of the app that answers now."""
     return cast(Terms, current_app.extensions[_NAME])
 
 
@@ -235,7 +237,7 @@ def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 def _offered() -> list[str]:
     """The ids of the protocols for which there are services."""
-    catalogue, chosen = door().services.catalogue, _terms().protocols
+    catalogue, chosen = door().services.catalogue, terms().protocols
     return [ident for ident in catalogue.ids() if (not chosen or ident in chosen) and catalogue.fault(ident) is None]
 
 
@@ -252,7 +254,7 @@ def _described(service: Service) -> dict[str, object]:
     return {
         "hook": service.hook,
         "title": f"Romiplostim: {protocol.title}",
-        "description": f"{protocol.source.cited_as}: {_TITLES[service.hook]}. {cards.NEVER_AN_ORDER} "
+        "description": f"{protocol.source.cited_as}: {_TITLES[service.hook]}. {NEVER_AN_ORDER} "
         "Subscribe to the services of the label that you work by.",
         "id": service.id,
         "prefetch": dict(TEMPLATES),
@@ -339,7 +341,7 @@ def _obtained(asked: Asked) -> Mapping[str, Found]:
     missing = [key for key in TEMPLATES if key not in found]
     if not missing:
         return found
-    if asked.server is None or asked.server.base not in _terms().fhir_servers:
+    if asked.server is None or asked.server.base not in terms().fhir_servers:
         why = "was not sent, and there is no fhirServer of those that data may be fetched from"
         return found | {key: Found((), (Fault(f"prefetch.{key}", why),)) for key in missing}
     with Fetching(asked.server) as fetching:
@@ -461,9 +463,7 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
     made = _sent_of_stored(visit, asked, patient, course, sent)
     differing = _differing(visit, protocol, patient, made)
-    live = undelivered(visit, patient)
-    if live is not None and lapsed(live, visit.today(patient)):
-        live = None
+    live = standing_decision(visit, patient, visit.today(patient))
     try:
         answered = next_dose(visit, patient.id, None)
     except Conflict as refusal:
@@ -504,7 +504,7 @@ def _refused(protocol: Protocol, refusal: Refusal, signed: Decided | None, draft
         *([] if signed is None else [cards.decided_in_words(signed)]),
         cards.escaped(refusal.message),
         *([cards.bullets(faults)] if faults else []),
-        f"**{cards.NEVER_AN_ORDER}**",
+        f"**{NEVER_AN_ORDER}**",
     )
     if signed is None or (signed.dose is not None and (signed.supported or not drafts)):
         return card
@@ -516,7 +516,7 @@ def _signed(visit: Visit, live: Decision | None, answer: Answer | None) -> Decid
     """What was signed and waits to be carried out, beside today's answer; None if nothing was, or it was referred."""
     if live is None or live.status not in ("in-force", "awaiting-second"):
         return None
-    names = _names(visit, live)
+    names = Accounts(visit)
     upon = cast(Answer, reread(live.answer))
     forbidden = answer is not None and cards.is_urgent(answer) and not cards.is_urgent(upon)
     return Decided(
@@ -529,19 +529,12 @@ def _signed(visit: Visit, live: Decision | None, answer: Answer | None) -> Decid
     )
 
 
-def _names(visit: Visit, decision: Decision) -> dict[str, str]:
-    """The names of the accounts that signed a decision."""
-    ids = [one for one in (decision.signed_by, decision.second_by) if one is not None]
-    found = {one: visit.session.get(Account, one) for one in ids}
-    return {one: one if account is None else account.display_name for one, account in found.items()}
-
-
 def _notes(visit: Visit, live: Decision | None, answered: NextDose) -> list[str]:
     notes = ["The course that is kept here was used, not what the calling system sent."]
     if unverified := answered.standing.unverified:
         notes.append(f"Not verified, and so left out or not relied upon: {', '.join(unverified)}.")
     if live is not None and live.status == "referred":
-        notes.append(decided(live, _names(visit, live)))
+        notes.append(decided(live, Accounts(visit)))
     return notes
 
 

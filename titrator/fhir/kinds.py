@@ -24,6 +24,7 @@ from titrator.fhir.search import (
     Type,
     bundle,
     meeting,
+    patient_id,
     place_text,
     read_query,
 )
@@ -44,7 +45,7 @@ from titrator.store.records import (
 )
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidInput
-from titrator.workflow.delivery import lapsed, undelivered
+from titrator.workflow.delivery import lapsed, standing_decision
 from titrator.workflow.errors import Refusal, Unknown
 from titrator.workflow.record import searched
 from titrator.workflow.standing import proposed
@@ -83,10 +84,10 @@ def read(visit: Visit, base: str, kind: Kind, ident: str, version: int | None = 
 
 def ask(visit: Visit, base: str, kind: Kind, given: Given, *, lenient: bool) -> str:
     """What a search finds, as a Bundle in JSON; raises BadRequest, Unknown."""
-    patient = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject", "for")), None)
+    patient = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject")), None)
     zone = None
     if patient is not None and any(kind.parameters.get(name) == "date" for name, _ in given):
-        zone = _zone_of(visit, patient.rpartition("/")[2])
+        zone = _zone_of(visit, patient_id(patient))
     return kind.search(visit, base, read_query(kind.name, kind.parameters, given, lenient=lenient, zone=zone))
 
 
@@ -476,9 +477,7 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
     """The proposal of today, unless it has been decided upon, and what was decided."""
     del base, query
     answer = _answer(visit, patient)
-    live = undelivered(visit, patient)
-    if live is not None and lapsed(live, visit.today(patient)):
-        live = None
+    live = standing_decision(visit, patient, visit.today(patient))
     if answer is not None and answer["dose"] is not None and not covered(live, answer):
         now, ident = instant(visit.now), f"{patient.id}-next"
         yield Made(
@@ -488,7 +487,7 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
             cast(str, answer["on"]),
             {"status": [("", "draft")], "intent": [("", "proposal")], "code": [(ATC, ROMIPLOSTIM)]},
         )
-    today, names = visit.today(patient), _Accounts(visit)
+    today, names = visit.today(patient), Accounts(visit)
     for decision in _decisions(visit, patient):
         if decision.dose is not None and decision.status != "referred":
             gone = lapsed(decision, today)
@@ -522,33 +521,29 @@ def _decisions(visit: Visit, patient: Patient) -> list[Decision]:
     return visit.session.find(Decision, *mine, order=("id",))
 
 
-class _Accounts(dict[str, str]):
-    """The names of accounts, each looked up once."""
+class Accounts(dict[str, str]):
+    """The names of accounts by id, each looked up once."""
 
     def __init__(self, visit: Visit) -> None:
         super().__init__()
         self.visit = visit
 
-    def get(self, key: str, default: str | None = None) -> str:  # type: ignore[override]
-        """The name of an account."""
-        if key not in self:
-            account = self.visit.session.get(Account, key)
-            self[key] = account.display_name if account is not None else default or key
-        return self[key]
+    def __missing__(self, key: str) -> str:
+        account = self.visit.session.get(Account, key)
+        self[key] = name = key if account is None else account.display_name
+        return name
 
 
 def decided_already(visit: Visit, patient: Patient) -> str:
     """What has been decided of a patient and not carried out, in words; empty if nothing."""
-    live = undelivered(visit, patient)
-    if live is None or lapsed(live, visit.today(patient)):
-        return ""
-    return giving.decided(live, _Accounts(visit))
+    live = standing_decision(visit, patient, visit.today(patient))
+    return "" if live is None else giving.decided(live, Accounts(visit))
 
 
 def _guidance(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     """The answer of today, and those that were decided upon, with what was decided."""
     del query
-    answer, names = _answer(visit, patient), _Accounts(visit)
+    answer, names = _answer(visit, patient), Accounts(visit)
     if answer is not None:
         now, ident = instant(visit.now), f"{patient.id}-next"
         resource = giving.guidance(base, patient.id, answer, now, ident, decision=decided_already(visit, patient))
@@ -591,7 +586,7 @@ def _indication(visit: Visit, protocol: str) -> str:
 def _provenances(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     """Who made each version of each fact and decision."""
     del base, query
-    names = _Accounts(visit)
+    names = Accounts(visit)
     mine = Where("patient_id", "=", patient.id)
     for fact in visit.session.find(Fact, mine, order=("id", "version")):
         kind = _TYPE_OF[fact.kind]
@@ -612,11 +607,11 @@ _TYPE_OF: Final = {
 
 
 def _provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
-    about: str, version: int, at: str, who: str, change: str, names: _Accounts
+    about: str, version: int, at: str, who: str, change: str, names: Accounts
 ) -> Match:
     ident = f"{about.rpartition('/')[2]}-v{version}"
     target = f"{about}/_history/{version}"
-    resource = giving.provenance(ident, target, at, who, names.get(who), change)
+    resource = giving.provenance(ident, target, at, who, names[who], change)
     return Made(ident, partial(encode, resource), at, at[:10], {"target": [("", about), ("", target)]})
 
 
@@ -718,11 +713,11 @@ def _find_entry(visit: Visit, base: str, ident: str, version: int | None) -> Mat
         return None
     row = visit.session.get(AuditRow, _chain(visit, chain), int(seq))
     visit.note("read-audit", f"audit/{chain}")
-    return None if row is None else _entry(row, _Accounts(visit))
+    return None if row is None else _entry(row, Accounts(visit))
 
 
-def _entry(row: AuditRow, names: _Accounts) -> Match:
-    name = names.get(row.account_id) if row.account_id else "nobody"
+def _entry(row: AuditRow, names: Accounts) -> Match:
+    name = names[row.account_id] if row.account_id else "nobody"
     return Made(f"{row.chain}-{row.seq}", partial(encode, giving.audit_event(row, name)), row.at, row.at)
 
 
@@ -742,7 +737,7 @@ def _search_entries(visit: Visit, base: str, query: Query) -> str:
     total = visit.session.count(AuditRow, *where)
     after = [] if query.page is None else [Where("seq", ">", int(query.page[1].rpartition("-")[2]))]
     rows = visit.session.find(AuditRow, *where, *after, order=("seq",), limit=query.most + 1)
-    names, page = _Accounts(visit), rows[: query.most]
+    names, page = Accounts(visit), rows[: query.most]
     following = place_text("", f"{chain}-{page[-1].seq}") if len(rows) > len(page) and page else ""
     visit.note("read-audit", f"audit/{chain}", found=len(page))
     return bundle(base, query, [_entry(row, names) for row in page], total, following)

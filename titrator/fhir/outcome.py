@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -105,13 +105,24 @@ class Refused(Refusal):
         self.refusals = tuple(refusals)
 
 
+_OWN_TYPES: Final[Mapping[type[Refusal], str]] = {
+    BadRequest: "invalid",
+    Several: "multiple-matches",
+    Gone: "deleted",
+}
+_OWN_STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
+    BadRequest: HTTPStatus.BAD_REQUEST,
+    Several: HTTPStatus.PRECONDITION_FAILED,
+    Gone: HTTPStatus.GONE,
+}
+
+
 def status_of(refusal: Refusal) -> HTTPStatus:
     """The status by which a refusal is told."""
     if isinstance(refusal, Refused):
         found = {status_of(one) for _, one in refusal.refusals}
         return found.pop() if len(found) == 1 else HTTPStatus.UNPROCESSABLE_ENTITY
-    own = {BadRequest: HTTPStatus.BAD_REQUEST, Several: HTTPStatus.PRECONDITION_FAILED, Gone: HTTPStatus.GONE}
-    return own.get(type(refusal)) or STATUS[type(refusal)]
+    return _OWN_STATUS.get(type(refusal)) or STATUS[type(refusal)]
 
 
 def located(refusal: Refusal, kind: str, path: str) -> Refusal:
@@ -142,15 +153,7 @@ def told(severity: str, kind: str, text: str) -> dict[str, object]:
 def _issues(refusal: Refusal, path: str) -> list[object]:
     if isinstance(refusal, Refused):
         return [issue for place, one in refusal.refusals for issue in _issues(one, place)]
-    kind = (
-        "invalid"
-        if isinstance(refusal, BadRequest)
-        else "multiple-matches"
-        if isinstance(refusal, Several)
-        else "deleted"
-        if isinstance(refusal, Gone)
-        else _TYPES[type(refusal)]
-    )
+    kind = next((told for of, told in _OWN_TYPES.items() if isinstance(refusal, of)), "") or _TYPES[type(refusal)]
     code = str(refusal.code)
     if refusal.code is Code.EXTERNAL_ID_TAKEN or refusal.code is Code.IDENTIFIER_TAKEN:
         kind = "duplicate"
@@ -189,8 +192,3 @@ def _path(path: str, kind: str, root: str) -> str:
     if name is None:
         return root
     return f"{root}.{name}{index or ''}" if name else root
-
-
-def paths(faults: Iterable[Fault]) -> list[str]:
-    """The places of faults."""
-    return [fault.path for fault in faults]

@@ -38,6 +38,7 @@ from titrator.fhir.outcome import located
 from titrator.fhir.taking import RESOLVED_EXTENSION, Said, is_unreliable, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
+from titrator.titration.terms import RESCUE_CONFOUNDS
 from titrator.workflow.errors import Invalid
 from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
 
@@ -88,8 +89,6 @@ _PROCEDURES: Final = (*TRANSFUSIONS, EventKind.RESCUE_THERAPY)
 _IDLE: Final = (EventKind.ADVERSE_EVENT, EventKind.RED_CELL_TRANSFUSION)
 _ALL: Final = "all of it must be sent, or be left to be fetched"
 _MOST_NAMED: Final = 10
-#: So many days before the day asked about something may still have raised the count.
-_LOOKED_BACK: Final = 28
 _SHOWN: Final = 200
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -488,7 +487,7 @@ class _Reader:
         period = place[f"{when}Period"]
         first = self._day(place[f"{when}DateTime"].value or period["start"].value)
         last = self._day(period["end"].value) if period.there else first
-        since = (date.fromisoformat(self.on) - timedelta(days=_LOOKED_BACK)).isoformat()
+        since = (date.fromisoformat(self.on) - timedelta(days=RESCUE_CONFOUNDS)).isoformat()
         if first[: len(self.on)] > self.on or (last and last < since[: len(last)]):
             return
         self.raising.append(_Dated(first, _on_a_line(name)))

@@ -18,6 +18,7 @@ from titrator.fhir import writing
 from titrator.fhir.apply import apply, read_request
 from titrator.fhir.capability import capability_statement
 from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.hooks import terms
 from titrator.fhir.kinds import KINDS, Kind, ask, read
 from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, of_input, outcome, status_of, told
 from titrator.fhir.search import FORMATS, Match
@@ -164,7 +165,7 @@ def _search_form() -> list[tuple[str, str]]:
 @blueprint.get("/metadata")
 def metadata() -> Response:
     """The CapabilityStatement, for anybody."""
-    return _sent(encode(capability_statement(base(), cors=bool(door().cors_origins))))
+    return _sent(encode(capability_statement(base(), cors=bool(terms().origins))))
 
 
 def _before(kind: Kind) -> None:

@@ -5,7 +5,7 @@ Nothing is deleted: a resource that never was is updated with the status entered
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, NoReturn, cast
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
@@ -473,8 +473,3 @@ def _entry(entry: Place, base: str) -> Entry | None:
         resource.value,
         entry["fullUrl"].text(),
     )
-
-
-def writable() -> Sequence[Kind]:
-    """The types that can be written."""
-    return [kind for kind in KINDS.values() if kind.writes is not None]

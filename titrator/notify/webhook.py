@@ -14,7 +14,6 @@ import json
 import re
 import secrets
 import socket
-import ssl
 import threading
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -27,7 +26,6 @@ from importlib.metadata import version
 from typing import Final
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
@@ -36,6 +34,7 @@ from urllib3.response import HTTPResponse
 from titrator.notify.address import faults, redacted
 from titrator.notify.base import Message, NotSent, Unacceptable
 from titrator.notify.deadline import Deadline
+from titrator.outgoing import Trusting, new_session
 
 _PREFIX: Final = "whsec_"
 _MOST_SECRETS: Final = 4
@@ -139,10 +138,8 @@ class Webhook:
         """The session of this thread: sessions are not made for several."""
         session: requests.Session | None = getattr(self._own, "session", None)
         if session is None:
-            session = self._own.session = requests.Session()
-            session.trust_env = False  # no proxy and no login from the environment: the URL says it all
+            session = self._own.session = new_session(_Guarded())
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.mount("https://", _Guarded())
             session.mount("http://", _Guarded())
         return session
 
@@ -179,15 +176,12 @@ class _EncryptedPool(HTTPSConnectionPool):
     ConnectionCls = _Encrypted
 
 
-class _Guarded(HTTPAdapter):
-    """Makes connections under a deadline, and trusts what this computer trusts, too.
-
-    The receivers of a hospital have certificates of its own authority.
-    """
+class _Guarded(Trusting):
+    """Makes connections under a deadline."""
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
-        """Make the pool with the trust store of the system."""
-        super().init_poolmanager(connections, maxsize, block, ssl_context=ssl.create_default_context(), **kwargs)
+        """Make the pool of connections of ours."""
+        super().init_poolmanager(connections, maxsize, block, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
 
 

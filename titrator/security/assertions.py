@@ -13,7 +13,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import ssl
 import threading
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -31,8 +30,9 @@ from joserfc import jws
 from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
+
+from titrator.outgoing import new_session
 
 #: Why an assertion is not accepted.
 Reason = Literal[
@@ -303,14 +303,6 @@ class _Url:
             return replace(held, tried=now, failed=str(error))
 
 
-class _Trusting(HTTPAdapter):
-    """Trusts what this computer trusts, too: the servers of a hospital have certificates of its own authority."""
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
-        """Make the pool with the trust store of the system."""
-        super().init_poolmanager(connections, maxsize, block, ssl_context=ssl.create_default_context(), **kwargs)
-
-
 class _Registry(jws.JWSRegistry):
     """The four algorithms; members of headers that we do not know are passed over (RFC 7515, section 4)."""
 
@@ -501,9 +493,7 @@ def _public_key(jwk: _Object) -> _Key | None:
 def _fetch(url: str, timeout_seconds: float) -> tuple[bytes, int]:
     """What stands at a URL, and for how many seconds it holds. Raises _Unusable."""
     ends = time.monotonic() + timeout_seconds
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy and no login from the environment: the URL says it all
-        session.mount("https://", _Trusting())
+    with new_session() as session:
         headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "titrator"}
         try:
             with session.get(

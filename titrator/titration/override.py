@@ -23,6 +23,8 @@ CEILING: Final = Decimal(20)
 #: A dose is given at its time from so many days before its due day, 6 days after the last one, to so many after it.
 EARLIEST: Final = 1
 LATEST: Final = 3
+#: So many times the dose that is expected is no slip of a step, but another dose.
+_FAR_MORE: Final = Decimal(2)
 _ABOVE_RANGE: Final = {Reason.ABOVE_RANGE_CONFOUNDED, Reason.ABOVE_RANGE_UNCONFIRMED}
 
 
@@ -61,9 +63,23 @@ def highest_by_step(answer: Recommendation) -> Decimal | None:
 
 def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
     """Whether a dose is over the protocol's maximum, in µg/kg or in µg."""
-    highest = protocol.maximum if isinstance(protocol, WeeklyProtocol) else protocol.start
     most = protocol.maximum_micrograms
-    return dose.level > highest or (most is not None and dose.micrograms > most)
+    return dose.level > _highest(protocol) or (most is not None and dose.micrograms > most)
+
+
+def maximum_exceeded(protocol: Protocol, micrograms: Decimal, kg: Decimal | None) -> Decimal | None:
+    """The µg that the protocol's maximum comes to, if an amount that somebody ordered is plainly more; else None.
+
+    Without a weight only a maximum in µg tells.
+    """
+    by_weight = None if kg is None else times(_highest(protocol), kg)
+    limits = [most for most in (by_weight, protocol.maximum_micrograms) if most is not None]
+    most = min(limits, default=None)
+    return most if most is not None and micrograms > most and departs(micrograms, most) else None
+
+
+def _highest(protocol: Protocol) -> Decimal:
+    return protocol.maximum if isinstance(protocol, WeeklyProtocol) else protocol.start
 
 
 def ceiling_exceeded(
@@ -90,6 +106,11 @@ def is_early(day: int, due: int) -> bool:
 def is_late(day: int, due: int) -> bool:
     """Whether a dose is given, or a decision to give it is carried out, after its time."""
     return day > due + LATEST
+
+
+def far_more(ordered: Decimal, expected: Decimal) -> bool:
+    """Whether an amount that somebody ordered, in µg, is more than twice the one that is expected."""
+    return ordered > times(expected, _FAR_MORE)
 
 
 def departs(given: Decimal, decided: Decimal) -> bool:

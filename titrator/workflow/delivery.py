@@ -87,6 +87,12 @@ def undelivered(visit: Visit, patient: Patient) -> Decision | None:
     return None if patient.decision_id is None else decision_of(visit, patient, patient.decision_id)
 
 
+def standing_decision(visit: Visit, patient: Patient, day: str) -> Decision | None:
+    """The decision of a patient that has been taken and still stands on a day: neither carried out nor lapsed."""
+    found = undelivered(visit, patient)
+    return None if found is None or lapsed(found, day) else found
+
+
 def decision_of(visit: Visit, patient: Patient, ident: int) -> Decision | None:
     """A decision, in its current version."""
     found = visit.session.find(

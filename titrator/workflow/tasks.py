@@ -13,7 +13,7 @@ from titrator.store.base import Where
 from titrator.store.records import Decision, Delivery, Fact, Identifier, Patient, Standing, Waiting
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
-from titrator.workflow.delivery import lapsed, named, open_mismatches, undelivered
+from titrator.workflow.delivery import named, open_mismatches, standing_decision
 from titrator.workflow.facts import BY_KIND
 from titrator.workflow.visit import Visit
 
@@ -49,9 +49,7 @@ Answer = Mapping[str, object]
 
 def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: str | None, day: str) -> Waiting | None:
     """The line of a patient on a day, None if nothing waits; `refused` is why who is on a course has no answer."""
-    decision = undelivered(visit, patient)
-    if decision is not None and lapsed(decision, day):
-        decision = None
+    decision = standing_decision(visit, patient, day)
     reopened = reopened_of(visit, patient)
     departed = [one.day for one in open_mismatches(visit, patient)]
     verify = _to_verify(visit, patient)
