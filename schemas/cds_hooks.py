@@ -6,7 +6,7 @@ Keys that the specification does not name are taken and passed over: clients add
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import marshmallow as ma
@@ -40,9 +40,11 @@ class _Moment(Text):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         try:
-            if datetime.fromisoformat(text).tzinfo is not None:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is not None:
+                moment.astimezone(UTC)  # there is no such instant in UTC at the ends of time
                 return text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
         raise ma.ValidationError("must be an instant with its offset, YYYY-MM-DDThh:mm:ssZ")
 

@@ -173,11 +173,18 @@ def _count(here: Door, limit: Limit, who: str) -> None:
         raise TooMany(wait)
 
 
-def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal) -> None:
+def leave_refused(refusal: Refusal, subject: str) -> None:
+    """Write down that a part of what the actor asked was refused, as `guarded` does of the whole."""
+    if isinstance(refusal, Forbidden | Unknown | Conflict | Asked):
+        did = "denied" if isinstance(refusal, Forbidden | Unknown) else "refused"
+        _leave_refused(door().services, g.actor, did, refusal, subject)
+
+
+def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal, subject: str = "") -> None:
     """Write down an attempt that was refused, in a transaction of its own: that of the request is undone."""
     with services.store.reading() as session:
         visit = _visit(services, session, actor, services.clock())
-    visit.note(did, request.path[:300], method=request.method, code=str(refusal.code))
+    visit.note(did, f"{request.path}{subject}"[:300], method=request.method, code=str(refusal.code))
     set_aside(services, visit.entries)
 
 

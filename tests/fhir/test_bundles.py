@@ -31,6 +31,7 @@ from tests.fhir.resources import (
     transfused,
     weighed,
 )
+from titrator.fhir import writing
 
 ADA: Final = "urn:uuid:0c2f6b4e-4f0e-4d1b-9d57-8a1f6f4f7e11"
 
@@ -362,3 +363,44 @@ def test_a_correction_in_a_bundle_re_opens_as_any_other(shared: House) -> None:
     assert statuses(answer) == ["200 OK"]
     assert decision(shared, patient)["reopened"] is not None
     assert put(shared, changed).json["meta"]["versionId"] == "2"
+
+
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+def test_what_is_refused_of_an_entry_stands_in_the_trail(house: House, kind: str) -> None:
+    """Or one could ask for hundreds at once, unseen."""
+    theirs = house.patient("stranger")
+    sent = bundle(kind, entry({**platelets(theirs), "id": f"{theirs}-1"}, "PUT", f"Observation/{theirs}-1"))
+    answer = send(house, "POST", "/", sent)
+    assert answer.status == (404 if kind == "transaction" else 200)
+    house.call("auditor", "GET", "/audit")  # takes what waits into the trail
+    denied = [one for one in house.trail() if one.action == "denied" and one.account_id == house.ids["pharmacist"]]
+    assert denied
+
+
+def test_two_entries_of_a_transaction_do_not_write_the_same(house: House) -> None:
+    patient = house.patient()
+    one = platelets(patient, 1, 40, identifier=[{"system": "urn:lab", "value": "t"}])
+    url = "Observation?identifier=urn:lab|t"
+    answer = send(house, "POST", "/", bundle("transaction", entry(one, "PUT", url), entry(one, "PUT", url)))
+    assert (answer.status, places(answer)) == (422, ["Bundle.entry[1].request.url"])
+
+
+def test_an_address_that_is_none_is_refused(house: House) -> None:
+    patient = house.patient()
+    answer = send(house, "POST", "/", bundle("batch", entry(platelets(patient), "POST", "http://[x/Observation")))
+    assert answer.json["entry"][0]["response"]["status"].startswith("422")
+
+
+def test_what_nobody_foresaw_in_an_entry_leaves_the_others_told(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = house.patient()
+    done = writing.create
+
+    def breaking(visit: Any, context: Any, kind: Any, resource: Any, path: str | None = None) -> Any:
+        if resource.get("valueQuantity", {}).get("value") == 13:
+            raise RuntimeError("unforeseen")
+        return done(visit, context, kind, resource, path)
+
+    monkeypatch.setattr(writing, "create", breaking)
+    sent = bundle("batch", *(entry(platelets(patient, ago, value)) for ago, value in ((3, 60), (2, 13), (1, 62))))
+    told = [one["response"]["status"][:3] for one in send(house, "POST", "/", sent).json["entry"]]
+    assert told == ["201", "500", "201"]

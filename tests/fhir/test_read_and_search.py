@@ -6,6 +6,7 @@ is asked and what is found.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -1176,3 +1177,36 @@ def test_each_route_is_stated(shown: Shown) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert found == explained
+
+
+def test_each_condition_on_an_identifier_must_be_met(house: House) -> None:
+    both = house.patient(identifiers=[{"system": "urn:a", "value": "1"}, {"system": "urn:b", "value": "2"}])
+    house.patient(identifiers=[{"system": "urn:a", "value": "3"}])
+
+    def ids(query: str) -> list[str]:
+        return [one["id"] for one in matches(house.call("pharmacist", "GET", f"/fhir/Patient?{query}").json)]
+
+    assert ids("identifier=urn:a|1&identifier=urn:b|2") == [both]
+    assert ids("identifier=urn:a|3&identifier=urn:b|2") == []
+    assert len(ids("identifier=urn:a|1,urn:a|3")) == 2
+
+
+def test_an_identifier_of_facts_of_two_patients_needs_the_patient(house: House) -> None:
+    for patient in (house.patient(), house.patient()):
+        created(house, platelets(patient, 1, **known_as("both")))
+        assert len(matches(search(house, "Observation", patient=patient, identifier="urn:lab|both"))) == 1
+    assert house.call("pharmacist", "GET", "/fhir/Observation?identifier=urn:lab|both").status == 400
+
+
+def test_a_status_is_found_with_its_system_too(house: House) -> None:
+    patient = house.patient()
+    created(house, platelets(patient, 1))
+    system = "http://hl7.org/fhir/observation-status"
+    for asked, many in (("final", 1), (f"{system}|final", 1), (f"{system}|x", 0)):
+        assert len(matches(search(house, "Observation", patient=patient, status=asked))) == many
+
+
+@pytest.mark.parametrize("place", ["x-1", "x", "\u00b2", "1" * 30])
+def test_a_page_that_is_none_is_refused(house: House, place: str) -> None:
+    page = urlsafe_b64encode(f"\0system-{place}".encode()).decode()
+    assert house.call("auditor", "GET", f"/fhir/AuditEvent?_page={page}").status == (200 if place == "x-1" else 400)

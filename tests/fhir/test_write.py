@@ -952,6 +952,113 @@ def test_the_clock_is_that_of_the_house(shared: House) -> None:
     assert made["meta"]["lastUpdated"] == f"{NOON:%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
+# What contradicts itself, comes late, or takes back
+
+
+#: What says two things at once, with the place of the fault.
+CONTRADICTING: Final[dict[str, tuple[Resource, str]]] = {
+    "another medicine by code": (
+        given(X, medicationCodeableConcept={
+            "coding": [{"system": "http://www.whocc.no/atc", "code": "B02BX05"}],
+            "text": "eltrombopag, switched from romiplostim",
+        }),
+        "MedicationAdministration.medication",
+    ),
+    "a level in mg/kg": (
+        given(X, dosage={
+            "extension": [{"url": LEVEL, "valueQuantity": quantity(1, "mg/kg")}],
+            "dose": quantity(75, "ug"),
+        }),
+        "MedicationAdministration.dosage.extension[0].valueQuantity.code",
+    ),
+    "a transfusion as an adverse event": (happened(X, kind="platelet_transfusion"), "AdverseEvent.event"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTRADICTING)
+def test_what_contradicts_itself_is_refused(shared: House, name: str) -> None:
+    resource, where = CONTRADICTING[name]
+    patient = shared.patient()
+    before = shared.everything()
+    answer = create(shared, of_patient(resource, patient))
+    assert (answer.status, places(answer)) == (422, [where]), answer.text
+    assert shared.everything() == before
+
+
+def test_reference_and_identifier_of_a_subject_must_agree(shared: House) -> None:
+    one, other = shared.patient(), shared.patient()
+    numbers = {ident: f"pharmacist-{shared.made - back}" for ident, back in ((one, 1), (other, 0))}
+    for number, status in ((numbers[one], 201), ("of nobody", 201), (numbers[other], 422)):
+        whose = {**subject(one), "identifier": {"system": "urn:mrn", "value": number}}
+        answer = create(shared, {**platelets(one, 1), "subject": whose})
+        assert answer.status == status, number
+    assert places(answer) == ["Observation.subject.identifier"]
+
+
+def test_the_patient_of_a_condition_is_the_subject(shared: House) -> None:
+    one, other = shared.patient(), shared.patient()
+    sent = platelets(one, 1, **known_as("of-one"))
+    for named, status in ((one, 201), (f"Patient/{one}", 200), (other, 400)):
+        path = f"/Observation?identifier=urn:lab|of-one&patient={named}"
+        assert send(shared, "PUT", path, sent).status == status
+
+
+@pytest.mark.parametrize("how", ["by id", "by identifier"])
+def test_a_result_is_taken_back_without_its_value_and_twice_alike(house: House, how: str) -> None:
+    """A laboratory that retracts a result seldom sends it again."""
+    patient = dosed(house)
+    made = created(house, platelets(patient, 0, 30, **known_as("r")), "ehr")
+    bare = {key: made[key] for key in ("resourceType", "id", "identifier", "code", "subject")}
+    path = f"/Observation/{made['id']}" if how == "by id" else "/Observation?identifier=urn:lab|r"
+    for _ in range(2):
+        answer = send(house, "PUT", path, {**bare, "status": "entered-in-error"}, "ehr")
+        assert (answer.status, answer.json["status"]) == (200, "entered-in-error")
+        assert answer.json["meta"]["versionId"] == "2"
+    strange = {**bare, "status": "entered-in-error", "subject": subject(house.patient())}
+    answer = send(house, "PUT", path if how == "by id" else f"/Observation/{made['id']}", strange, "ehr")
+    assert (answer.status, places(answer)) == (422, ["Observation.subject"])
+
+
+def test_an_adverse_event_has_no_status_that_could_take_it_back(shared: House) -> None:
+    patient = shared.patient()
+    made = created(shared, happened(patient, 1))
+    answer = send(shared, "PUT", f"/AdverseEvent/{made['id']}", {**made, "status": "entered-in-error"})
+    assert (answer.status, places(answer)) == (422, ["AdverseEvent.status"])
+    assert read(shared, "/AdverseEvent/" + made["id"])["meta"]["versionId"] == "1"
+
+
+def test_an_old_message_that_comes_late_undoes_no_correction(house: House) -> None:
+    patient = dosed(house)
+    first = platelets(patient, 0, 90, **known_as("l"))
+    path = "/Observation?identifier=urn:lab|l"
+    assert send(house, "PUT", path, first, "ehr").status == 201
+    assert send(house, "PUT", path, {**first, **valued(80), "status": "corrected"}, "ehr").status == 200
+    for late in (first, {**first, **valued(70), "status": "preliminary"}):
+        answer = send(house, "PUT", path, late, "ehr")
+        assert (answer.status, problems(answer)) == (428, {"VERSION-NEEDED"})
+    (there,) = matches(search(house, "Observation", patient=patient, identifier="urn:lab|l"))
+    assert (there["valueQuantity"]["value"], there["meta"]["versionId"]) == (80, "2")
+    again = house.call("ehr", "PUT", f"/fhir{path}", first, version='W/"2"', Content_Type="application/fhir+json")
+    assert (again.status, again.json["valueQuantity"]["value"]) == (200, 90)
+
+
+#: Bodies of which a text has half of a character.
+HALVED: Final = [
+    ("Observation", '{"resourceType": "Observation", "\\ud800": 1}'),
+    ("Observation", '{"resourceType": "Observation", "subject": {"reference": "Patient/\\ud800"}}'),
+    ("PlanDefinition/$apply", '{"resourceType": "Parameters", "parameter": [{"name": "\\uDFFF"}]}'),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), HALVED)
+def test_half_a_character_is_no_text(shared: House, path: str, body: str) -> None:
+    answer = shared.call("pharmacist", "POST", f"/fhir/{path}", raw=body, Content_Type="application/fhir+json")
+    assert (answer.status, answer.json["resourceType"]) == (400, "OperationOutcome")
+    whole = body.replace("\\ud800", "\\ud83d\\ude00").replace("\\uDFFF", "x")
+    answer = shared.call("pharmacist", "POST", f"/fhir/{path}", raw=whole, Content_Type="application/fhir+json")
+    assert "half of one" not in answer.text
+
+
 # What is sent to do harm
 
 

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple, cast
 
 from titrator.fhir import giving
 from titrator.fhir.codes import BY_CONTENT, LOINC, OWN
-from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.elements import Place, decoded
 from titrator.fhir.kinds import decided_already
 from titrator.fhir.outcome import BadRequest
 from titrator.fhir.search import patient_id
-from titrator.titration.documents import decode, reread
+from titrator.titration.documents import reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Unknown
 from titrator.workflow.standing import next_dose
@@ -167,7 +167,7 @@ def _all(answer: giving.Answer) -> list[Mapping[str, str]]:
 
 def _parameters(body: bytes, faults: list[Fault]) -> list[tuple[str, str]]:
     """The parameters of a Parameters resource, each as name and text."""
-    root = Place(decode(body, DEEPEST), "Parameters", faults)
+    root = Place(decoded(body), "Parameters", faults)
     if root["resourceType"].value != "Parameters":
         root["resourceType"].wrong("must be Parameters")
         return []

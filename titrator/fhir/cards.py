@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
-from titrator.fhir.codes import MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
+from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
 from titrator.fhir.elements import Place, coding_codes
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
@@ -39,8 +39,7 @@ _NO_DOSE: Final = {
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>#|~&!@])")
 _AT_BEGINNING: Final = re.compile(r"(?:[-+=]|[0-9]+(?=[.)]))")
 _LINKS: Final = re.compile(r"://|(?<=www)\.", re.IGNORECASE)
-#: Units of levels, in micrograms/kg; amounts by other names than those of taking.
-_LEVELS: Final = ("ug/kg", "mcg/kg", "µg/kg", "μg/kg", "microgram/kg", "micrograms/kg")
+#: Amounts by other names than those of taking.
 _AMOUNTS: Final = {**MICROGRAMS, "microgram": 0, "micrograms": 0}
 #: Units of time of a timing, in seconds.
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo": 2_592_000, "a": 31_536_000}
@@ -478,7 +477,7 @@ def _units_disagree(quantity: Place) -> bool:
 def _unit(text: str) -> int | str:
     """What a unit is: a power of ten of micrograms, or a level; itself where it is neither."""
     folded = text.strip().casefold()
-    if folded in {one.casefold() for one in _LEVELS}:
+    if folded in {one.casefold() for one in LEVELS}:
         return "level"
     return {name.casefold(): power for name, power in _AMOUNTS.items()}.get(folded, folded)
 
@@ -544,7 +543,7 @@ def _micrograms(quantity: Place, kg: Decimal | None) -> Decimal | None:
         quantity["comparator"].wrong("is not taken: a dose must be exact")
     elif text in _AMOUNTS:
         return EXACT.scaleb(value, _AMOUNTS[text])
-    elif text not in _LEVELS:
+    elif text not in LEVELS:
         unit.wrong("must be ug, mcg, mg or ug/kg")
     elif kg is None:
         unit.wrong("is by weight, and no dosing weight is known")

@@ -87,6 +87,8 @@ CATEGORIES: Final = {"laboratory": "Laboratory", "vital-signs": "Vital Signs"}
 
 #: Units of micrograms, as dose of a dose given: one of each in micrograms, as a power of ten.
 MICROGRAMS: Final = {"ug": 0, "mcg": 0, "µg": 0, "μg": 0, "mg": 3}
+#: Units of a level, of micrograms by kg of body weight.
+LEVELS: Final = ("ug/kg", "mcg/kg", "µg/kg", "μg/kg", "microgram/kg", "micrograms/kg")
 #: UCUM codes of units that we know by another name.
 UNIT_NAMES: Final = {"K/uL": "10*3/uL", "G/L": "10*9/L", "lb": "[lb_av]"}
 #: What people write in place of a UCUM code, where that is plain.
@@ -330,8 +332,11 @@ def is_atc(system: str | None) -> bool:
 
 
 def is_romiplostim(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
-    """Whether a medicine is romiplostim, by its ATC code, in whichever system, or by its name."""
-    return any(code.strip().upper() == ROMIPLOSTIM for _, code in codes) or names_romiplostim(words)
+    """Whether a medicine is romiplostim, by its ATC code, in whichever system, or, without one, by its name."""
+    codes = list(codes)
+    if any(code.strip().upper() == ROMIPLOSTIM for _, code in codes):
+        return True
+    return not any(is_atc(system) for system, _ in codes) and names_romiplostim(words)
 
 
 def names_romiplostim(text: str) -> bool:

@@ -5,6 +5,7 @@ A path is a FHIRPath expression: `Observation.value.unit`, `Bundle.entry[2].reso
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -14,7 +15,8 @@ import marshmallow as ma
 
 from schemas.fhir import CHOICES, ELEMENTS
 from schemas.fields import kind_of
-from titrator.titration.errors import Fault
+from titrator.titration.documents import decode
+from titrator.titration.errors import Fault, InvalidDocument
 
 T = TypeVar("T")
 
@@ -23,6 +25,26 @@ DEEPEST: Final = 24
 #: So many faults are told: to look for more would take ever longer.
 MOST_FAULTS: Final = 1000
 _SHOWN: Final = 40
+_HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def decoded(data: bytes) -> object:
+    """The value of a JSON text of another system; raises InvalidDocument, for halves of characters, too."""
+    value = decode(data, DEEPEST)
+    if _HALVES.search(data) and not _is_whole(value):
+        raise InvalidDocument(
+            [Fault("", "not JSON of whole characters: a half of one, like \\ud800, stands in a text")]
+        )
+    return value
+
+
+def _is_whole(value: object) -> bool:
+    """Whether all texts can be written as UTF-8."""
+    if isinstance(value, str):
+        return not any("\ud800" <= sign <= "\udfff" for sign in value)
+    if isinstance(value, dict):
+        return all(_is_whole(key) and _is_whole(item) for key, item in value.items())
+    return not isinstance(value, list) or all(map(_is_whole, value))
 
 
 class Moment(NamedTuple):

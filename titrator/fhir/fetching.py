@@ -14,9 +14,8 @@ from urllib.parse import quote, urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from titrator.fhir.elements import DEEPEST
+from titrator.fhir.elements import decoded
 from titrator.outgoing import new_session
-from titrator.titration.documents import decode
 from titrator.titration.errors import InvalidDocument
 
 #: Of one call: how long it may fetch, in seconds, and how many bytes; of one search, how many pages.
@@ -98,7 +97,7 @@ class Fetching:
         except (requests.RequestException, HTTPError, OSError, UnicodeError):
             raise NotFetched("the server could not be reached, or broke off") from None
         try:
-            return decode(content, DEEPEST)
+            return decoded(content)
         except InvalidDocument as error:
             raise NotFetched(f"the answer cannot be read: {error.faults[0].message}") from None
 

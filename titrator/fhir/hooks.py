@@ -30,7 +30,7 @@ from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
 from titrator.door import Door, by_token, count_nobody, done, door, guarded, refuse_without
 from titrator.fhir import cards
 from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
-from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.elements import Place, decoded
 from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
 from titrator.fhir.giving import NEVER_AN_ORDER, decided, is_open_again
 from titrator.fhir.kinds import Accounts
@@ -42,7 +42,7 @@ from titrator.security.secrets import PREFIX
 from titrator.store.records import CourseVersion, Decision, Identifier, Patient
 from titrator.titration.answer import to_document
 from titrator.titration.course import Count, read_document
-from titrator.titration.documents import decode, encode, join, reread
+from titrator.titration.documents import encode, join, reread
 from titrator.titration.errors import Fault, InvalidDocument, InvalidInput
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import iso, plain
@@ -269,7 +269,7 @@ def _body() -> object:
     request.max_content_length = LARGEST_BODY
     if not (request.mimetype == "application/json" or request.mimetype.endswith("+json")):
         raise UnsupportedMediaType("The body must be application/json.")
-    return decode(request.get_data(cache=True), DEEPEST)
+    return decoded(request.get_data(cache=True))
 
 
 def _loaded(schema: ma.Schema, body: object) -> dict[str, Any]:

@@ -109,13 +109,13 @@ def _zone_of(visit: Visit, ident: str) -> ZoneInfo | None:
 def _asked_patient(visit: Visit, query: Query) -> Patient | None:
     """The patient of a search; None where the account may know of none such, as of one who has nothing."""
     named = query.patient
-    if named is None and (ids := query.token("_id")):
-        of = {value.partition("-")[0] for _, value in ids}
+    if named is None and (ids := query.all_of("_id")):
+        of = {value.partition("-")[0] for values in ids for _, value in values}
         if len(of) > 1:
             raise BadRequest(Fault("_id", "must be of one patient: ask for those of each"))
         (named,) = of
-    if named is None and "identifier" in KINDS[query.kind].parameters and (names := query.token("identifier")):
-        return _patient_with(visit, names)
+    if named is None and (names := query.all_of("identifier")):
+        return _patient_with(visit, [name for values in names for name in values])
     if named is None:
         raise BadRequest(Fault("patient", "required: a search here names its patient"))
     try:
@@ -125,15 +125,18 @@ def _asked_patient(visit: Visit, query: Query) -> Patient | None:
 
 
 def _patient_with(visit: Visit, names: Sequence[tuple[str | None, str]]) -> Patient | None:
-    """The patient of the account's clinics who has a fact of one of some names."""
+    """The patient of the account's clinics who has facts of some names; raises BadRequest for several."""
+    found: dict[str, Patient] = {}
     for system, value in names:
         if system is None:
             raise BadRequest(Fault("identifier", "must be system|value where no patient is named"))
         for one in visit.session.find(ExternalId, Where("system", "=", system), Where("value", "=", value)):
             patient = visit.session.get(Patient, one.patient_id)
             if patient is not None and patient.clinic_id in visit.who.clinics:
-                return patient
-    return None
+                found[patient.id] = patient
+    if len(found) > 1:
+        raise BadRequest(Fault("identifier", "is one of facts of several patients: name the patient"))
+    return next(iter(found.values()), None)
 
 
 def _of_patients(
@@ -431,10 +434,8 @@ def _search_patients(visit: Visit, base: str, query: Query) -> str:
         raise BadRequest(Fault("_sort", "patients are in the order of their ids"))
     scope = tuple(sorted(visit.who.clinics))
     where = [Where("clinic_id", "in", scope)]
-    if (ids := query.token("_id")) is not None:
-        where.append(Where("id", "in", tuple(value for _, value in ids)))
-    if (names := query.token("identifier")) is not None:
-        where.append(Where("id", "in", tuple(_identified(visit, names))))
+    where += [Where("id", "in", tuple(value for _, value in values)) for values in query.all_of("_id")]
+    where += [Where("id", "in", tuple(_identified(visit, names))) for names in query.all_of("identifier")]
     for name, values in query.strings:
         words = searched(values[0]).split() if name == "name" else [searched(values[0])]
         where.extend(Where("search_name", "contains", word) for word in (words if len(values) == 1 else ()))
@@ -650,7 +651,7 @@ def _task_tokens(code: str, status: str, system: str = "task") -> Mapping[str, S
 
 def _search_tasks(visit: Visit, base: str, query: Query) -> str:
     """The tasks of a patient, or, where none is named, what waits in the account's clinics."""
-    if query.patient is not None or query.token("_id") is not None:
+    if query.patient is not None or query.all_of("_id"):
         return _of_patients(_tasks)[1](visit, base, query)
     scope = Where("clinic_id", "in", tuple(sorted(visit.who.clinics)))
     rows = visit.session.find(Waiting, scope, order=("rank", "patient_id"), limit=_MOST_TASKS + 1)
@@ -735,7 +736,10 @@ def _search_entries(visit: Visit, base: str, query: Query) -> str:
             raise BadRequest(Fault("date", "one comparison at a time, and not ne"))
         where += _bounds("at", spans[0])
     total = visit.session.count(AuditRow, *where)
-    after = [] if query.page is None else [Where("seq", ">", int(query.page[1].rpartition("-")[2]))]
+    seq = "0" if query.page is None else query.page[1].rpartition("-")[2]
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 16):
+        raise BadRequest(Fault("_page", "must be that of the link to the next page"))
+    after = [Where("seq", ">", int(seq))]
     rows = visit.session.find(AuditRow, *where, *after, order=("seq",), limit=query.most + 1)
     names, page = Accounts(visit), rows[: query.most]
     following = place_text("", f"{chain}-{page[-1].seq}") if len(rows) > len(page) and page else ""

@@ -95,6 +95,15 @@ class Gone(Refusal):
     code = Code.ENTERED_IN_ERROR
 
 
+class Failed(Refusal):
+    """An entry of a batch at which something went wrong here."""
+
+    code = Code.INTERNAL
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong here. It has been written down under the request id.")
+
+
 class Refused(Refusal):
     """Entries of a Bundle that are refused, each with its path and why; nothing of it is stored."""
 
@@ -109,11 +118,13 @@ _OWN_TYPES: Final[Mapping[type[Refusal], str]] = {
     BadRequest: "invalid",
     Several: "multiple-matches",
     Gone: "deleted",
+    Failed: "exception",
 }
 _OWN_STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
     BadRequest: HTTPStatus.BAD_REQUEST,
     Several: HTTPStatus.PRECONDITION_FAILED,
     Gone: HTTPStatus.GONE,
+    Failed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

@@ -7,24 +7,24 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, NotAcceptable, UnsupportedMediaType
 
-from titrator.door import View, done, door, guarded
+from titrator.door import View, done, door, guarded, leave_refused
 from titrator.fhir import writing
 from titrator.fhir.apply import apply, read_request
 from titrator.fhir.capability import capability_statement
-from titrator.fhir.elements import DEEPEST, Place
+from titrator.fhir.elements import Place, decoded
 from titrator.fhir.hooks import terms
 from titrator.fhir.kinds import KINDS, Kind, ask, read
-from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, of_input, outcome, status_of, told
+from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, Failed, Refused, of_input, outcome, status_of, told
 from titrator.fhir.search import FORMATS, Match
 from titrator.fhir.writing import Context, RawJSON, Written
 from titrator.security.permissions import Permission
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
 from titrator.workflow.errors import Refusal, TooMany, Unauthorised
@@ -134,7 +134,7 @@ def _bytes() -> bytes:
 
 def _decoded(data: bytes) -> object:
     try:
-        return decode(data, DEEPEST)
+        return decoded(data)
     except InvalidInput as error:
         raise BadRequest(*error.faults) from None
 
@@ -230,14 +230,37 @@ def _bundle() -> Response:
     kind = bundle["type"].value
     if bundle["resourceType"].value != "Bundle" or kind not in ("transaction", "batch"):
         raise BadRequest(Fault("Bundle.type", "must be a Bundle of the type transaction or batch"))
-    if kind == "transaction":
-        given = done(lambda visit: writing.transaction(visit, base(), document, whole=whole), writes=True, drafts=False)
-    else:
-        step = partial(done, writes=True, drafts=False)
-        given = writing.batch(step, base(), document, whole=whole)
+    carry_out = _transaction if kind == "transaction" else _batch
+    given = carry_out(document, whole=whole)
     entries = ", ".join(map(_entry_text, given))
     listed = f', "entry": [{entries}]' if given else ""
     return _sent(f'{{"resourceType": "Bundle", "type": "{kind}-response"{listed}}}')
+
+
+def _transaction(document: object, *, whole: bool) -> list[Any]:
+    try:
+        return cast(
+            "list[Any]",
+            done(lambda visit: writing.transaction(visit, base(), document, whole=whole), writes=True, drafts=False),
+        )
+    except Refused as refused:
+        for path, refusal in refused.refusals:
+            leave_refused(refusal, f" {path}")
+        raise
+
+
+def _batch(document: object, *, whole: bool) -> list[Any]:
+    def step(entry: Callable[[Visit], Written]) -> Written:
+        try:
+            return cast(Written, done(entry, writes=True, drafts=False))
+        except Refusal as refusal:
+            leave_refused(refusal, "")
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, what other entries came to must be told)
+            structlog.get_logger().error("unforeseen", request=g.get("request_id"), exc_info=error)
+            raise Failed from None
+
+    return writing.batch(step, base(), document, whole=whole)
 
 
 def _entry_text(entry: Mapping[str, object]) -> str:

@@ -141,9 +141,9 @@ class Query(NamedTuple):
     asked: Given
     ignored: tuple[str, ...]
 
-    def token(self, name: str) -> tuple[tuple[str | None, str], ...] | None:
-        """The alternatives of the first condition on a token."""
-        return next((values for key, values in self.tokens if key == name), None)
+    def all_of(self, name: str) -> list[tuple[tuple[str | None, str], ...]]:
+        """The alternatives of each condition on a token: of each one must be met."""
+        return [values for key, values in self.tokens if key == name]
 
 
 def read_query(
@@ -337,7 +337,7 @@ def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
     if name == "_id":
         return one.id == code
     for has_system, has_code in one.tokens(name):
-        if (system is None or system == has_system) and (not code or code == has_code):
+        if (system is None or system == has_system or (system and not has_system)) and code in ("", has_code):
             return True
     return False
 

@@ -13,6 +13,7 @@ from schemas import fhir
 from titrator.fhir.codes import (
     ATC,
     BY_LOINC,
+    LEVELS,
     LOINC,
     MICROGRAMS,
     OWN,
@@ -291,7 +292,12 @@ def _level(place: Place) -> Decimal | None:
     """The level of a dose, in micrograms/kg, from our extension of its dosage."""
     for extension in place["dosage"]["extension"]:
         if extension["url"].text() == LEVEL_EXTENSION:
-            found: Decimal | None = extension["valueQuantity"]["value"].field(fhir.LEVEL)
+            level = extension["valueQuantity"]
+            unit = level["code"] if level["code"].there else level["unit"]
+            if unit.text() not in LEVELS:
+                unit.wrong(f"must be one of {', '.join(LEVELS)}")
+                return None
+            found: Decimal | None = level["value"].field(fhir.LEVEL)
             return found
     return None
 
@@ -334,6 +340,8 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     # Of several codes that which holds doses back: it must not be lost for standing first or last.
     kind = next((code for code in SAFETY_EVENTS if code in own), own[0] if own else "adverse_event")
     event = Place(kind, f"{place.path}.event", place.faults).field(fhir.EVENT_KIND)
+    if event in (*TRANSFUSIONS, "rescue_therapy"):
+        place["event"].wrong(f"{event} is sent as a Procedure")
     if not place["event"].there:
         place["event"].wrong("required")
     when = place["date"].moment(zone)

@@ -5,23 +5,23 @@ Nothing is deleted: a resource that never was is updated with the status entered
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from titrator.fhir.codes import OWN
 from titrator.fhir.elements import Place, root
 from titrator.fhir.kinds import KINDS, FactMatch, Kind, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
-from titrator.fhir.search import Match, token
+from titrator.fhir.search import Match, patient_id, token
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
 from titrator.store.base import Where
 from titrator.store.records import ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow import record
-from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown
-from titrator.workflow.facts import read_draft
+from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown, VersionNeeded
+from titrator.workflow.facts import BY_KIND, read_draft
 from titrator.workflow.record import Which
 from titrator.workflow.visit import Visit, refuse_outdated
 
@@ -129,21 +129,56 @@ def _update(  # noqa: PLR0913, PLR0917 (as update)
     if kind.name == "Patient":
         return _update_patient(visit, ident, resource, version, place)
     match = read(visit, context.base, kind, ident)
-    patient, said = _understood(visit, context, kind, resource, place)
-    if patient.id != ident.partition("-")[0]:
-        raise Invalid(Fault(f"{place}.subject", "is another patient: enter this one in error, and create the other"))
-    fact_id = int(ident.partition("-")[2])
-    which = Which(patient.id, said.collection, fact_id, version)
-    _refuse_new_names(visit, patient, fact_id, said, place)
-    fact = _current(visit, which)
+    versions = _versions(visit, ident)
+    fact = versions[-1]
     refuse_outdated(fact.version, version)
-    if said.in_error:
-        record.enter_in_error(visit, which, _why(visit, said))
-    elif _says_the_same(fact, said):
+    which = Which(fact.patient_id, BY_KIND[fact.kind], fact.id, version)
+    if isinstance(resource, dict) and resource.get("status") == "entered-in-error":
+        _refuse_faulty_retraction(visit, context, kind, resource, place, fact)
+        if fact.status != "entered-in-error":
+            record.enter_in_error(visit, which, f"Sent as entered in error over FHIR by {visit.who.username}")
+        return Written(read(visit, context.base, kind, ident), new=False)
+    patient, said = _understood(visit, context, kind, resource, place)
+    if patient.id != fact.patient_id:
+        raise Invalid(Fault(f"{place}.subject", "is another patient: enter this one in error, and create the other"))
+    _refuse_new_names(visit, patient, fact.id, said, place)
+    if _says_the_same(fact, said):
         return Written(match, new=False)
-    else:
-        record.correct(visit, which, {**said.body, "reason": _why(visit, said)}, said.source)
+    if version is None and fact.status != "entered-in-error":
+        _refuse_late(versions, said)
+    record.correct(
+        visit, which._replace(collection=said.collection), {**said.body, "reason": _why(visit, said)}, said.source
+    )
     return Written(read(visit, context.base, kind, ident), new=False)
+
+
+def _refuse_faulty_retraction(  # noqa: PLR0913, PLR0917 (as update, and of which fact)
+    visit: Visit, context: Context, kind: Kind, resource: object, path: str, fact: Fact
+) -> None:
+    """Of what never was nothing is read but whose it is: it often comes without its value."""
+    faults: list[Fault] = []
+    place = root(resource, kind.name, faults, path)
+    subject = subject_of(place) if place["subject"].there else None
+    patient = None if subject is None else _patient(visit, context, subject, faults)
+    if patient is not None and patient.id != fact.patient_id:
+        place["subject"].wrong("is another patient")
+    if faults:
+        raise Invalid(*faults)
+
+
+def _refuse_late(versions: Sequence[Fact], said: Said) -> None:
+    """Refuse what was said before and corrected since, and what is preliminary after a final one.
+
+    A message that was held up and comes late looks just so, and must not undo what came after it.
+    """
+    if said.source.preliminary and Code.RESULT_PRELIMINARY not in versions[-1].asked:
+        raise VersionNeeded(
+            "A final result is here: to put a preliminary one in its place, name its version, If-Match."
+        )
+    if any(_says_the_same(one, said) for one in versions[:-1]):
+        raise VersionNeeded(
+            "It said so before, and was corrected since: if it is right again, name the version of now, If-Match."
+        )
 
 
 def _understood(visit: Visit, context: Context, kind: Kind, resource: object, path: str) -> tuple[Patient, Said]:
@@ -187,6 +222,8 @@ def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Faul
             else:
                 of, _, ident = reference.rpartition("/")
                 found = ident if of in ("Patient", f"{context.base}/Patient") else None
+            if subject.identifier is not None and _named(visit, subject.identifier) not in (None, found):
+                faults.append(Fault(f"{subject.path}.identifier", "is that of another patient than the reference"))
         else:
             found = _named(visit, cast(Name, subject.identifier))
         return visit.patient(found or "")
@@ -201,8 +238,10 @@ def _by_reference(visit: Visit, reference: str) -> str | None:
 
 
 def _named(visit: Visit, name: Name) -> str | None:
+    """The id of the patient of the account's clinics who has an identifier; that others have it is not told."""
     one = visit.session.get(Identifier, *name)
-    return None if one is None else one.patient_id
+    patient = None if one is None else visit.session.get(Patient, one.patient_id)
+    return patient.id if patient is not None and patient.clinic_id in visit.who.clinics else None
 
 
 def _identifier(condition: str) -> Name:
@@ -220,13 +259,14 @@ def _conditional(visit: Visit, context: Context, kind: Kind, resource: object, c
     """The id of the resource that meets a condition, None if none does; raises Several, BadRequest."""
     name = _identifier(condition)
     if kind.name == "Patient":
-        found = _named(visit, name)
-        patient = None if found is None else visit.session.get(Patient, found)
-        return found if patient is not None and patient.clinic_id in visit.who.clinics else None
+        return _named(visit, name)
     subject = subject_of(Place(resource if isinstance(resource, dict) else {}, kind.name, []))
     patient = None if subject is None else _patient(visit, context, subject, [])
     if patient is None:
         return None  # what is wrong with the subject is told when it is created
+    named = [value for key, value in parse_qsl(condition.rpartition("?")[2]) if key in ("patient", "subject")]
+    if any(patient_id(one) != patient.id for one in named):
+        raise BadRequest(Fault("patient", "is another one than the subject"))
     known = visit.session.get(ExternalId, patient.id, *name)
     if known is None:
         return None
@@ -255,12 +295,11 @@ def _refuse_new_names(visit: Visit, patient: Patient, fact_id: int, said: Said, 
         raise Invalid(Fault(f"{path}.identifier", f"cannot be added later: {said_of}"))
 
 
-def _current(visit: Visit, which: Which) -> Fact:
-    mine = Where("patient_id", "=", which.patient_id), Where("current", "=", 1)
-    found = visit.session.find(Fact, *mine, Where("id", "=", which.fact_id))
-    if not found:
-        raise Unknown(which.collection.noun)
-    return found[0]
+def _versions(visit: Visit, ident: str) -> list[Fact]:
+    """All versions of the fact of an id that has been found, the current one last."""
+    patient_id, _, number = ident.partition("-")
+    mine = Where("patient_id", "=", patient_id), Where("id", "=", int(number))
+    return visit.session.find(Fact, *mine, order=("version",))
 
 
 def _says_the_same(fact: Fact, said: Said) -> bool:
@@ -279,7 +318,7 @@ def _says_the_same(fact: Fact, said: Said) -> bool:
 
 
 def _why(visit: Visit, said: Said) -> str:
-    how = "corrected" if said.source.corrected else "entered in error" if said.in_error else "changed"
+    how = "corrected" if said.source.corrected else "changed"
     return f"Sent as {how} over FHIR by {visit.who.username}"
 
 
@@ -287,7 +326,7 @@ def _why(visit: Visit, said: Said) -> str:
 
 
 def _create_patient(visit: Visit, resource: object, path: str) -> Written:
-    body = _patient_body(visit, resource, path)
+    body = _patient_body(resource, path)
     if not body.pop("active"):
         raise Invalid(Fault(f"{path}.active", "must be true of a new patient"))
     if "clinic" not in body:
@@ -296,21 +335,19 @@ def _create_patient(visit: Visit, resource: object, path: str) -> Written:
 
 
 def _update_patient(visit: Visit, ident: str, resource: object, version: int | None, path: str) -> Written:
-    body = _patient_body(visit, resource, path)
+    body = _patient_body(resource, path)
     patient = visit.patient(ident)
     old = record.patient_fields(visit, patient)
     body["identifiers"] = sorted(body["identifiers"], key=lambda one: (one["system"], one["value"]))
     changed = {key: value for key, value in body.items() if old[key] != value}
-    if version is not None and version != patient.version:
-        refuse_outdated(patient.version, version)
+    refuse_outdated(patient.version, version)
     if not changed:
         return Written(patient_match(visit, patient), new=False)
     body = {**changed, "reason": f"Sent over FHIR by {visit.who.username}"}
     return Written(patient_match(visit, record.change_patient(visit, ident, body, version)), new=False)
 
 
-def _patient_body(visit: Visit, resource: object, path: str) -> dict[str, Any]:
-    del visit
+def _patient_body(resource: object, path: str) -> dict[str, Any]:
     faults: list[Fault] = []
     body = patient_of(resource, faults, path)
     if faults:
@@ -351,6 +388,7 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
     known: dict[str, str] = {}
     given: dict[int, object] = {}
     refusals: list[tuple[str, Refusal]] = []
+    _refuse_same_condition(entries)
     for index in sorted(range(len(entries)), key=lambda place: entries[place].kind.name != "Patient"):
         entry = entries[index]
         try:
@@ -364,6 +402,15 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
     if refusals:
         raise Refused(refusals)
     return [given[index] for index in range(len(entries))]
+
+
+def _refuse_same_condition(entries: Sequence[Entry]) -> None:
+    """Refuse two entries that write the same: which of them is to stand nobody says."""
+    seen: set[tuple[str, str]] = set()
+    for entry in entries:
+        if (of := entry.ident or entry.condition) is not None and (entry.kind.name, of) in seen:
+            raise Invalid(Fault(f"{entry.path}.request.url", "stands twice"))
+        seen |= {(entry.kind.name, of)} if of is not None else set()
 
 
 def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:
@@ -450,11 +497,11 @@ def _entry(entry: Place, base: str) -> Entry | None:
         resource.wrong("required: a resource")
     if method is None or url is None:
         return None
-    parts = urlsplit(url.removeprefix(f"{base}/"))
-    name, _, ident = parts.path.partition("/")
+    path, _, query = url.removeprefix(f"{base}/").partition("?")
+    name, _, ident = path.partition("/")
     kind = KINDS.get(name)
-    wrong = kind is None or kind.writes is None or bool(method == "POST" and (ident or parts.query))
-    if wrong or (method == "PUT" and bool(ident) == bool(parts.query)):
+    wrong = kind is None or kind.writes is None or bool(method == "POST" and (ident or query))
+    if wrong or (method == "PUT" and bool(ident) == bool(query)):
         request["url"].wrong("must be a type that can be written, for PUT with an id or a condition on the identifier")
         return None
     version = request["ifMatch"].text()
@@ -467,7 +514,7 @@ def _entry(entry: Place, base: str) -> Entry | None:
         method,
         cast(Kind, kind),
         ident or None,
-        parts.query or None,
+        query or None,
         request["ifNoneExist"].text(),
         None if number is None else int(number),
         resource.value,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 
@@ -26,6 +26,8 @@ SHOWN: Final = "shown"
 _PURPOSE: Final = "cds-card"
 _SUGGESTION: Final = "cds-suggestion"
 _HALF: Final = 16
+#: So much may the clock of a client be ahead: what was said later would never be replaced.
+_AHEAD: Final = timedelta(minutes=5)
 
 
 class Feedback(NamedTuple):
@@ -160,6 +162,8 @@ def _faults(visit: Visit, service: str, items: Iterable[Feedback]) -> Iterable[F
         if not is_ours(key, item.card, service, account):
             yield Fault(f"{path}.card", "is no card that this service gave to this client")
             continue
+        if datetime.fromisoformat(item.at) > visit.now + _AHEAD:
+            yield Fault(f"{path}.outcomeTimestamp", "lies in the future, by the clock here")
         ours = suggestion_of(key, item.card)
         for place, suggestion in enumerate(item.suggestions):
             if suggestion != ours:
