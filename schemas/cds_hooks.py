@@ -113,10 +113,10 @@ class OrderSign(_Request):
     context = Object(OrderSignContext, required=True)
 
 
-REQUESTS: Final[Mapping[str, type[_Request]]] = {
-    "patient-view": PatientView,
-    "order-select": OrderSelect,
-    "order-sign": OrderSign,
+REQUESTS: Final[Mapping[str, Schema]] = {
+    "patient-view": PatientView(),
+    "order-select": OrderSelect(),
+    "order-sign": OrderSign(),
 }
 
 

@@ -160,6 +160,8 @@ _CELLS: Final = re.compile(r"\b(?:cells?|zellen|platelets?|thrombozyten|plt)\b|\
 
 def differ(one: str, other: str) -> bool:
     """Whether two units are both known, and are not the same amount."""
+    if one == other:
+        return False
     first, second = _meant(one), _meant(other)
     return bool(first and second) and first.isdisjoint(second)
 

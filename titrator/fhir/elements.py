@@ -153,16 +153,23 @@ class Place:
         text = self.required(self.text())
         if text is None:
             return None
-        try:
-            if len(text) == len("2026-03-09"):
-                return Moment(date.fromisoformat(text).isoformat(), None)
-            instant = datetime.fromisoformat(text)
-            if instant.tzinfo is not None and text[10:11] == "T":
-                return Moment(instant.astimezone(zone).date().isoformat(), text)
-        except (ValueError, OverflowError):
-            pass
-        self.wrong("must be a whole date, YYYY-MM-DD, or an instant with its offset, YYYY-MM-DDThh:mm:ss+hh:mm")
-        return None
+        found = moment_of(text, zone)
+        if found is None:
+            self.wrong("must be a whole date, YYYY-MM-DD, or an instant with its offset, YYYY-MM-DDThh:mm:ss+hh:mm")
+        return found
+
+
+def moment_of(text: str, zone: ZoneInfo) -> Moment | None:
+    """What a date, or an instant with its offset, is at a clinic; None if a text is neither."""
+    try:
+        if len(text) == len("2026-03-09"):
+            return Moment(date.fromisoformat(text).isoformat(), None)
+        instant = datetime.fromisoformat(text)
+        if instant.tzinfo is not None and text[10:11] == "T":
+            return Moment(instant.astimezone(zone).date().isoformat(), text)
+    except (ValueError, OverflowError):
+        pass
+    return None
 
 
 def root(resource: object, kind: str, faults: list[Fault], path: str | None = None) -> Place:
@@ -174,14 +181,14 @@ def root(resource: object, kind: str, faults: list[Fault], path: str | None = No
     if resource.get("resourceType") != kind:
         Place(None, f"{place.path}.resourceType", faults).wrong(f"must be {kind}")
     _refuse_unknown(place, resource, kind)
-    if _is_modified(resource):
+    if is_modified(resource):
         _refuse_modifiers(resource, place.path, faults)
     return place
 
 
 def coding_codes(concept: Place) -> list[tuple[str | None, str]]:
     """The codings of a CodeableConcept, each as system and code."""
-    if (plain := _plain_codes(concept.value)) is not None:
+    if (plain := plain_codes(concept.value)) is not None:
         return plain
     found = []
     for coding in concept["coding"]:
@@ -191,7 +198,7 @@ def coding_codes(concept: Place) -> list[tuple[str | None, str]]:
     return found
 
 
-def _plain_codes(concept: object) -> list[tuple[str | None, str]] | None:
+def plain_codes(concept: object) -> list[tuple[str | None, str]] | None:
     """The codings of a concept of which nothing is at fault: most by far; None of any other."""
     codings = concept.get("coding") if type(concept) is dict else None
     if type(codings) is not list:
@@ -229,7 +236,7 @@ _KNOWN: Final = {kind: frozenset(elements.split()) - frozenset(CHOICES) for kind
 _CHOICES_OF: Final = {kind: frozenset(elements.split()) & frozenset(CHOICES) for kind, elements in ELEMENTS.items()}
 
 
-def _is_modified(resource: Mapping[str, object]) -> bool:
+def is_modified(resource: Mapping[str, object]) -> bool:
     """Whether anything in a resource, but for what it contains, may turn its meaning round."""
     rest: list[object] = [resource]
     while rest:

@@ -298,7 +298,7 @@ def _faults(messages: object, path: str = "") -> Iterator[Fault]:
 
 
 def _asked(service: Service, body: object) -> Asked:
-    found = _loaded(REQUESTS[service.hook](), body)
+    found = _loaded(REQUESTS[service.hook], body)
     context = found["context"]
     drafts: tuple[Draft, ...] = ()
     beside: tuple[Draft, ...] = ()

@@ -35,6 +35,7 @@ from titrator.fhir.codes import (
 from titrator.fhir.elements import Place, coding_codes, root, texts_of
 from titrator.fhir.giving import BASELINE_EXTENSION, ELIGIBILITY_EXTENSION, MEDICINE, PROTOCOL_EXTENSION
 from titrator.fhir.outcome import located
+from titrator.fhir.plain import plain
 from titrator.fhir.taking import RESOLVED_EXTENSION, Said, is_unreliable, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
@@ -305,7 +306,10 @@ class _Reader:
             place["resourceType"].wrong(f"must be one of {', '.join(_READERS)}")
         elif self._is_new(place, kind or ""):
             self._refuse_others(place)
-            read(self, place)
+            if (said := plain(sent.resource, self.zone)) is None:
+                read(self, place)
+            else:
+                self._add(said.name, said.day, said.at, said.entry, place)
 
     def made(self) -> Made:
         """The document of what was read."""
@@ -519,11 +523,16 @@ class _Reader:
         if wrong := entry_faults(name, entry):
             kind = place["resourceType"].text() or ""
             self.faults += located(Invalid(*wrong), kind, place.path).faults
-        elif day > self.on:
+        else:
+            self._add(name, day, said.source.at, entry, place)
+
+    def _add(self, name: str, day: str, at: str | None, entry: dict[str, object], place: Place) -> None:
+        """Add what is right to a list, but for what is of a later day."""
+        if day > self.on:
             self.notes.append(f"What is dated {day}, after the day asked about, was left out ({name}).")
         else:
             issued = _instant(place["issued"].value)
-            taken = _instant(said.source.at) or issued or _BEFORE_ALL
+            taken = _instant(at) or issued or _BEFORE_ALL
             self.lists[name].append(_Entry(day, taken, issued or _BEFORE_ALL, entry))
 
     def _is_new(self, place: Place, kind: str) -> bool:

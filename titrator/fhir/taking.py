@@ -124,7 +124,7 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
     status = place["status"].one_of(fhir.OBSERVATION_STATUS)
     if status in ("registered", "cancelled", "unknown"):
         place["status"].wrong(f"{status} is no result: send it when there is one")
-    measured = _measured(place)
+    measured = measured_of(place)
     moment = place.choice("effective", "DateTime", "Instant")
     when = moment.moment(zone)
     if place["focus"].there:
@@ -136,11 +136,11 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
         quantity["comparator"].wrong("is not taken: a value must be exact")
     if measured is None:
         return None
-    body: dict[str, Any] = {_DAY_KEY[measured.collection.name]: _day(when)}
+    body: dict[str, Any] = {DAY_KEY[measured.collection.name]: _day(when)}
     unit = None
     if quantity.there:
-        body["unit"] = unit = _unit(quantity, measured.collection)
-        body["value"] = quantity["value"].required(quantity["value"].field(_VALUES[measured.collection.name]))
+        body["unit"] = unit = unit_of(quantity, measured.collection.name)
+        body["value"] = quantity["value"].required(quantity["value"].field(VALUES[measured.collection.name]))
     if measured.collection is OBSERVATIONS:
         body["code"] = measured.code
         body["lower_limit_of_normal"] = _lower_limit(place, unit)
@@ -149,12 +149,12 @@ def _observation(place: Place, zone: ZoneInfo) -> Said | None:
     return _said(place, measured.collection, body, when, status)
 
 
-_DAY_KEY: Final = {"weights": "measured_on", "platelet-counts": "collected_on", "observations": "observed_on"}
-_VALUES: Final = {"weights": fhir.WEIGHT, "platelet-counts": fhir.COUNT, "observations": fhir.VALUE}
+DAY_KEY: Final = {"weights": "measured_on", "platelet-counts": "collected_on", "observations": "observed_on"}
+VALUES: Final = {"weights": fhir.WEIGHT, "platelet-counts": fhir.COUNT, "observations": fhir.VALUE}
 _UNITS: Final = {"weights": fhir.WEIGHT_UNIT, "platelet-counts": fhir.COUNT_UNIT, "observations": fhir.UNIT}
 
 
-def _measured(place: Place) -> Measured | None:
+def measured_of(place: Place) -> Measured | None:
     """What was measured; every coding that is known must say the same."""
     code = place["code"]
     if not code.there:
@@ -176,15 +176,15 @@ def _measured(place: Place) -> Measured | None:
     return None
 
 
-def _unit(quantity: Place, collection: Collection) -> str | None:
-    """The unit, by UCUM code, else by what is written; there must be one."""
-    field = _UNITS[collection.name]
+def unit_of(quantity: Place, collection: str) -> str | None:
+    """The unit of a quantity of a collection, by UCUM code, else by what is written; there must be one."""
+    field = _UNITS[collection]
     code, written = quantity["code"], quantity["unit"]
     if code.there:
         if (system := quantity["system"].text()) != UCUM:
             quantity["system"].wrong(f"must be {UCUM}, not {system}")
             return None
-        _refuse_other_unit(quantity)
+        refuse_other_unit(quantity)
         return _named_unit(code, field)
     if not written.there:
         code.wrong("required: an amount without its unit means nothing")
@@ -198,7 +198,7 @@ def _named_unit(place: Place, field: ma.fields.Field[Any]) -> str | None:
     return found
 
 
-def _refuse_other_unit(quantity: Place) -> None:
+def refuse_other_unit(quantity: Place) -> None:
     """Refuse a quantity whose unit in words is another one than that of its code: one of them is wrong."""
     code, written = quantity["code"].text(), quantity["unit"].text()
     if code is not None and written is not None and differ(code, written):
@@ -220,7 +220,7 @@ def _lower_limit(place: Place, unit: str | None) -> Decimal | None:
     if len(ranges) != 1:
         return None
     low = ranges[0]["low"]
-    if _unit(low, OBSERVATIONS) != unit:
+    if unit_of(low, OBSERVATIONS.name) != unit:
         return None
     found: Decimal | None = low["value"].field(fhir.LIMIT)
     return found
@@ -278,7 +278,7 @@ def micrograms_of(dose: Place) -> Decimal | None:
         unit.wrong("must be ug, mcg or mg: the amount, not the level" if text else "required: ug, mcg or mg")
         return None
     if dose["code"].there:
-        _refuse_other_unit(dose)
+        refuse_other_unit(dose)
     value = dose["value"].required(dose["value"].value)
     if not isinstance(value, Decimal):
         dose["value"].wrong("must be a number")

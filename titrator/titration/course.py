@@ -216,6 +216,11 @@ def entry_faults(key: str, entry: object) -> list[Fault]:
     return _explain(entry, "", _FIELDS[key])
 
 
+def is_right(key: str, entry: object) -> bool:
+    """Whether an entry of one of these lists can be read as it is; if not, `entry_faults` tells why."""
+    return _READERS[key](entry) is not None
+
+
 def _until(facts: tuple[_Fact, ...], day: int) -> tuple[_Fact, ...]:
     return facts[: bisect_right(facts, day, key=_DAY)]
 
@@ -296,6 +301,14 @@ def _read_event(entry: object) -> Event | None:
     except (KeyError, TypeError, ValueError):
         pass
     return None
+
+
+_READERS: Final[Mapping[str, Callable[[object], object]]] = {
+    "weights": _read_weight,
+    "platelet_counts": _read_count,
+    "doses": _read_dose,
+    "events": _read_event,
+}
 
 
 def _read_eligibility(document: Mapping[str, object], faults: list[Fault]) -> tuple[str, ...]:

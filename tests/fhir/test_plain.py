@@ -1,0 +1,126 @@
+"""What is read at once is what the strict reader reads: of whole resources, and of those with any one part changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.fhir.courses import PATIENT, Resource, count, dose, weight
+from titrator.fhir import prefetch
+from titrator.fhir.plain import plain
+from titrator.fhir.prefetch import Made, Sent, course_of
+from titrator.titration.documents import decode
+from titrator.titration.errors import Fault
+
+TODAY = "2026-03-09"
+BERLIN = ZoneInfo("Europe/Berlin")
+#: What hospital systems send besides.
+MORE = {
+    "id": "r-1",
+    "meta": {"versionId": "4", "lastUpdated": "2026-03-09T08:00:00Z"},
+    "identifier": [{"system": "urn:oid:2.999.2", "value": "L-1"}],
+    "performer": [{"display": "Laboratory"}],
+}
+LOW = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", "code": "L"}]}
+RANGE = {"low": {"value": 150, "unit": "10*9/L"}}
+ATC = {"system": "http://www.whocc.no/atc", "code": "B02BX04"}
+COUNT = {"collected_on": TODAY, "value": 38, "unit": "10*9/L"}
+
+PLAIN: list[Resource] = [
+    count(COUNT),
+    count(COUNT, issued="2026-03-09T09:00:00Z", referenceRange=[RANGE], **MORE),
+    count(COUNT, effectiveDateTime="2026-03-08T23:30:00Z", status="corrected"),
+    weight({"measured_on": TODAY, "value": 165, "unit": "[lb_av]"}, **MORE),
+    dose({"given_on": "2026-03-02", "micrograms": 75}, **MORE),
+    dose({"given_on": "2026-03-02", "micrograms": 75}, medicationCodeableConcept={"coding": [ATC], "text": "Nplate"}),
+]
+UNUSUAL: list[Resource] = [
+    count(COUNT, interpretation=[LOW]),
+    count(COUNT, note=[{"text": "Platelets clumped"}]),
+    count(COUNT, dataAbsentReason={"text": "clotted"}),
+    count(COUNT, focus=[{"reference": "Patient/donor"}]),
+    dose({"given_on": "2026-03-02", "micrograms": 75, "micrograms_per_kg": 1}),
+    dose({"given_on": "2026-03-02", "micrograms": 75}, statusReason=[{"text": "late"}]),
+]
+#: What stands in the place of a part.
+ODD: tuple[object, ...] = (
+    None, "", " ", "x", "mg", "g", "ug", "mcg", "/uL", "10*3/uL", "lb", "kg", "preliminary", "cancelled", "not-done",
+    "entered-in-error", "final", "completed", "26515-7", "718-7", "29463-7", "2026-03-08T23:30:00Z", "2026-03-09T24:00",
+    "2026-03", "2030-01-01", "0000-01-01T00:00:00Z", "Patient/other", f"Patient/{PATIENT}", "Observation",
+    "Paracetamol",
+    "http://loinc.org", "http://unitsofmeasure.org", "http://snomed.info/sct", True, 0, -1, 5, 100_000_000, 10**13, 1.5,
+    [], {}, [None], ["x"], [{}], {"modifierExtension": []}, {"value": 1, "comparator": "<"}, {"coding": [{}]},
+    {"text": "Nplate"}, {"text": 5}, {"coding": [{"system": "http://loinc.org", "code": "777-3", "display": 5}]},
+)  # fmt: skip
+#: What is added to an object.
+ADDED: dict[str, object] = {
+    "modifierExtension": [{"url": "urn:x", "valueBoolean": True}],
+    "implicitRules": "urn:x",
+    "extension": [{"url": "urn:x"}],
+    "comparator": "<",
+    "stauts": "final",
+    "_status": {},
+    "effectivePeriod": {"start": TODAY},
+    "effectiveInstant": "2026-03-09T08:00:00Z",
+    "valueString": "38",
+    "medicationReference": {"display": "Paracetamol"},
+    "interpretation": [{"text": "clumped"}],
+    "note": [{"text": "clumps"}],
+    "context": {},
+    "encounter": {},
+    "display": "Paracetamol",
+    "userSelected": True,
+    "rateQuantity": {"value": 1},
+}
+
+
+def read(*resources: object) -> tuple[Made, list[Fault]]:
+    faults: list[Fault] = []
+    sent = [Sent(one, f"[{index}]") for index, one in enumerate(resources)]
+    return course_of("us-itp-adult", TODAY, BERLIN, sent, faults, patient=PATIENT), faults
+
+
+def as_sent(resource: object) -> Any:
+    return decode(json.dumps(resource), 24)
+
+
+def changed(value: Any) -> Iterator[Any]:
+    """A value with any one of its parts left out, with another thing in its place, or with something added."""
+    yield from ODD
+    if isinstance(value, dict):
+        yield from (value | {key: item} for key, item in ADDED.items() if key not in value)
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        without = deepcopy(value)
+        del without[key]
+        yield without
+        for part in changed(value[key]):
+            other = deepcopy(value)
+            other[key] = part
+            yield other
+
+
+@pytest.mark.parametrize("resource", PLAIN)
+def test_what_most_systems_send_is_read_at_once(resource: Resource) -> None:
+    assert plain(as_sent(resource), BERLIN) is not None
+
+
+@pytest.mark.parametrize("resource", UNUSUAL)
+def test_what_is_unusual_is_read_strictly(resource: Resource) -> None:
+    assert plain(as_sent(resource), BERLIN) is None
+
+
+@pytest.mark.parametrize("resource", PLAIN + UNUSUAL)
+def test_both_readers_say_the_same_of_a_resource_with_any_part_changed(
+    resource: Resource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [as_sent(one) for one in changed(resource)]
+    at_once = [read(one) for one in sent]
+    monkeypatch.setattr(prefetch, "plain", lambda *_: None)
+    strictly = [read(one) for one in sent]
+    assert [one for one, first, second in zip(sent, at_once, strictly, strict=True) if first != second] == []
+    assert len({str(faults) for _, faults in strictly}) > 20, "the changes made no difference"
