@@ -142,8 +142,8 @@ def _facts(name: str, account: str, counted_today: bool) -> Iterator[list[object
     at = instant(datetime.now(UTC))
     chance = random.Random(name)
     base = Fact(
-        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), code=None,
-        value=None, unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(),
+        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), taken_at=None,
+        code=None, value=None, unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(),
         confirmed_by=None, change="record", reason=None, recorded_by=account, recorded_at=at,
     )  # fmt: skip
     row = mapping(Fact).to_row(base)

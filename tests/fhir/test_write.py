@@ -725,6 +725,73 @@ def test_only_who_may_takes_a_thrombosis_back(shared: House) -> None:
     assert ended["outcome"]["coding"][0]["code"] == "resolved"
 
 
+SUSPECTED: Final = {
+    "by SNOMED CT": (
+        {"coding": [{"system": "http://snomed.info/sct", "code": "59282003"}]}, "thrombosis", "59282003",
+    ),
+    "by ICD-10": (
+        {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "D46.9"}]}, "marrow_disorder", "D46.9",
+    ),
+    "in words": ({"text": "Acute pulmonary embolism"}, "thrombosis", "Acute pulmonary embolism"),
+    "in words, by our code of any other": (
+        {"coding": [{"system": "urn:titrator:event", "code": "adverse_event"}], "text": "MDS"}, "marrow_disorder", "MDS",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", SUSPECTED)
+def test_what_looks_like_a_safety_event_holds_doses_back_until_somebody_has_looked(house: House, told: str) -> None:
+    event, kind, term = SUSPECTED[told]
+    patient = dosed(house)
+    assert next_dose(house, patient)["action"] == "maintain"
+    made = created(house, happened(patient, 1, event=event, **known_as("e-1")), "ehr")
+    assert made["event"]["coding"][0]["code"] == kind
+    fact = house.get(f"/patients/{patient}/events")["items"][-1]
+    assert (fact["status"], fact["asked"], fact["term"]) == ("unverified", ["EVENT-SUSPECTED"], term)
+    refused = house.call("pharmacist", "GET", f"/patients/{patient}/next-dose")
+    assert (refused.status, refused.code) == (409, "FACTS-UNVERIFIED")
+    assert f"possible {kind.replace('_', ' ')} on {day(1)}" in refused.text
+    again = create(house, happened(patient, 1, event=event, **known_as("e-1")), "ehr")
+    assert again.status == 200, "the same once more changes nothing"
+    path = f"/patients/{patient}/events/{fact['id']}"
+    denied = house.call("pharmacist", "POST", f"{path}/entered-in-error", WHY, version=1)
+    assert denied.status == 403, "that it is none, a prescriber says"
+    house.call("prescriber", "POST", f"{path}/entered-in-error", WHY, version=1)
+    assert next_dose(house, patient)["action"] == "maintain"
+
+
+def test_who_has_looked_at_a_suspected_safety_event_may_say_that_it_is_one(house: House) -> None:
+    patient = dosed(house)
+    created(house, happened(patient, 1, event={"text": "Deep vein thrombosis"}), "ehr")
+    fact = house.get(f"/patients/{patient}/events")["items"][-1]
+    house.call("pharmacist", "POST", f"/patients/{patient}/events/{fact['id']}/verification", WHY, version=1)
+    found = next_dose(house, patient)
+    assert (found["action"], [one["code"] for one in found["reasons"]]) == ("refer", ["SAFETY-EVENT"])
+
+
+def test_of_counts_of_a_day_of_which_one_has_no_instant_the_last_recorded_one_stands(house: House) -> None:
+    patient = dosed(house)
+    for hour, value in (("11:30:00Z", 120), ("10:00:00+01:00", 70), ("10:30:00Z", 210)):
+        created(house, platelets(patient, 0, value, effectiveDateTime=f"{TODAY}T{hour}"), "ehr")
+    reason = next_dose(house, patient)["reasons"][0]["text"]
+    assert "Platelets 210 " in reason, "one without an instant is in no order with them: the last recorded one stands"
+
+
+def test_of_two_counts_of_a_day_with_their_instants_that_which_was_taken_later_stands(house: House) -> None:
+    patient = house.on_course()
+    for ago in (14, 7):
+        house.post(f"/patients/{patient}/doses", dose(ago, 150))
+    for hour, value in (("11:30:00Z", 120), ("10:00:00+01:00", 70)):
+        created(house, platelets(patient, 0, value, effectiveDateTime=f"{TODAY}T{hour}"), "ehr")
+    assert "Platelets 120 " in next_dose(house, patient)["reasons"][0]["text"]
+
+
+def test_an_instant_without_seconds_is_given_back_with_them(house: House) -> None:
+    made = created(house, platelets(house.patient(), 1, effectiveDateTime=f"{day(1)}T08:10+01:00"))
+    assert made["effectiveDateTime"] == f"{day(1)}T08:10:00+01:00"
+    assert faults([made]) == []
+
+
 def test_a_token_for_less_may_less(shared: House) -> None:
     few = {"label": "tests", "days": 30, "permissions": ["patients:read"]}
     secret = shared.post(f"/accounts/{shared.ids['ehr']}/tokens", few, "admin")["secret"]

@@ -97,6 +97,7 @@ _SAMPLES: dict[type[Record], Record] = {
             current=True,
             kind="platelet-count",
             day="2026-03-09",
+            taken_at=None,
             code=None,
             value=Decimal(38),
             unit="10*9/L",

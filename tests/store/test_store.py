@@ -688,6 +688,7 @@ def seen(fact: Fact) -> CourseFact:
         int(fact.unreliable),
         fact.status,
         fact.id,
+        fact.taken_at,
     )
 
 

@@ -25,6 +25,8 @@ DEEPEST: Final = 24
 #: So many faults are told: to look for more would take ever longer.
 MOST_FAULTS: Final = 1000
 _SHOWN: Final = 40
+#: An instant as FHIR has it, with seconds.
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -48,7 +50,10 @@ def _is_whole(value: object) -> bool:
 
 
 class Moment(NamedTuple):
-    """When something happened: the day at the clinic, and the instant as it was written, if one was."""
+    """When something happened: the day at the clinic, and the instant as it was written, if one was.
+
+    One that was written otherwise than FHIR has it, without seconds, is written anew.
+    """
 
     day: str
     at: str | None
@@ -166,7 +171,8 @@ def moment_of(text: str, zone: ZoneInfo) -> Moment | None:
             return Moment(date.fromisoformat(text).isoformat(), None)
         instant = datetime.fromisoformat(text)
         if instant.tzinfo is not None and text[10:11] == "T":
-            return Moment(instant.astimezone(zone).date().isoformat(), text)
+            written = text if _INSTANT.fullmatch(text) else instant.isoformat()
+            return Moment(instant.astimezone(zone).date().isoformat(), written)
     except (ValueError, OverflowError):
         pass
     return None

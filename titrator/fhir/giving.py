@@ -111,6 +111,7 @@ class Observed(NamedTuple):
     version: int
     kind: str
     day: str
+    taken_at: str | None
     code: str | None
     value: str
     unit: str
@@ -130,6 +131,7 @@ def observed(fact: Fact) -> Observed:
         fact.version,
         fact.kind,
         fact.day,
+        fact.taken_at,
         fact.code,
         plain(cast(Decimal, fact.value)),
         fact.unit or "",
@@ -145,12 +147,10 @@ def observed(fact: Fact) -> Observed:
 def observation_text(fact: Observed, names: Names = ()) -> str:
     """An Observation of a weight, a platelet count or another value, as JSON."""
     code, unit = _observation_code(fact.kind, fact.code), fact.unit
-    effective, status = f'"{fact.day}"', status_of(fact)
+    effective, status = quote(fact.taken_at or fact.day), status_of(fact)
     rest = ""
     if fact.detail != "{}":
         detail = cast("dict[str, object]", reread(fact.detail))
-        if (at := detail.get("at")) is not None:
-            effective = quote(cast(str, at))
         if (note := detail.get("note")) is not None:
             rest += f', "note": [{{"text": {quote(cast(str, note))}}}]'
         if (limit := detail.get("lower_limit_of_normal")) is not None:
@@ -186,7 +186,7 @@ def administration(fact: Fact, names: Names = ()) -> Resource:
     resource |= {
         "medicationCodeableConcept": MEDICINE,
         "subject": _patient(fact.patient_id),
-        "effectiveDateTime": fact.detail.get("at") or fact.day,
+        "effectiveDateTime": fact.taken_at or fact.day,
     }
     if given:
         level: Resource = {}
@@ -223,7 +223,7 @@ def _procedure(fact: Fact, names: Names) -> Resource:
         "status": "entered-in-error" if fact.status == "entered-in-error" else "completed",
         "code": concept,
         "subject": _patient(fact.patient_id),
-        "performedDateTime": fact.detail.get("at") or fact.day,
+        "performedDateTime": fact.taken_at or fact.day,
         **_noted(fact),
         **_unverified(fact),
     }
@@ -255,7 +255,7 @@ def _adverse_event(fact: Fact, names: Names) -> Resource:
         "actuality": "actual",
         "event": event,
         "subject": _patient(fact.patient_id),
-        "date": fact.detail.get("at") or fact.day,
+        "date": fact.taken_at or fact.day,
         "recordedDate": fact.recorded_at,
         "outcome": {"coding": [{"system": f"{V3}/adverse-event-outcome", "code": outcome}]},
     }

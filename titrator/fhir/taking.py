@@ -24,6 +24,7 @@ from titrator.fhir.codes import (
     WRITTEN,
     Measured,
     differ,
+    looks_like,
     tells_of_clumps,
 )
 from titrator.fhir.codes import is_romiplostim as is_named_so
@@ -335,10 +336,14 @@ def _procedure(place: Place, zone: ZoneInfo) -> Said | None:
 def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     if place["actuality"].one_of(("actual", "potential")) == "potential":
         place["actuality"].wrong("potential is not taken: send what happened")
-    term = texts_of(place["event"]) or None
-    own = [code for system, code in coding_codes(place["event"]) if system == f"{OWN}:event"]
+    codes, words = coding_codes(place["event"]), texts_of(place["event"])
+    term = words or None
+    own = [code for system, code in codes if system == f"{OWN}:event"]
     # Of several codes that which holds doses back: it must not be lost for standing first or last.
     kind = next((code for code in SAFETY_EVENTS if code in own), own[0] if own else "adverse_event")
+    suspected = looks_like(codes, words) if kind == "adverse_event" else None
+    if suspected is not None:
+        kind, term = suspected.replace(" ", "_"), term or ", ".join(code for _, code in codes)
     event = Place(kind, f"{place.path}.event", place.faults).field(fhir.EVENT_KIND)
     if event in (*TRANSFUSIONS, "rescue_therapy"):
         place["event"].wrong(f"{event} is sent as a Procedure")
@@ -347,14 +352,15 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     when = place["date"].moment(zone)
     body: dict[str, Any] = {"kind": event, "occurred_on": _day(when)}
     said = place["event"]["text"].text() or term
-    if event == "adverse_event" or place["event"]["text"].there:
+    if event == "adverse_event" or suspected is not None or place["event"]["text"].there:
         body["term"] = Place(said, f"{place.path}.event.text", place.faults).field(fhir.TERM)
     body |= _graded(place)
     if (resolved := _resolved(place, zone)) is not None:
         body["resolved_on"] = resolved
     if event == "adverse_event" and body.get("term") is None and "scale" not in body:
         place["event"].wrong("required: what it was, in words")
-    return _said(place, EVENTS, body, when, None)
+    taken = _said(place, EVENTS, body, when, None)
+    return taken and taken._replace(source=taken.source._replace(suspected=suspected is not None))
 
 
 def _graded(place: Place) -> dict[str, Any]:

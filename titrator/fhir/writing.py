@@ -305,11 +305,12 @@ def _versions(visit: Visit, ident: str) -> list[Fact]:
 def _says_the_same(fact: Fact, said: Said) -> bool:
     """Whether a fact says already what is sent: the same content, as certain."""
     draft, _ = read_draft(said.collection, said.body)
-    detail = dict(draft.detail) | ({} if said.source.at is None else {"at": said.source.at})
+    detail = dict(draft.detail)
     as_sure = said.source.preliminary == (Code.RESULT_PRELIMINARY in fact.asked)
     return (
         as_sure
         and fact.status != "entered-in-error"
+        and said.source.at == fact.taken_at
         and detail == fact.detail
         and (fact.unreliable or not draft.unreliable)  # the same without that mark takes it from nothing
         and (draft.kind, draft.day, draft.code, draft.value, draft.unit, draft.level, draft.until)

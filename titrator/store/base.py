@@ -58,6 +58,7 @@ class CourseFact(NamedTuple):
     unreliable: int
     status: str
     id: int
+    taken_at: str | None
 
 
 class Session(Protocol):

@@ -102,11 +102,12 @@ class Fact(Record):
     """Something that was observed of a patient or done, in one of its versions. Only one version is current.
 
     `id` is the patient's revision at which it was first recorded, `revision` that at which this version was: the order
-    of ids is that of recording, and what was known at any revision can be told. What `code`,
-    `value`, `unit`, `level` and `until` hold depends on the kind; `detail` has what no rule looks at. `status` is
-    `final`, `unverified` (a feed's implausible value, that doses nothing) or `entered-in-error`; `asked` names the
-    questions that its plausibility raised, `confirmed_by` who answered them. `change` is what
-    made this version: `record`, `correct` (of what had been final), `resolve`, `verify` or `enter-in-error`.
+    of ids is that of recording, and what was known at any revision can be told. `taken_at` is the instant of that day,
+    as it was sent, where one was. What `code`, `value`, `unit`, `level` and `until` hold depends on the kind; `detail`
+    has what no rule looks at. `status` is `final`, `unverified` (a feed's implausible value, that doses nothing) or
+    `entered-in-error`; `asked` names the questions that its plausibility raised, `confirmed_by` who answered them.
+    `change` is what made this version: `record`, `correct` (of what had been final), `resolve`, `verify` or
+    `enter-in-error`.
     """
 
     TABLE = "facts"
@@ -119,6 +120,7 @@ class Fact(Record):
     current: bool
     kind: str
     day: str
+    taken_at: str | None
     code: str | None
     value: Decimal | None
     unit: str | None

@@ -58,7 +58,7 @@ MIGRATIONS: Final = (
                 kind text not null check (
                     kind in ('weight', 'platelet-count', 'observation', 'dose', 'dose-not-given', 'event')
                 ),
-                day text not null, code text, value text, unit text, level text, until text,
+                day text not null, taken_at text, code text, value text, unit text, level text, until text,
                 unreliable integer not null check (unreliable in (0, 1)),
                 status text not null check (status in ('final', 'unverified', 'entered-in-error')),
                 detail text not null, asked text not null, confirmed_by text, change text not null, reason text,

@@ -46,7 +46,8 @@ _SHOWN: Final = 20
 
 #: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred.
 _COURSE_FACTS: Final = """
-    select json_group_array(json_array(kind, day, code, value, unit, level, until, unreliable, status, id)) from facts
+    select json_group_array(json_array(kind, day, code, value, unit, level, until, unreliable, status, id, taken_at))
+    from facts
     where patient_id = ? and current = 1 and status != 'entered-in-error'
         and kind in ('weight', 'platelet-count', 'dose', 'event')"""
 

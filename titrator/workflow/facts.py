@@ -5,8 +5,9 @@ What a course document has of a fact carries the same names here as there. `docs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
@@ -32,6 +33,7 @@ class Draft(NamedTuple):
     level: Decimal | None = None
     until: str | None = None
     unreliable: bool = False
+    taken_at: str | None = None
     detail: tuple[tuple[str, object], ...] = ()
 
 
@@ -186,7 +188,33 @@ def course_fact(fact: Fact) -> CourseFact:
         fact.unreliable,
         fact.status,
         fact.id,
+        fact.taken_at,
     )
+
+
+def in_order(facts: Iterable[CourseFact]) -> list[CourseFact]:
+    """Facts in the order in which lists of a course document have them: of two of a day, the later one stands.
+
+    They come in order of recording. Those of a kind and a day that all have their instant are put in its order: a
+    result that comes late is not the last one for that.
+    """
+    found = list(facts)
+    of_day: dict[tuple[str, str], list[int]] = {}
+    for index, fact in enumerate(found):
+        of_day.setdefault((fact.kind, fact.day), []).append(index)
+    if len(of_day) == len(found):
+        return found
+    for places in of_day.values():
+        taken = [found[index].taken_at for index in places]
+        if len(places) > 1 and None not in taken:
+            by_instant = sorted((found[index] for index in places), key=_instant)
+            for index, fact in zip(places, by_instant, strict=True):
+                found[index] = fact
+    return found
+
+
+def _instant(fact: CourseFact) -> datetime:
+    return datetime.fromisoformat(cast(str, fact.taken_at))
 
 
 def draft_fact(draft: Draft, ident: int) -> CourseFact:
@@ -203,6 +231,7 @@ def draft_fact(draft: Draft, ident: int) -> CourseFact:
         draft.unreliable,
         "final",
         ident,
+        draft.taken_at,
     )
 
 

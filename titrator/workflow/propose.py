@@ -18,7 +18,7 @@ from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import iso
 from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.errors import Code, Conflict, Unready
-from titrator.workflow.facts import BY_KIND, ENTRIES
+from titrator.workflow.facts import BY_KIND, ENTRIES, in_order
 from titrator.workflow.visit import Services, Visit
 
 #: The largest course document taken, in bytes: lists of 5,000 entries fit, with room for white space.
@@ -129,7 +129,7 @@ def usable_protocol(catalogue: Catalogue, ident: str) -> Protocol:
 def course_document(patient: Patient, course: CourseVersion, facts: Iterable[CourseFact], on: str) -> dict[str, object]:
     """The course document of a stored patient on a day; weights and doses that nobody has verified are left out."""
     lists: dict[str, list[dict[str, object]]] = {"weights": [], "platelet_counts": [], "doses": [], "events": []}
-    for fact in facts:
+    for fact in in_order(facts):
         if fact.day > on or (fact.status == "unverified" and fact.kind != "platelet-count"):
             continue
         if fact.kind == "dose" and fact.day < course.started_on:
@@ -205,10 +205,13 @@ def _refuse_unverified(
         "What a system reported looks wrong and has not been verified, and with it the answer would be another one. "
         "Verify it or mark it as entered in error.",
         faults=[
-            Fault(f"{BY_KIND[one.kind].name}/{one.id}", f"{one.value} {one.unit} on {one.day}, not verified")
-            for one in waiting
+            Fault(f"{BY_KIND[one.kind].name}/{one.id}", f"{_said(one)} on {one.day}, not verified") for one in waiting
         ],
     )
+
+
+def _said(fact: CourseFact) -> str:
+    return f"possible {(fact.code or '').replace('_', ' ')}" if fact.kind == "event" else f"{fact.value} {fact.unit}"
 
 
 def _differs(

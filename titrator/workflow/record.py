@@ -65,17 +65,21 @@ class Source(NamedTuple):
     """What a system says of an entry beside its content.
 
     A `preliminary` one doses nothing until it is corrected; one that is `corrected` was wrong elsewhere before. `names`
-    are further external ids, as system and value, `at` is the instant of what happened, in its own words.
+    are further external ids, as system and value, `at` is the instant of what happened, in its own words. An event is
+    `suspected` to be what it is recorded as where the system has no code of ours for it: it waits to be verified.
     """
 
     preliminary: bool = False
     corrected: bool = False
     names: tuple[tuple[str, str], ...] = ()
     at: str | None = None
+    suspected: bool = False
 
 
 #: Of an entry of a person, or of a system that says no more than its content.
 NO_SOURCE: Final = Source()
+#: What is said of an event that is only suspected, among what its plausibility raised.
+EVENT_SUSPECTED: Final = "EVENT-SUSPECTED"
 
 
 class Judgement(NamedTuple):
@@ -394,6 +398,7 @@ def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
         current=True,
         kind=draft.kind,
         day=draft.day,
+        taken_at=draft.taken_at,
         code=draft.code,
         value=draft.value,
         unit=draft.unit,
@@ -416,6 +421,7 @@ def _drafted(fact: Fact, draft: Draft) -> Fact:
     return replace(
         fact,
         day=draft.day,
+        taken_at=draft.taken_at,
         code=draft.code,
         value=draft.value,
         unit=draft.unit,
@@ -508,6 +514,8 @@ def _plausible(  # noqa: PLR0913 (all that an entry is judged by)
     asked = _questions(visit, patient, draft, but)
     if source.preliminary:
         return Judgement((*(str(code) for code, _ in asked), str(Code.RESULT_PRELIMINARY)), None, "unverified")
+    if source.suspected:
+        return Judgement((*(str(code) for code, _ in asked), EVENT_SUSPECTED), None, "unverified")
     if asked and visit.who.is_feed:
         return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
     codes = _confirmed(asked, body)
@@ -633,8 +641,9 @@ def _says(fact: Fact, draft: Draft) -> bool:
     if draft.kind == "dose":
         draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=())
     told = dict(draft.detail)
-    missing = {key: value for key, value in fact.detail.items() if key in ("note", "at") and key not in told}
-    said = replace(_drafted(fact, draft), detail={**missing, **told}, kind=draft.kind)
+    missing = {key: value for key, value in fact.detail.items() if key == "note" and key not in told}
+    taken_at = draft.taken_at or fact.taken_at
+    said = replace(_drafted(fact, draft), detail={**missing, **told}, kind=draft.kind, taken_at=taken_at)
     return said == fact
 
 
@@ -749,7 +758,7 @@ def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body, s
         faults.append(Fault(path, f"must not be before {patient.born_on}, when the patient was born"))
     if faults:
         raise Invalid(*faults)
-    return draft if source.at is None else draft._replace(detail=(*draft.detail, ("at", source.at)))
+    return draft._replace(taken_at=source.at)
 
 
 def _day_key(collection: Collection, draft: Draft) -> str:
