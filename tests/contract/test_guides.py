@@ -44,6 +44,7 @@ from titrator.settings import Settings
 from titrator.titration.course import entry_faults
 from titrator.titration.documents import exact
 from titrator.workflow.errors import Code, ProposalChanged
+from titrator.workflow.record import EVENT_SUSPECTED
 from titrator.workflow.reminders.work import beat
 from titrator.workflow.visit import Policy
 
@@ -512,4 +513,4 @@ def test_codes_that_the_guides_name_are_there() -> None:
     answers = set(re.findall(r"`([A-Z]+(?:-[A-Z]+)+)`", (DOCS / "codes.md").read_text(encoding="utf-8")))
     for text in (REST, ACCESS, PROBLEMS, *((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in OF_SYSTEMS)):
         named = set(re.findall(r"`([A-Z]{3,}(?:-[A-Z]{2,})+)`", text))
-        assert named <= set(map(str, Code)) | answers | {"YYYY-MM-DD"}
+        assert named <= set(map(str, Code)) | answers | {"YYYY-MM-DD", EVENT_SUSPECTED}

@@ -44,7 +44,7 @@ def resources(course: Mapping[str, Any], patient: str = PATIENT) -> dict[str, li
         "doses": [dose(one, patient) for one in course.get("doses", [])],
         "procedures": [procedure(one, patient) for one in events if one["kind"] in _PROCEDURES],
         "adverseEvents": [adverse_event(one, patient) for one in events if one["kind"] not in _PROCEDURES],
-        "conditions": [condition(course, patient)] if course.get("eligibility") or "baseline_on" in course else [],
+        "conditions": [condition(course, patient)],
     }
 
 

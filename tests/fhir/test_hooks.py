@@ -149,7 +149,7 @@ def ehr(house: House, tmp_path: Path) -> Ehr:
             ("urn:two", "two"),
         )
     ]
-    terms = Terms(assertions=Assertions(clients), base_url=BASE)
+    terms = Terms(assertions=Assertions(clients), base_url=BASE, protocols=frozenset(IDS))
     offer(house.app, terms)
     return Ehr(house, terms)
 
@@ -185,6 +185,17 @@ def test_there_is_a_service_for_each_protocol_and_hook(ehr: Ehr) -> None:
         assert one["title"].startswith("Romiplostim: ")
     asked = [f"http://loinc.org|{code}" for code in ("777-3", "26515-7", "778-1", "49497-1", "74464-9")]
     assert TEMPLATES["platelets"].endswith(f"&code={','.join(asked)}&_count=1000")
+
+
+def test_a_case_report_and_a_single_dose_are_offered_to_who_chooses_them_only(ehr: Ehr) -> None:
+    ehr.house.app.extensions["titrator.cds"] = Terms(assertions=ehr.terms.assertions, base_url=BASE)
+    services = ehr.ask("GET", "/cds-services").json["services"]
+    offered = {one["id"].removesuffix("-patient-view") for one in services if one["hook"] == "patient-view"}
+    assert offered == {f"romiplostim-{ident}" for ident in IDS} - {
+        "romiplostim-cart-2021-case", "romiplostim-us-hs-ars"
+    }  # fmt: skip
+    body = called(prefetch=courses.prefetch(RISING | {"protocol": "us-hs-ars"}))
+    assert ehr.ask("POST", "/cds-services/romiplostim-us-hs-ars-patient-view", body).status_code == 404
 
 
 def test_services_are_those_of_the_protocols_that_are_offered(ehr: Ehr) -> None:
@@ -446,7 +457,8 @@ def test_what_could_not_be_had_or_read_is_told_and_never_an_empty_list(ehr: Ehr,
 
 
 def test_what_was_looked_for_and_not_found_is_empty(ehr: Ehr) -> None:
-    (card,) = ehr.cards(VIEW, called(prefetch=lacking(**dict.fromkeys(set(TEMPLATES) - {"patient"}))))
+    nothing = lacking(**dict.fromkeys(set(TEMPLATES) - {"patient", "conditions"}))
+    (card,) = ehr.cards(VIEW, called(prefetch=nothing))
     assert card["indicator"] == "warning"
     assert "WEIGHT-MISSING" in card["summary"]
 
@@ -496,12 +508,48 @@ def test_the_worked_courses_get_the_same_answers_through_cards(ehr: Ehr, file: P
         (card,) = ehr.cards(f"romiplostim-{course['protocol']}-patient-view", called(prefetch=courses.prefetch(course)))
         dose = answer["dose"]
         wanted = answer | {"dose": dose and (dose["delivered_micrograms"], dose["micrograms_per_kg"])}
-        urgent = answer["action"] == "hold" or "SAFETY-EVENT" in answer["reasons"]
-        warned = answer["action"] in ("refer", "incomplete") or bool(answer["alerts"])
+        urgent = "SAFETY-EVENT" in answer["reasons"]
+        warned = answer["action"] in ("refer", "incomplete", "hold", "start") or bool(answer["alerts"])
         indicator = "critical" if urgent else "warning" if warned else "info"
         if told(card) != wanted or card["indicator"] != indicator:
             different.append((told(card), wanted))
     assert different == []
+
+
+def test_who_has_a_low_count_alone_gets_no_card_and_an_order_one_without_a_suggestion(ehr: Ehr) -> None:
+    first = RISING | {"doses": []}
+    prefetch = courses.prefetch(first) | {"conditions": None}
+    assert ehr.cards(VIEW, called(prefetch=prefetch)) == []
+    body = ordering("order-select", draft(75), course=first) | {"prefetch": prefetch}
+    (card,) = ehr.cards(SELECT, body)
+    assert (card["indicator"], "suggestions" in card) == ("warning", False)
+    assert (
+        card["summary"] == "Romiplostim 75 micrograms (1 microgram/kg) due 2026-03-09: start; look at: the indication"
+    )
+
+
+def test_a_first_dose_is_a_warning_to_look_at_the_indication(ehr: Ehr) -> None:
+    (card,) = ehr.cards(VIEW, called(prefetch=courses.prefetch(RISING | {"doses": []})))
+    assert (card["indicator"], card["summary"].endswith("start; look at: the indication")) == ("warning", True)
+    assert "The protocol is for: Immune thrombocytopenia (ITP) after insufficient response" in card["detail"]
+    assert "Last dose: none is known." in card["detail"]
+
+
+def test_a_small_dose_says_how_it_is_diluted(ehr: Ehr) -> None:
+    course = RISING | {
+        "weights": [weight(23, 10)],
+        "doses": [],
+        "protocol": "us-itp-paediatric",
+        "born_on": "2020-05-01",
+    }
+    (card,) = ehr.cards("romiplostim-us-itp-paediatric-patient-view", called(prefetch=courses.prefetch(course)))
+    dilute = card["detail"].index("DILUTE IT to 125 micrograms/mL before it is drawn up")
+    water = card["detail"].index("add 0.44 mL of water for injection")
+    saline = card["detail"].index("add 1.38 mL of preservative-free sodium chloride 0.9 %")
+    assert dilute < water < saline
+    assert card["detail"].count("NOT VERIFIED") == 2
+    (card,) = ehr.cards(VIEW, called())
+    assert "DILUTE" not in card["detail"]
 
 
 def test_a_card_has_all_that_is_needed_to_check_and_to_order(ehr: Ehr) -> None:
@@ -513,6 +561,7 @@ def test_a_card_has_all_that_is_needed_to_check_and_to_order(ehr: Ehr) -> None:
         "0.3 mL of 500 micrograms/mL",
         "Vials: 1 × 250 micrograms",
         "Dosing weight: 75 kg of 2026-02-14",
+        "Last dose: 75 micrograms on 2026-03-02",
         "Next platelet count: 2026-03-16",
         "BELOW-TARGET: Platelets 38 ×10⁹/L",
         "(Nplate US prescribing information, section 2.1)",
@@ -556,7 +605,9 @@ def test_what_is_sent_is_sound_fhir(ehr: Ehr) -> None:
 
 
 def test_a_card_of_a_case_report_says_that_it_is_off_label(ehr: Ehr) -> None:
-    (card,) = ehr.cards("romiplostim-cart-2021-case-patient-view", called())
+    course = RISING | {"protocol": "cart-2021-case"}
+    (card,) = ehr.cards("romiplostim-cart-2021-case-patient-view", called(prefetch=courses.prefetch(course)))
+    assert card["summary"].startswith("OFF LABEL. Romiplostim")
     assert "Off label: it comes from a case report." in card["detail"]
 
 
@@ -736,6 +787,26 @@ def test_an_order_that_departs_is_told_with_the_dose_in_its_place(ehr: Ehr, case
     assert without(changed, "dosageInstruction") == without(order, "dosageInstruction")
     assert changed["dosageInstruction"][0]["doseAndRate"][0]["doseQuantity"]["value"] == 150
     assert ehr.cards(SIGN, ordering("order-sign", changed)) == []
+
+
+OFTEN = (
+    "once daily", "twice a week", "1 x daily", "every other day", "q24h", "QD", "bid", "every 2 days", "every 8 hours",
+    "each morning", "twice weekly", "einmal täglich", "alle zwei Tage", "jeden zweiten Tag", "zweimal pro Woche",
+    "毎日", "隔日に皮下注", "1日1回", "週2回",
+)  # fmt: skip
+WEEKLY = (
+    "once weekly", "every 7 days", "one dose today", "once a week, on a day of the clinic", "einmal pro Woche",
+    "alle 7 Tage", "alle sieben Tage", "週1回", "once on 2026-03-09",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "wrong"), [*((one, True) for one in OFTEN), *((one, False) for one in WEEKLY)])
+def test_a_rhythm_in_words_is_read(ehr: Ehr, words: str, wrong: bool) -> None:
+    for place in ({"text": f"150 micrograms {words}"}, {"additionalInstruction": [{"text": words}]}):
+        order = dosed({"value": 150, "unit": "ug"}, **place)
+        found = [card["summary"] for card in ehr.cards(SIGN, ordering("order-sign", order))]
+        said = "Draft order of 150 micrograms of romiplostim: its text names another rhythm than once a week"
+        assert found == ([said] if wrong else [])
 
 
 def test_an_order_without_an_id_cannot_be_changed_by_us(ehr: Ehr) -> None:
@@ -946,6 +1017,58 @@ def test_a_count_that_is_not_here_is_warned_of(ehr: Ehr, case: str) -> None:
     assert (first["indicator"], told(second)["action"]) == ("warning", "increase")
     assert first["summary"].startswith("The calling system has data that differ")
     assert differs in first["detail"]
+
+
+THERE: dict[str, tuple[dict[str, Any], str | None]] = {
+    "a dose that is not here": (
+        {"doses": searchset([courses.dose(dose(14)), courses.dose(dose(7)), courses.dose(dose(3, 100))])},
+        "Of 2026-03-06 there is a dose of 100 micrograms there, and none here.",
+    ),
+    "another dose": (
+        {"doses": searchset([courses.dose(dose(7, 300))])},
+        "Of 2026-03-02 there is a dose of 300 micrograms there, and 75 micrograms here.",
+    ),
+    "the same doses": ({"doses": searchset([courses.dose(dose(14)), courses.dose(dose(7))])}, None),
+    "a dose before the course": ({"doses": searchset([courses.dose(dose(400))])}, None),
+    "a transfusion": (
+        {"procedures": searchset([courses.procedure({"kind": "platelet_transfusion", "occurred_on": day(2)})])},
+        "Of 2026-03-07 there is a platelet transfusion there, and none here.",
+    ),
+    "a thrombosis": (
+        {"adverseEvents": searchset([courses.adverse_event({"kind": "thrombosis", "occurred_on": day(2)})])},
+        "Of 2026-03-07 there is a thrombosis there, and none here.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", THERE)
+def test_doses_and_events_that_are_not_here_are_warned_of(ehr: Ehr, case: str) -> None:
+    stored(ehr.house)
+    sent, differs = THERE[case]
+    found = ehr.cards(VIEW, of_stored(**sent))
+    assert len(found) == (1 if differs is None else 2)
+    if differs is not None:
+        assert (found[0]["indicator"], differs in found[0]["detail"]) == ("warning", True)
+
+
+def test_what_cannot_be_compared_for_who_is_kept_here_is_told_and_no_error(ehr: Ehr) -> None:
+    stored(ehr.house)
+    given = courses.dose(dose(3, 100), dosage={"dose": {"value": 1}})
+    (card,) = ehr.cards(VIEW, of_stored(doses=searchset([given]), procedures=ERROR))
+    said = re.search(r"Not compared with what is kept here: doses \((.*)\); procedures \((.*)\)\.", card["detail"])
+    assert said is not None
+
+
+def test_a_possible_safety_event_there_stops_for_who_is_kept_here_too(ehr: Ehr) -> None:
+    ident = stored(ehr.house)
+    sent = {"conditions": searchset([{"resourceType": "Condition", "code": {"text": "Lung embolism"}}])}
+    (card,) = ehr.cards(VIEW, of_stored(**sent))
+    assert (card["indicator"], "suggestions" in card) == ("critical", False)
+    assert card["summary"] == "Romiplostim: a possible safety event: a prescriber decides"
+    signed(ehr, ident)
+    (card,) = ehr.cards(VIEW, of_stored(**sent))
+    assert card["indicator"] == "critical"
+    assert card["summary"].endswith("; A POSSIBLE SAFETY EVENT since: a prescriber decides")
 
 
 def test_another_birth_date_is_warned_of(ehr: Ehr) -> None:

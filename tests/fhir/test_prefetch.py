@@ -264,13 +264,14 @@ def test_a_condition_that_is_active_stops(status: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_over_or_is_none_does_not_stop(prefetch: dict[str, Any]) -> None:
-    assert read(prefetch)[0][2:] == ((), ())
+    found = read(prefetch)[0]
+    assert (found.cautions, found.stops) == ((), ())
 
 
 def test_our_code_that_changes_nothing_does_not_hide_a_thrombosis() -> None:
     own = {"coding": [{"system": "urn:titrator:event", "code": "adverse_event"}]}
     assert len(read(of("AdverseEvent", "", event=own | {"text": "Thrombosis of the leg"}))[0].stops) == 1
-    assert read(of("AdverseEvent", "", event=own | {"text": "Headache"}))[0][1:] == ((), (), ())
+    assert read(of("AdverseEvent", "", event=own | {"text": "Headache"}))[0][1:4] == ((), (), ())
 
 
 @pytest.mark.parametrize(
@@ -295,6 +296,30 @@ def test_many_adverse_events_are_one_caution_the_newest_first() -> None:
     (caution,) = read(one("adverseEvents", *events))[0].cautions
     assert "dosing: Rash 12, 2026-01-12; Rash 11" in caution
     assert caution.endswith("; and 2 more.")
+
+
+CONCERNS = {
+    "a count alone": ({}, False),
+    "a dose": (one("doses", dose(DOSE)), True),
+    "ITP in words": (of("Condition", "Chronic ITP"), True),
+    "ITP in Japanese": (of("Condition", "特発性血小板減少性紫斑病"), True),
+    "ITP by ICD-10": (of("Condition", "", code=coded(ICD, "D69.3")), True),
+    "ITP that is over": (of("Condition", "ITP", "resolved"), False),
+    "TTP": (of("Condition", "Thrombotic thrombocytopenic purpura"), False),
+    "TTP in Japanese": (of("Condition", "血栓性血小板減少性紫斑病"), False),
+    "thrombocytopenia of another kind": (of("Condition", "Thrombocytopenia after chemotherapy"), False),
+    "what was confirmed for it": (one("conditions", condition(COURSE, code={"text": "x"})), True),
+    "what was confirmed for another protocol": (
+        one("conditions", condition(COURSE | {"protocol": "eu-itp-adult"}, code={"text": "x"})), False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONCERNS)
+def test_a_low_count_alone_does_not_speak_of_romiplostim(case: str) -> None:
+    prefetch, concerns = CONCERNS[case]
+    found, wrong = read(one("platelets", count(COUNT)) | prefetch)
+    assert (wrong, found.concerns) == ([], concerns)
 
 
 def medicine(words: str = "", **more: Any) -> dict[str, Any]:
@@ -364,7 +389,7 @@ def test_what_may_have_raised_the_count_is_a_caution(prefetch: dict[str, Any]) -
 )
 def test_other_medicines_and_procedures_are_passed_over(prefetch: dict[str, Any]) -> None:
     found, wrong = read(prefetch)
-    assert (wrong, found[1:]) == ([], ((), (), ()))
+    assert (wrong, found[1:]) == ([], ((), (), (), False))
 
 
 #: By case: what was sent, and the path and the beginning of the fault; there is no other.

@@ -734,7 +734,8 @@ SUSPECTED: Final = {
     ),
     "in words": ({"text": "Acute pulmonary embolism"}, "thrombosis", "Acute pulmonary embolism"),
     "in words, by our code of any other": (
-        {"coding": [{"system": "urn:titrator:event", "code": "adverse_event"}], "text": "MDS"}, "marrow_disorder", "MDS",
+        {"coding": [{"system": "urn:titrator:event", "code": "adverse_event"}], "text": "MDS"},
+        "marrow_disorder", "MDS",
     ),
 }  # fmt: skip
 

@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
 from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
-from titrator.fhir.elements import Place, coding_codes
+from titrator.fhir.elements import Place, coding_codes, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
 from titrator.titration.errors import Fault
 from titrator.titration.override import LATEST, departs, far_more, is_early, is_late, maximum_exceeded
+from titrator.titration.preparation import DILUTED, VIALS
 from titrator.titration.protocol import Protocol, Status
 from titrator.titration.quantities import DAYS, EXACT, HUNDREDTH, plain, rounded, times
 from titrator.titration.wording import level_text
@@ -29,7 +30,7 @@ Card = dict[str, object]
 Answer = Mapping[str, object]
 
 LONGEST_SUMMARY: Final = 139
-_URGENCY: Final = {Action.HOLD: "critical", Action.REFER: "warning", Action.INCOMPLETE: "warning"}
+_URGENCY: Final = {Action.HOLD: "warning", Action.REFER: "warning", Action.INCOMPLETE: "warning"}
 _NO_DOSE: Final = {
     Action.HOLD: "hold, no dose",
     Action.REFER: "no dose is proposed: a prescriber decides",
@@ -54,6 +55,17 @@ _SUBCUTANEOUS: Final = re.compile(
 _NAMED: Final = re.compile(
     r"(?<![\d.,])(?<![×x] )(?<![×x])(\d+(?:,\d+)*(?:\.\d+)?)\s*"
     r"(micrograms?|milligrams?|mcg|mg|[uµμ]g)(?![a-z])(?!\s*(?:/|per\b))",
+    re.IGNORECASE,
+)
+#: Rhythms in words that are more than one dose a week, in English, German and Japanese.
+_OFTEN: Final = re.compile(
+    r"\bdaily\b|\bnightly\b|\b(?:every|each|per|alternate) (?:(?:other|second|2nd) )?(?:day|morning|evening|night)s?\b"
+    r"|\b(?:once|twice|times|x) (?:a|each) (?:day|night)\b|\b(?:b\.?i\.?d|t\.?i\.?d|q\.?i\.?d|o\.d)\b"
+    r"|\bq\.? ?(?:d|od|am|pm|hs)\b|\bq ?\d+ ?h|\bq ?[2-6] ?d|\b(?:twice|thrice|bi|semi)[- ]?weekly"
+    r"|\b(?:twice|thrice|(?:two|three|[2-7]) ?(?:x|×|times))(?: (?:a|per|each|every))? ?(?:week|day|/)"
+    r"|\bevery (?:[2-6]|two|three|four|five|six) days|\bevery \w+ hours?"
+    r"|täglich|\btgl\b|\bpro tag\b|\bjeden (?:\w+ )?tag\b|\balle (?:[2-6]|zwei|drei|vier|fünf|sechs) tage"
+    r"|(?:zwei|drei|[2-7] ?)(?:mal|x) (?:pro|in der|die|je) woche|毎日|連日|隔日|[一1]日[一二三1-3]?回|週[二三2-7]回",
     re.IGNORECASE,
 )
 
@@ -89,7 +101,8 @@ class Basis:
     `decided` is what was signed already, if anything was: drafts are held against it then, and nothing is suggested
     but its dose. `given` are the days on which doses were given, `zone` is the time zone of the clinic.
     `cautions` may matter; `stops` may be a safety event: nothing is suggested then. `suggests` is whether a new draft
-    may be.
+    may be. `last_dose` is the last one in words. `stored` is whether the course is kept here, so that somebody started
+    it here.
     """
 
     answer: Answer
@@ -103,6 +116,8 @@ class Basis:
     cautions: Sequence[str] = ()
     stops: Sequence[str] = ()
     suggests: bool = True
+    last_dose: str = ""
+    stored: bool = False
 
     @property
     def action(self) -> Action:
@@ -113,6 +128,11 @@ class Basis:
     def dose(self) -> Answer | None:
         """The dose, if one is proposed."""
         return cast("Answer | None", self.answer["dose"])
+
+    @property
+    def is_first(self) -> bool:
+        """Whether a first dose is proposed for somebody whom nobody has started on it here."""
+        return self.action is Action.START and not self.stored
 
     @property
     def is_urgent(self) -> bool:
@@ -155,15 +175,15 @@ def next_dose(basis: Basis) -> Card:
     """The answer as a card, with the dose to order as a suggestion if there is one; what was decided comes first."""
     if basis.decided is not None:
         return _decided(basis, basis.decided)
-    indicator = "critical" if basis.is_urgent else _URGENCY.get(basis.action, "info")
     alerts, summary = _statements(basis.answer, "alerts"), _headline(basis)
+    indicator = "critical" if _is_unsafe(basis.answer) else _URGENCY.get(basis.action, "info")
     if basis.stops:
         summary = "Romiplostim: a possible safety event: a prescriber decides"
-        text = bullets(basis.stops)
-        return _card(basis.protocol, summary, "critical", f"**Possible safety event**\n\n{text}\n\n{_detail(basis)}")
-    if alerts or basis.cautions:
+        return _card(basis.protocol, summary, "critical", f"{_stops_in_words(basis)}\n\n{_detail(basis)}")
+    if alerts or basis.cautions or basis.is_first:
         indicator = "warning" if indicator == "info" else indicator
-        look = alerts[0]["code"].replace("-", " ").lower() if alerts else "the data"
+        look = "the data" if basis.cautions else "the indication"
+        look = alerts[0]["code"].replace("-", " ").lower() if alerts else look
         summary = f"{summary}; look at: {look}"
     card = _card(basis.protocol, summary, indicator, _detail(basis))
     if basis.dose is None or not basis.suggests:
@@ -200,8 +220,12 @@ def bullets(texts: Iterable[str]) -> str:
 
 def is_urgent(answer: Answer) -> bool:
     """Whether a dose would do harm by an answer: doses are withheld, or something is wrong that forbids them."""
-    codes = {one["code"] for one in _statements(answer, "reasons")}
-    return answer["action"] == Action.HOLD or Reason.SAFETY_EVENT in codes
+    return answer["action"] == Action.HOLD or _is_unsafe(answer)
+
+
+def _is_unsafe(answer: Answer) -> bool:
+    """Whether a safety event forbids a dose."""
+    return any(one["code"] == Reason.SAFETY_EVENT for one in _statements(answer, "reasons"))
 
 
 def decided_in_words(decided: Decided) -> str:
@@ -275,8 +299,9 @@ def pruned(value: object) -> object:
 
 def _card(protocol: Protocol, summary: str, indicator: str, detail: str) -> Card:
     source = protocol.source
+    off_label = "OFF LABEL. " if protocol.status is Status.CASE_REPORT else ""
     return {
-        "summary": short(summary),
+        "summary": short(f"{off_label}{summary}"),
         "indicator": indicator,
         "detail": detail,
         "source": {"label": source.cited_as or protocol.id, **({"url": source.url} if source.url else {})},
@@ -310,8 +335,14 @@ def _detail(basis: Basis) -> str:
     parts = [f"**{escaped(str(basis.action).capitalize())}**"]
     if dose is not None:
         parts.append(_dose_in_words(basis, dose))
+    parts.append(f"Last dose: {escaped(basis.last_dose or 'none is known')}.")
     if (count := answer["next_count_on"]) is not None:
         parts.append(f"Next platelet count: {count}.")
+    if basis.is_first:
+        parts.append(
+            f"**Is it indicated?** Nobody has started a course here. The protocol is for: "
+            f"{escaped(basis.protocol.indication)}."
+        )
     for title, name in (("Why", "reasons"), ("Look at", "alerts")):
         if statements := _statements(answer, name):
             said = [f"{one['code']}: {one['text']} ({one['citation']})" for one in statements]
@@ -334,7 +365,17 @@ def _dose_in_words(basis: Basis, dose: Answer) -> str:
         "Vials: " + ", ".join(f"{one['count']} × {one['size_micrograms']} micrograms" for one in vials),
         f"Dosing weight: {_number(cast(Decimal, evidence['dosing_weight_kg']))} kg of {evidence['dosing_weight_on']}",
     ]
+    if dose["concentration_micrograms_per_ml"] == DILUTED:
+        lines += _dilution(int(one["size_micrograms"]) for one in vials)
     return bullets(lines)
+
+
+def _dilution(sizes: Iterable[int]) -> Iterator[str]:
+    """How a small dose is diluted, for whoever would draw it up undiluted: four times as much."""
+    yield f"DILUTE IT to {plain(DILUTED)} micrograms/mL before it is drawn up:"
+    for vial in (VIALS[size] for size in sizes if size in VIALS):
+        for step in (vial.add_water(1), vial.add_saline()):
+            yield step.text if step.verified else f"{step.text} NOT VERIFIED: {step.source}."
 
 
 def _standing(protocol: Protocol) -> str:
@@ -358,7 +399,14 @@ def _decided(basis: Basis, decided: Decided) -> Card:
         summary += "; a second signature is missing"
     indicator = "warning" if decided.supported and decided.dose is not None else "critical"
     parts = [decided_in_words(decided), "**The answer by today's facts**", _detail(basis)]
+    if basis.stops:
+        summary, indicator = f"{summary}; A POSSIBLE SAFETY EVENT since: a prescriber decides", "critical"
+        parts.insert(0, _stops_in_words(basis))
     return _card(basis.protocol, summary, indicator, "\n\n".join(parts)) | {"overrideReasons": _override_reasons()}
+
+
+def _stops_in_words(basis: Basis) -> str:
+    return f"**Possible safety event**\n\n{bullets(basis.stops)}"
 
 
 def _of_amount(basis: Basis, ordered: Decimal | None, wrong: str) -> Iterator[Finding]:
@@ -420,6 +468,8 @@ def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]
     for rate in instruction["doseAndRate"]:
         if _units_disagree(rate.choice("dose", "Quantity")):
             yield Finding(" of romiplostim: the unit in words and its code disagree")
+    if _says_often(instruction):
+        yield Finding(" of romiplostim: its text names another rhythm than once a week")
     if ordered is not None and _says_otherwise(instruction, ordered):
         yield Finding(" of romiplostim: its text names another amount")
 
@@ -480,6 +530,14 @@ def _unit(text: str) -> int | str:
     if folded in {one.casefold() for one in LEVELS}:
         return "level"
     return {name.casefold(): power for name, power in _AMOUNTS.items()}.get(folded, folded)
+
+
+def _says_often(instruction: Place) -> bool:
+    """Whether a dosage says in words that it is given more often than once a week."""
+    texts = [instruction["text"].text(), instruction["patientInstruction"].text()]
+    texts += [texts_of(one) for one in instruction["additionalInstruction"]]
+    texts.append(texts_of(instruction["timing"]["code"]))
+    return any(_OFTEN.search(text) for text in texts if text)
 
 
 def _says_otherwise(instruction: Place, ordered: Decimal) -> bool:

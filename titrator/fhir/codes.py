@@ -245,6 +245,11 @@ _NO_EVENT: Final = re.compile(
 _ICD_10: Final = re.compile(r"icd-?10|2\.16\.840\.1\.113883\.6\.(?:3|90)\Z", re.IGNORECASE)
 _ATC_SYSTEM: Final = re.compile(r"[/.:-]atc\b|2\.16\.840\.1\.113883\.6\.73\Z", re.IGNORECASE)
 
+_ITP: Final = re.compile(
+    r"\bITP\b|(?:immun\w*|idiopath\w*|autoimmun\w*)[ -]+thrombo[cz]ytop|immunthrombo[cz]ytop|werlhof"
+    r"|(?:特発性|免疫性)血小板減少",
+    re.IGNORECASE,
+)
 #: Beginnings of the ATC codes of medicines that may raise a count, and words.
 _RAISING_ATC: Final = ("J06BA", "J06BB01", "H02AB", "B02BX05", "B02BX07", "B02BX08")
 _GLOBULINS: Final = (
@@ -300,6 +305,16 @@ def looks_like(codes: Iterable[tuple[str | None, str]], words: str) -> str | Non
         if by_code or _SAFETY_WORDS[what].search(said):
             return what
     return None
+
+
+def is_itp(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
+    """Whether a diagnosis is immune thrombocytopenia, by its ICD-10 code or its words."""
+    by_code = (
+        code.replace(".", "").strip().upper().startswith("D693")
+        for system, code in codes
+        if system is None or _ICD_10.search(system)
+    )
+    return any(by_code) or bool(_ITP.search(words))
 
 
 def may_raise(codes: Iterable[tuple[str | None, str]], words: str) -> bool:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -39,19 +41,20 @@ from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course
 from titrator.security.assertions import Assertions, NotAccepted
 from titrator.security.permissions import Permission
 from titrator.security.secrets import PREFIX
+from titrator.store.base import CourseFact
 from titrator.store.records import CourseVersion, Decision, Identifier, Patient
 from titrator.titration.answer import to_document
 from titrator.titration.course import Count, read_document
 from titrator.titration.documents import encode, join, reread
 from titrator.titration.errors import Fault, InvalidDocument, InvalidInput
-from titrator.titration.protocol import Protocol
-from titrator.titration.quantities import iso, plain
+from titrator.titration.protocol import Protocol, Status, WeeklyProtocol
+from titrator.titration.quantities import EXACT, iso, plain
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.delivery import standing_decision
 from titrator.workflow.errors import Conflict, Invalid, Refusal, Unauthorised, Unknown
 from titrator.workflow.facts import ENTRIES
 from titrator.workflow.feedback import keep_shown, new_card, read_feedback, suggestion_of, take_feedback
-from titrator.workflow.propose import answer_document, open_course, usable_protocol
+from titrator.workflow.propose import answer_document, course_document, open_course, usable_protocol
 from titrator.workflow.standing import NextDose, next_dose
 from titrator.workflow.visit import Actor, Visit, day_at, instant
 
@@ -59,6 +62,9 @@ PATH: Final = "/cds-services"
 LARGEST_BODY: Final = 8_000_000
 _NAME: Final = "titrator.cds"
 _MOST_FAULTS: Final = 1000
+#: Keys that are looked at, but not needed, of a patient whose course is kept here; so many differences are told.
+_BESIDE: Final = ("doses", "procedures", "adverseEvents", "conditions")
+_MOST_TOLD: Final = 10
 _TITLES: Final = {
     "patient-view": "the next dose of romiplostim, when a record is opened",
     "order-select": "the next dose of romiplostim, when an order of it is selected",
@@ -236,9 +242,19 @@ def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 
 def _offered() -> list[str]:
-    """The ids of the protocols for which there are services."""
+    """The ids of the protocols for which there are services: those chosen, else all of weekly doses but case reports.
+
+    What comes from one patient, and a single dose after radiation, nobody is offered who did not choose it.
+    """
     catalogue, chosen = door().services.catalogue, terms().protocols
-    return [ident for ident in catalogue.ids() if (not chosen or ident in chosen) and catalogue.fault(ident) is None]
+    usable = [ident for ident in catalogue.ids() if catalogue.fault(ident) is None]
+    if chosen:
+        return [ident for ident in usable if ident in chosen]
+    return [ident for ident in usable if _is_for_all(catalogue.get(ident))]
+
+
+def _is_for_all(protocol: Protocol) -> bool:
+    return isinstance(protocol, WeeklyProtocol) and protocol.status is not Status.CASE_REPORT
 
 
 def _service(service_id: str) -> Service:
@@ -433,6 +449,8 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         answer = to_document(answer_document(visit, encode(made[0].document).encode()))
     except InvalidDocument as error:
         raise Unsatisfied(*(Fault(f"prefetch: {one.path}", one.message) for one in error.faults)) from None
+    if service.hook == "patient-view" and not made[0].concerns:
+        return []
     basis = Basis(
         answer=answer,
         protocol=visit.services.catalogue.get(service.protocol),
@@ -445,7 +463,8 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         zone=next(iter(days)),
         cautions=made[0].cautions,
         stops=made[0].stops,
-        suggests=not asked.beside,
+        suggests=not asked.beside and made[0].concerns,
+        last_dose=_last_dose(made[0].document),
     )
     return _at_hook(service, asked, basis)
 
@@ -461,8 +480,8 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
     """Cards of a course that is kept here, and of what the system has that is not recorded here."""
     sent = _needed(found, PATIENT, "platelets")
     protocol = usable_protocol(visit.services.catalogue, course.protocol)
-    made = _sent_of_stored(visit, asked, patient, course, sent)
-    differing = _differing(visit, protocol, patient, made)
+    made, unread = _sent_of_stored(visit, asked, patient, course, sent, found)
+    differing = _differing(visit, protocol, patient, course, made)
     live = standing_decision(visit, patient, visit.today(patient))
     try:
         answered = next_dose(visit, patient.id, None)
@@ -470,20 +489,29 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         visit.note("next-dose", f"patient/{patient.id}/next-dose", patient=patient, refused=str(refusal.code))
         return [*differing, _refused(protocol, refusal, _signed(visit, live, None), asked.drafts)]
     answer = cast(Answer, reread(answered.standing.answer))
+    facts = visit.session.course_facts(patient.id)
     basis = Basis(
         answer=answer,
         protocol=protocol,
         patient=asked.patient,
         at=instant(visit.now),
-        notes=_notes(visit, live, answered),
+        notes=[*_notes(visit, live, answered), *unread],
         decided=_signed(visit, live, answer),
-        given=frozenset(fact.day for fact in visit.session.course_facts(patient.id) if fact.kind == "dose"),
+        given=frozenset(fact.day for fact in facts if fact.kind == "dose"),
         zone=visit.clinic(patient.clinic_id).time_zone,
         cautions=made.cautions,
         stops=made.stops,
         suggests=not asked.beside,
+        last_dose=_last_dose(course_document(patient, course, facts, visit.today(patient))),
+        stored=True,
     )
     return [*differing, *_at_hook(service, asked, basis)]
+
+
+def _last_dose(document: Mapping[str, object]) -> str:
+    """The last dose of a course document in words."""
+    doses = _by_day((one["given_on"], one["micrograms"]) for one in _entries(document, "doses"))
+    return f"{plain(doses[max(doses)])} micrograms on {max(doses)}" if doses else ""
 
 
 def _at_hook(service: Service, asked: Asked, basis: Basis) -> list[Card]:
@@ -541,32 +569,83 @@ def _notes(visit: Visit, live: Decision | None, answered: NextDose) -> list[str]
 # What the calling system has and we do not
 
 
-def _sent_of_stored(visit: Visit, asked: Asked, patient: Patient, course: CourseVersion, sent: list[Sent]) -> Made:
-    faults: list[Fault] = []
+def _sent_of_stored(  # noqa: PLR0913, PLR0917 (whom it is about, and what was sent)
+    visit: Visit,
+    asked: Asked,
+    patient: Patient,
+    course: CourseVersion,
+    needed: list[Sent],
+    found: Mapping[str, Found],
+) -> tuple[Made, list[str]]:
+    """What the system says of the patient; and in words what of it, beside what is needed, could not be read.
+
+    Raises Unsatisfied for faults of what is needed.
+    """
     zone = ZoneInfo(visit.clinic(patient.clinic_id).time_zone)
-    made = course_of(course.protocol, visit.today(patient), zone, sent, faults, patient=asked.patient)
+    read = partial(course_of, course.protocol, visit.today(patient), zone, patient=asked.patient)
+    faults: list[Fault] = []
+    made = read(needed, faults)
     if faults:
         raise Unsatisfied(*faults[:_MOST_FAULTS])
-    return made
+    sent, unread = list(needed), []
+    for key in _BESIDE:
+        faults = list(found[key].faults)
+        read([*needed, *found[key].sent], faults)
+        if faults:
+            unread.append(f"{key} ({faults[0].message})")
+        else:
+            sent += found[key].sent
+    notes = [f"Not compared with what is kept here: {'; '.join(unread)}."] if unread else []
+    return (made if sent == needed else read(sent, [])), notes
 
 
-def _differing(visit: Visit, protocol: Protocol, patient: Patient, made: Made) -> list[Card]:
-    """What the system says otherwise than is recorded here: the newest platelet count, the birth date."""
+def _differing(visit: Visit, protocol: Protocol, patient: Patient, course: CourseVersion, made: Made) -> list[Card]:
+    """What the system says otherwise than is recorded here: the newest count, the birth date, doses and events."""
     born, on = made.document.get("born_on"), cast(str, made.document["on"])
     texts = []
     if born is not None and patient.born_on is not None and born != patient.born_on:
         texts.append(f"The birth date is {born} there and {patient.born_on} here: is it the same patient?")
-    theirs = _counts(made.document["platelet_counts"], on)
-    place, entry = ENTRIES["platelet-count"]
     facts = visit.session.course_facts(patient.id)
+    place, entry = ENTRIES["platelet-count"]
+    theirs = _counts(made.document["platelet_counts"], on)
     ours = _counts([entry(fact) for fact in facts if ENTRIES.get(fact.kind, ("",))[0] == place], on)
     if theirs and not any((one.day, one.platelets) == (theirs[-1].day, theirs[-1].platelets) for one in ours):
         texts.append(f"The newest platelet count there is {_said(theirs)}; the newest one here is {_said(ours)}.")
+    texts += _not_here(made.document, facts, course.started_on)
     if not texts:
         return []
     summary = "The calling system has data that differ from those by which romiplostim is dosed"
     ask = "Record or correct what is missing before a dose is decided."
     return [cards.warning(protocol, summary, cards.bullets(texts), ask)]
+
+
+def _not_here(document: Mapping[str, object], facts: Sequence[CourseFact], since: str) -> list[str]:
+    """The doses since the course began, and the events, that another system has and that are not recorded here."""
+    ours = _by_day((fact.day, Decimal(fact.value or 0)) for fact in facts if fact.kind == "dose")
+    theirs = _by_day((one["given_on"], one["micrograms"]) for one in _entries(document, "doses"))
+    texts = []
+    for day in sorted(day for day in theirs if day >= since and theirs[day] != ours.get(day)):
+        here = f"{plain(ours[day])} micrograms here" if day in ours else "none here"
+        texts.append(f"Of {day} there is a dose of {plain(theirs[day])} micrograms there, and {here}.")
+    known = {(fact.code, fact.day) for fact in facts if fact.kind == "event"}
+    texts += [
+        f"Of {one['occurred_on']} there is a {one['kind'].replace('_', ' ')} there, and none here."
+        for one in _entries(document, "events")
+        if (one["kind"], one["occurred_on"]) not in known and "resolved_on" not in one
+    ]
+    return texts[-_MOST_TOLD:]
+
+
+def _by_day(doses: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
+    """The micrograms of each day: doses of one day are one dose."""
+    found: dict[str, Decimal] = {}
+    for day, micrograms in doses:
+        found[day] = EXACT.add(found.get(day, Decimal(0)), micrograms)
+    return found
+
+
+def _entries(document: Mapping[str, object], name: str) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", document[name])
 
 
 def _counts(entries: object, on: str) -> tuple[Count, ...]:

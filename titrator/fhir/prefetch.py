@@ -26,6 +26,7 @@ from titrator.fhir.codes import (
     SNOMED,
     TRANSFUSIONS,
     is_atc,
+    is_itp,
     is_like_a_count,
     is_romiplostim,
     looks_like,
@@ -112,12 +113,15 @@ class Made(NamedTuple):
     """A course document, and what was left out of it, in words.
 
     `cautions` tell what was not understood and may matter; `stops` what looks like a safety event without our code.
+    `concerns` is whether anything but counts speaks of romiplostim: a dose of it, immune thrombocytopenia, or what was
+    confirmed for it.
     """
 
     document: dict[str, object]
     notes: tuple[str, ...]
     cautions: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
+    concerns: bool = False
 
 
 class _Dated(NamedTuple):
@@ -293,6 +297,7 @@ class _Reader:
     raising: list[_Dated] = field(default_factory=list)
     other_counts: list[tuple[_Dated, datetime | None]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
+    indicated: bool = False
     seen: dict[tuple[str, str], object] = field(default_factory=dict)
 
     def read(self, sent: Sent) -> None:
@@ -332,7 +337,8 @@ class _Reader:
             cautions.append(f"A platelet count by a code that is not read here is newer than those that are: {told}.")
         if self.raising:
             cautions.append(f"May have raised the count and was not considered: {_listed(self.raising)}.")
-        return Made(document, tuple(self.notes), tuple(cautions), tuple(dict.fromkeys(self.stops)))
+        concerns = self.indicated or bool(self.lists["doses"])
+        return Made(document, tuple(self.notes), tuple(cautions), tuple(dict.fromkeys(self.stops)), concerns)
 
     def patient_of(self, place: Place) -> None:
         """The birth date."""
@@ -445,7 +451,7 @@ class _Reader:
         """
         self._look_at(place)
         urls = {one["url"].value for one in place["extension"]}
-        if not urls & {ELIGIBILITY_EXTENSION, BASELINE_EXTENSION}:
+        if not urls & {ELIGIBILITY_EXTENSION, BASELINE_EXTENSION, PROTOCOL_EXTENSION}:
             return
         condition = root(place.value, "Condition", self.faults, place.path)
         over = {code for _, code in coding_codes(condition["clinicalStatus"])} & set(_OVER)
@@ -454,6 +460,7 @@ class _Reader:
         protocols = [part["valueCode"].text() for url, part in parts if url == PROTOCOL_EXTENSION]
         if over or wrong or (protocols and self.protocol not in protocols):
             return
+        self.indicated = True
         for url, part in parts:
             if url == ELIGIBILITY_EXTENSION:
                 code = part["valueCode"].required(part["valueCode"].text())
@@ -464,15 +471,18 @@ class _Reader:
                     self.baselines.setdefault(day, part["valueDate"])
 
     def _look_at(self, place: Place) -> None:
-        """Tell a Condition that is not over and looks like what stops a dose."""
+        """Tell a Condition that is not over and looks like what stops a dose; note one for which it is given."""
         codes, words = coding_codes(place["code"]), texts_of(place["code"])
-        looks = looks_like(codes, words)
-        if looks is None:
+        looks, itp = looks_like(codes, words), is_itp(codes, words)
+        if looks is None and not itp:
             return
         status = {code for _, code in coding_codes(place["clinicalStatus"])}
         over = bool(status & set(_OVER)) or (not status and any(key.startswith("abatement") for key in _keys(place)))
         wrong = {code for _, code in coding_codes(place["verificationStatus"])} & {"entered-in-error", "refuted"}
         if over or wrong:
+            return
+        self.indicated = self.indicated or itp
+        if looks is None:
             return
         when = place["onsetDateTime"].value or place["onsetPeriod"]["start"].value or place["recordedDate"].value
         self.stops.append(f"possible {looks} in the record: {_Dated(self._day(when), _name(codes, words))}")
