@@ -198,9 +198,10 @@ FAULTY: Final[dict[str, tuple[Resource, list[str]]]] = {
     "a patient born tomorrow": (person(birthDate=day(-1)), ["Patient.birthDate"]),
     "a patient born in a year": (person(birthDate="1960"), ["Patient.birthDate"]),
     "a patient who has died": (person(deceasedBoolean=True), ["Patient.deceased"]),
+    "a patient who has died or not": (person(deceasedBoolean="yes"), ["Patient.deceasedBoolean"]),
     "a new patient who is not active": (person(active=False), ["Patient.active"]),
     "a patient of another clinic": (
-        person(managingOrganization={"identifier": {"value": "elsewhere"}}),
+        person(managingOrganization={"identifier": {"system": "urn:titrator:clinic", "value": "elsewhere"}}),
         ["Patient.managingOrganization"],
     ),
     "a patient with an unknown element": (person(race="x"), ["Patient.race"]),
@@ -791,6 +792,32 @@ def test_an_instant_without_seconds_is_given_back_with_them(house: House) -> Non
     made = created(house, platelets(house.patient(), 1, effectiveDateTime=f"{day(1)}T08:10+01:00"))
     assert made["effectiveDateTime"] == f"{day(1)}T08:10:00+01:00"
     assert faults([made]) == []
+
+
+@pytest.mark.parametrize("died", [{"deceasedBoolean": True}, {"deceasedDateTime": "2026-03-08T04:00:00Z"}])
+def test_who_has_died_gets_no_next_dose_and_only_a_person_takes_it_back(house: House, died: dict[str, Any]) -> None:
+    patient = dosed(house)
+    decided(house, patient)
+    made = read(house, f"/Patient/{patient}")
+    assert updated(house, {**made, **died}, who="ehr")["active"] is False
+    assert house.get(f"/patients/{patient}/decisions")["items"][-1]["status"] == "void"
+    refused = house.call("pharmacist", "GET", f"/patients/{patient}/next-dose")
+    assert (refused.status, refused.code) == (409, "COURSE-NOT-ACTIVE")
+    changes = [entry for entry in house.trail(patient) if entry.action == "change"]
+    assert "The patient has died: sent over FHIR" in changes[-1].detail
+    assert updated(house, {**made, **died}, who="ehr")["active"] is False, "the same once more changes nothing"
+    assert put(house, made, who="ehr").status == 403
+    assert updated(house, made, who="pharmacist")["active"] is True
+
+
+def test_masked_identifiers_and_other_organizations_are_passed_over(house: House) -> None:
+    known = {"system": "urn:mrn", "value": "17"}
+    others = [{"use": "old", "value": "9"}, {"system": "urn:ssn", "value": "***-**-1234"}, {"system": "urn:empty"}]
+    organization = {"reference": "Organization/eX1", "display": "Elsewhere"}
+    made = created(house, person(identifier=[*others, known], managingOrganization=organization), "ehr")
+    assert made["identifier"] == [known]
+    wrong = create(house, person(identifier=[*others, {"system": 5, "value": "1"}]), "ehr")
+    assert places(wrong) == ["Patient.identifier[3].system"]
 
 
 def test_a_token_for_less_may_less(shared: House) -> None:

@@ -268,7 +268,9 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
 
 def escaped(text: str) -> str:
     """A text as Markdown that shows it: one line, without marks, links, HTML or mentions."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(text.split())
     line = _LINKS.sub(lambda found: f"\\{found[0]}", _MARKS.sub(r"\\\1", line))
     beginning = _AT_BEGINNING.match(line)
     if beginning is None:

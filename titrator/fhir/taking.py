@@ -75,11 +75,13 @@ def take(resource: object, kind: str, zone: ZoneInfo, faults: list[Fault], path:
     return _TAKERS[kind](root(resource, kind, faults, path), zone)
 
 
-def names_of(resource: Place) -> list[tuple[str, str]]:
-    """The identifiers of a resource, each once."""
+def names_of(resource: Place, passed_over: Callable[[Place], bool] = lambda _: False) -> list[tuple[str, str]]:
+    """The identifiers of a resource, each once, but for those that are passed over."""
     found = []
     said = resource["identifier"]
     for place in [said] if isinstance(said.value, dict) else said:
+        if passed_over(place):
+            continue
         system = place["system"].required(place["system"].field(fhir.SYSTEM))
         value = place["value"].required(place["value"].field(fhir.IDENTIFIER))
         if system is not None and value is not None:
@@ -88,7 +90,11 @@ def names_of(resource: Place) -> list[tuple[str, str]]:
 
 
 def patient_of(resource: object, faults: list[Fault], path: str | None = None) -> dict[str, Any]:
-    """What a Patient says, as over REST; `clinic` is the id of its managing organisation, if it names one."""
+    """What a Patient says, as over REST; `clinic` is the id of its managing organisation, if it is a clinic of ours.
+
+    `died` is there, and true, of who has died. Identifiers of which a part is missing or masked name nobody here, and
+    are passed over, as are organisations of other systems.
+    """
     patient = root(resource, "Patient", faults, path)
     body: dict[str, Any] = {}
     name = _official_name(patient)
@@ -99,17 +105,21 @@ def patient_of(resource: object, faults: list[Fault], path: str | None = None) -
     body["born_on"] = patient["birthDate"].field(fhir.BORN)
     active = patient["active"].flag()
     body["active"] = True if active is None else active
-    body["identifiers"] = [{"system": system, "value": value} for system, value in names_of(patient)]
-    clinic = patient["managingOrganization"]["identifier"]["value"].text()
-    if clinic is None and (reference := patient["managingOrganization"]["reference"].text()):
-        clinic = reference.rpartition("/")[2]
-    if clinic is not None:
-        body["clinic"] = clinic
-    for key in ("deceasedBoolean", "deceasedDateTime"):
-        value = patient[key].value
-        if value is not None and value is not False and body["active"]:
-            patient["deceased"].wrong("is not kept here: say that the record is not active")
+    named = names_of(patient, _names_nobody)
+    body["identifiers"] = [{"system": system, "value": value} for system, value in named]
+    organization = patient["managingOrganization"]["identifier"]
+    if organization["system"].text() == f"{OWN}:clinic":
+        body["clinic"] = organization["value"].required(organization["value"].text())
+    died = patient["deceasedDateTime"].text(), patient["deceasedBoolean"].flag()
+    if died[0] is not None or died[1]:
+        body |= {"died": True, "active": False}
     return {key: value for key, value in body.items() if value is not None}
+
+
+def _names_nobody(identifier: Place) -> bool:
+    """Whether an identifier has no system or no value, or a masked one."""
+    value = identifier["value"].value
+    return not identifier["system"].there or value is None or (isinstance(value, str) and "**" in value)
 
 
 def _official_name(patient: Place) -> Place:

@@ -328,6 +328,8 @@ def _why(visit: Visit, said: Said) -> str:
 
 def _create_patient(visit: Visit, resource: object, path: str) -> Written:
     body = _patient_body(resource, path)
+    if body.pop("died", False):
+        raise Invalid(Fault(f"{path}.deceased", "must be false of a new patient"))
     if not body.pop("active"):
         raise Invalid(Fault(f"{path}.active", "must be true of a new patient"))
     if "clinic" not in body:
@@ -340,11 +342,13 @@ def _update_patient(visit: Visit, ident: str, resource: object, version: int | N
     patient = visit.patient(ident)
     old = record.patient_fields(visit, patient)
     body["identifiers"] = sorted(body["identifiers"], key=lambda one: (one["system"], one["value"]))
+    died = body.pop("died", False)
     changed = {key: value for key, value in body.items() if old[key] != value}
     refuse_outdated(patient.version, version)
     if not changed:
         return Written(patient_match(visit, patient), new=False)
-    body = {**changed, "reason": f"Sent over FHIR by {visit.who.username}"}
+    why = "The patient has died: sent" if died else "Sent"
+    body = {**changed, "died": died, "reason": f"{why} over FHIR by {visit.who.username}"}
     return Written(patient_match(visit, record.change_patient(visit, ident, body, version)), new=False)
 
 

@@ -722,7 +722,9 @@ def _refuse_weighty(visit: Visit, patient: Patient, body: Body) -> None:
     kept = {(one["system"], one["value"]) for one in cast("list[Mapping[str, str]]", body.get("identifiers", []))}
     taken = "identifiers" in body and bool(_identifiers(visit, patient) - kept)
     other_birth = patient.born_on is not None and body.get("born_on", patient.born_on) != patient.born_on
-    if not other_birth and not taken and body.get("active", patient.active) == patient.active:
+    # Whoever may change a record may say of whom it is that he has died: nobody is to be called about the next dose.
+    other_state = body.get("active", patient.active) != patient.active and not body.get("died", False)
+    if not other_birth and not taken and not other_state:
         return
     if Permission.MANAGE_PATIENTS not in visit.who.permissions:
         raise Forbidden("This account may not change a birth date, take identifiers away, or end and begin dosing.")
