@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -35,29 +37,34 @@ class Api(flask_smorest.Api):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._to_describe: list[flask_smorest.Blueprint] = []
+        self._to_describe: list[Callable[[], None]] = []
         self._describing = threading.Lock()
 
     def register_blueprint(self, blp: flask_smorest.Blueprint, **options: Any) -> None:
         """Make the routes of a blueprint. To describe them takes longer than all else that makes an app."""
         self._app.extensions["flask-smorest"]["blp_name_to_api"][blp.name] = self
         self._app.register_blueprint(blp, **options)
-        self._to_describe.append(blp)
+        self._to_describe.append(partial(self._describe, blp))
 
     def description(self) -> dict[str, Any]:
         """The OpenAPI document."""
         with self._describing:
             while self._to_describe:
-                blp = self._to_describe.pop(0)
-                blp.register_views_in_doc(self, self._app, self.spec, name=blp.name, parameters=None)
-                self.spec.tag({"name": blp.name, "description": blp.description})
+                self._to_describe.pop(0)()
         return cast("dict[str, Any]", self.spec.to_dict())
+
+    def _describe(self, blp: flask_smorest.Blueprint) -> None:
+        blp.register_views_in_doc(self, self._app, self.spec, name=blp.name, parameters=None)
+        self.spec.tag({"name": blp.name, "description": blp.description})
 
     def handle_http_exception(self, error: Any) -> Response:
         """A refusal of the framework as a problem."""
         return http_response(error)
 
     def _register_responses(self) -> None:
+        self._to_describe.append(self._describe_responses)
+
+    def _describe_responses(self) -> None:
         for status in HTTPStatus:
             if status >= HTTPStatus.BAD_REQUEST:
                 response = {"description": status.phrase, "schema": Problem}
