@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,22 +16,30 @@ settings.register_profile("search", deadline=None, max_examples=5000, suppress_h
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
-# Thousands of tests make an app of their own, most of whose time goes into compiling how each route's address would be
-# built. That is the same for the same route, so here it is compiled once in a process.
-_compile = Rule._compile_builder
-_compiled: dict[object, Any] = {}
+# Thousands of tests make an app of their own, most of whose time goes into taking apart the address of each route. It
+# comes to the same for the same route, so here that is done once in a process.
+_compile = Rule.compile
+_compiled: dict[object, Rule] = {}
 
 
-def _compiled_once(rule: Rule, append_unknown: bool = True) -> Any:
-    if rule.defaults:
-        return _compile(rule, append_unknown)
-    key = rule.rule, tuple(rule._trace), append_unknown
-    if key not in _compiled:
-        _compiled[key] = _compile(rule, append_unknown)
-    return _compiled[key]
+def _compiled_once(rule: Rule) -> None:
+    assert rule.map is not None
+    if rule.defaults or rule.map.host_matching:
+        _compile(rule)
+        return
+    key = rule.rule, rule.subdomain, rule.merge_slashes, frozenset(rule.map.converters.items())
+    first = _compiled.get(key)
+    if first is None:
+        _compile(rule)
+        _compiled[key] = rule
+        return
+    for name in ("_parts", "_trace", "_converters", "arguments"):
+        setattr(rule, name, getattr(first, name))
+    for name in ("_build", "_build_unknown"):
+        setattr(rule, name, getattr(first, name).__func__.__get__(rule, None))
 
 
-Rule._compile_builder = _compiled_once  # type: ignore[method-assign]
+Rule.compile = _compiled_once  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 from flask import Flask
@@ -231,26 +232,55 @@ def _settings(folder: Path) -> Settings:
 
 
 def build(folder: Path, policy: Policy | None = None) -> House:
-    """An installation in a folder: with a real database, and a clock that stands still."""
+    """An installation in a folder: with a real database, and a clock that stands still.
+
+    Who is there was written once in this process, in a database of which each installation has a copy.
+    """
+    first = _furnished()
+    (folder / "titrator.db").write_bytes(first.database)
+    house = _empty(folder, policy or Policy())
+    house.clinic, house.other_clinic = first.clinics
+    house.ids, house.tokens = dict(first.ids), dict(first.tokens)
+    return house
+
+
+class _Furnished(NamedTuple):
+    """A database with clinics and accounts, and how they are named."""
+
+    database: bytes
+    clinics: tuple[str, str]
+    ids: dict[str, str]
+    tokens: dict[str, str]
+
+
+@cache
+def _furnished() -> _Furnished:
+    with TemporaryDirectory() as folder:
+        house = _empty(Path(folder), Policy())
+        with house.visit() as visit:
+            house.clinic, house.other_clinic = (
+                add_clinic(visit, {"name": name, "time_zone": zone}).id
+                for name, zone in (("Haematology A", "Europe/Berlin"), ("Haematology B", "America/New_York"))
+            )
+        for name, role in PEOPLE.items():
+            clinics = (house.other_clinic,) if name == "stranger" else () if role is Role.ADMIN else (house.clinic,)
+            house.ids[name], house.tokens[name] = house.account(name, role, *clinics)
+        house.services.store.close()  # writes the log back: all of it is in one file then
+        database = (Path(folder) / "titrator.db").read_bytes()
+    return _Furnished(database, (house.clinic, house.other_clinic), house.ids, house.tokens)
+
+
+def _empty(folder: Path, policy: Policy) -> House:
     clock = Clock()
     services = Services(
         store=SqliteStore(folder / "titrator.db"),
         catalogue=CATALOGUE,
         audit_key=b"a key for tests, of 32 bytes.....",
         clock=clock,
-        policy=policy or Policy(),
+        policy=policy,
         telling=SILENT,
     )
-    house = House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
-    with house.visit() as visit:
-        house.clinic, house.other_clinic = (
-            add_clinic(visit, {"name": name, "time_zone": zone}).id
-            for name, zone in (("Haematology A", "Europe/Berlin"), ("Haematology B", "America/New_York"))
-        )
-    for name, role in PEOPLE.items():
-        clinics = (house.other_clinic,) if name == "stranger" else () if role is Role.ADMIN else (house.clinic,)
-        house.ids[name], house.tokens[name] = house.account(name, role, *clinics)
-    return house
+    return House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
 
 
 # Entries, with days told by how long ago they were
