@@ -23,10 +23,12 @@ from titrator.titration.course import (
     Request,
     Weight,
     canonical,
+    entry_faults,
+    is_right,
     read_document,
     read_text,
 )
-from titrator.titration.documents import encode, exact
+from titrator.titration.documents import decode, encode, exact
 from titrator.titration.errors import Fault, InvalidDocument
 from titrator.titration.quantities import plain, read_day
 from titrator.titration.recommend import recommend
@@ -542,6 +544,16 @@ def test_a_value_of_the_wrong_kind_is_refused(name: str, key: str, token: str, w
     assert faults(with_entry(name, entry(name, **{key: token}))) == [
         (f"{name}[1].{key}", WRONG[name, key].format(what))
     ]
+
+
+@pytest.mark.parametrize(("name", "key"), FIELDS)
+def test_an_entry_alone_has_the_faults_that_it_has_in_a_list(name: str, key: str) -> None:
+    wrong = entry(name, **{key: "null"})
+    assert not is_right(name, decode(wrong))
+    assert entry_faults(name, decode(wrong)) == [Fault(key, WRONG[name, key].format("null"))]
+    assert faults(with_entry(name, wrong)) == [(f"{name}[1].{key}", WRONG[name, key].format("null"))]
+    assert is_right(name, decode(entry(name)))
+    assert entry_faults(name, decode(entry(name))) == []
 
 
 @pytest.mark.parametrize(("name", "key"), [field for field in FIELDS if field[1] != "unreliable"])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from titrator.titration.documents import decode, encode, exact, join, printable, quote, shown
+from titrator.titration.documents import decode, encode, exact, join, printable, quote, reread, shown
 from titrator.titration.errors import Fault, InvalidDocument, InvalidInput, InvalidProtocol
 from titrator.titration.quantities import Unusable, plain, tidy
 
@@ -315,6 +315,8 @@ def test_what_is_written_is_read_as_the_same_value(value: Any) -> None:
     assert decode(text) == value
     assert encode(decode(text)) == text
     assert decode(text.encode()) == value
+    assert reread(text) == value
+    assert encode(reread(text)) == text
 
 
 @settings(max_examples=50)
