@@ -1035,7 +1035,7 @@ UNSTATED: Final = (
 
 
 def statement_of_all() -> Any:
-    return capability_statement("http://localhost/fhir", cors=False)
+    return capability_statement("http://localhost/fhir", "http://localhost/auth/token", cors=False)
 
 
 def stated() -> list[Any]:
