@@ -410,10 +410,36 @@ def test_fetched_keys_are_kept_as_long_as_their_server_says() -> None:
     with receiver() as web:
         web.answer = lambda asked: asked.give(200, key_set(*KEYS), Cache_Control="max-age=120")
         registered = Registered()
-        for seconds, fetches in ((0, 1), (119, 1), (121, 2)):
+        for seconds, fetches in ((0, 1), (119, 1), (120, 2)):
             client = Client(ISSUER, "ehr", jwks_url=web.url)  # as it is read from the store, each time anew
             said = asking(iat=T + seconds, exp=T + seconds + 300)
             registered.verify(said, TOKEN_URL, later(seconds=seconds), {ISSUER: client}.get)
+            assert len(web.seen) == fetches
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps"), [("max-age=5", 5), ("max-age=0", 0), ("no-store", 0), ("no-cache", 0), ("max-age=59", 59)]
+)
+def test_fetched_keys_are_kept_no_longer_than_that(said: str, keeps: int) -> None:
+    """`SHALL NOT cache a JWKS for longer than the client's cache-control header indicates`; each request may fetch."""
+    with receiver() as web:
+        web.answer = lambda asked: asked.give(200, key_set(*KEYS), Cache_Control=said)
+        registered, found = Registered(), {ISSUER: Client(ISSUER, "ehr", jwks_url=web.url)}
+        registered.verify(asking(), TOKEN_URL, NOW, found.get)
+        if keeps:
+            registered.verify(asking(), TOKEN_URL, later(seconds=keeps - 0.5), found.get)
+        assert len(web.seen) == 1
+        registered.verify(asking(), TOKEN_URL, later(seconds=max(keeps, 0.5)), found.get)
+        assert len(web.seen) == 2
+
+
+def test_an_address_that_fails_is_left_in_peace_for_a_while() -> None:
+    with receiver() as web:
+        web.answer = lambda asked: asked.give(503)
+        registered, found = Registered(), {ISSUER: Client(ISSUER, "ehr", jwks_url=web.url)}
+        for seconds, fetches in ((0, 1), (9, 1), (10, 2)):
+            with pytest.raises(NotAccepted, match="keys unavailable"):
+                registered.verify(asking(), TOKEN_URL, later(seconds=seconds), found.get)
             assert len(web.seen) == fetches
 
 

@@ -39,7 +39,7 @@ def capability_statement(base: str, token_url: str, *, cors: bool) -> Resource:
         "rest": [
             {
                 "mode": "server",
-                "documentation": "A bearer token of an account is needed for all but this statement.",
+                "documentation": "A bearer token is needed for all but this statement and the SMART configuration.",
                 "security": {
                     "extension": [{"url": _OAUTH, "extension": [{"url": "token", "valueUri": token_url}]}],
                     "cors": cors,

@@ -52,10 +52,11 @@ _LATEST: Final = 2**40
 #: How many clients' keys are kept in memory; with more, they are read anew.
 _MOST_HELD: Final = 1000
 _MOST_BYTES: Final = 256 * 1024
-#: How long fetched keys hold: at least, at most, and where their server does not say.
-_LEAST_SECONDS: Final = 60
+#: How long fetched keys hold: at most, and where their server does not say.
 _MOST_SECONDS: Final = 3600
 _USUAL_SECONDS: Final = 300
+#: For so long they hold for who has fetched them, so that they are of use to somebody.
+_AT_ONCE_SECONDS: Final = 0.001
 #: Between two fetches while there are keys that hold, and while there are none.
 _PAUSE_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 10
@@ -112,17 +113,23 @@ class Terms:
 
     `life` is how long after `iat` they may expire and how old they may be; where `iat` may be left out and is, how far
     ahead of now they may expire. To each, and to all comparisons with now, a minute is added for clocks that differ.
+    Fetched keys hold for `keys_hold` seconds at least, whatever their server says.
     """
 
     life: timedelta
     needs_iat: bool
     subject_is_issuer: bool
     algorithms: tuple[str, ...] = ALGORITHMS
+    keys_hold: int = 60
 
 
 CDS_HOOKS: Final = Terms(life=timedelta(hours=1), needs_iat=True, subject_is_issuer=False)
 BACKEND_SERVICES: Final = Terms(
-    life=timedelta(minutes=5), needs_iat=False, subject_is_issuer=True, algorithms=("RS384", "ES384")
+    life=timedelta(minutes=5),
+    needs_iat=False,
+    subject_is_issuer=True,
+    algorithms=("RS384", "ES384"),
+    keys_hold=0,  # SHALL NOT cache a JWKS for longer than the cache-control header indicates
 )
 
 
@@ -148,7 +155,7 @@ class Assertions:
         for client in clients:
             if client.issuer in self._known:
                 raise ValueError(f"two clients have the issuer {client.issuer}")
-            self._known[client.issuer] = _Known(client, _source(client, timeout_seconds), _Seen(most_remembered))
+            self._known[client.issuer] = _Known(client, _source(client, terms, timeout_seconds), _Seen(most_remembered))
 
     def verify(self, token: str, audience: str | Container[str], now: datetime) -> Client:
         """The client whose assertion a token is, at an aware instant; raises NotAccepted.
@@ -201,7 +208,9 @@ class Registered:
             if held is None or held.client != client:
                 if len(self._held) >= _MOST_HELD:
                     self._held.clear()
-                held = self._held[client.issuer] = _Known(client, _source(client, self._timeout_seconds), _Seen(0))
+                held = self._held[client.issuer] = _Known(
+                    client, _source(client, self._terms, self._timeout_seconds), _Seen(0)
+                )
         return held
 
 
@@ -341,14 +350,16 @@ class _Fetched:
 
     def rests(self, now: float) -> bool:
         """Whether it is too early to ask again; the now of another thread may be a little before that of the last."""
-        return abs(now - self.tried) < (_PAUSE_SECONDS if self.holds(now) else _RETRY_SECONDS)
+        pause = _PAUSE_SECONDS if self.holds(now) else _RETRY_SECONDS if self.failed else 0
+        return abs(now - self.tried) < pause
 
 
 class _Url:
     """Keys at a URL: fetched by one thread at a time, while those that need no new ones go on."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, least_seconds: float, timeout_seconds: float) -> None:
         self._url = url
+        self._least_seconds = max(least_seconds, _AT_ONCE_SECONDS)
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._held = _Fetched({})
@@ -375,7 +386,8 @@ class _Url:
     def _fetched(self, held: _Fetched, now: float) -> _Fetched:
         try:
             content, seconds = _fetch(self._url, self._timeout_seconds)
-            return _Fetched(_read_keys(content), ends=now + seconds, tried=now)
+            ends = now + max(seconds, self._least_seconds)
+            return _Fetched(_read_keys(content), ends=ends, tried=now, failed="")
         except _Unusable as error:
             return replace(held, tried=now, failed=str(error))
 
@@ -400,12 +412,12 @@ def is_safe(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and loopback))
 
 
-def _source(client: Client, timeout_seconds: float) -> _Source:
+def _source(client: Client, terms: Terms, timeout_seconds: float) -> _Source:
     if client.jwks_file is not None:
         return _File(client.jwks_file)
     if client.jwks is not None:
         return _Given(client.jwks)
-    return _Url(client.jwks_url or "", timeout_seconds)
+    return _Url(client.jwks_url or "", terms.keys_hold, timeout_seconds)
 
 
 def _opened(token: str) -> tuple[_Object, _Object]:
@@ -614,8 +626,8 @@ def _body(response: requests.Response, ends: float) -> bytes:
 
 
 def _holds_seconds(cache_control: str) -> int:
-    """How long keys hold by Cache-Control (RFC 9111, section 5.2.2), within our bounds."""
+    """How long keys hold by Cache-Control (RFC 9111, section 5.2.2), an hour at the most."""
     if re.search(r"no-store|no-cache", cache_control, re.IGNORECASE):
-        return _LEAST_SECONDS
+        return 0
     found = _MAX_AGE.search(cache_control)
-    return min(max(int(found[1]), _LEAST_SECONDS), _MOST_SECONDS) if found else _USUAL_SECONDS
+    return min(int(found[1]), _MOST_SECONDS) if found else _USUAL_SECONDS
