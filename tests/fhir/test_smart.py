@@ -451,6 +451,7 @@ def test_each_entry_of_a_bundle_needs_its_own(shared: House, patient: str) -> No
     refused = can(shared, "system/Observation.c", "POST", "/", bundle("transaction", *entries))
     assert refused.status == 403
     assert refused.json["issue"][0]["expression"] == ["Bundle.entry[1]"]
+    assert is_beyond(refused, "system/AdverseEvent.c")
     assert shared.everything()["facts"] == before["facts"]
     both = "system/Observation.c system/AdverseEvent.c"
     assert can(shared, both, "POST", "/", bundle("transaction", *entries)).status == 200

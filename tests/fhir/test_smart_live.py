@@ -138,7 +138,10 @@ def test_a_token_of_a_client_holds_over_rest_and_cds_hooks_as_far_as_its_scopes(
     assert list(statuses.values()) == [200, 403, 403, 403, 403], statuses
     seeing = at.register("system/PlanDefinition.s", jwks=smart.key_set())
     token = {"Authorization": f"Bearer {at.ask(seeing, 'system/PlanDefinition.s').json()['access_token']}"}
-    assert at.http.get(f"{at.url}/cds-services", headers=token).status_code == 200
+    services = at.http.get(f"{at.url}/cds-services", headers=token).json()["services"]
+    assert services
+    for service in services:
+        assert all(isinstance(service[name], str) and service[name] for name in ("hook", "description", "id"))
 
 
 def test_an_assertion_is_taken_once_by_all_processes(at: At, client: str) -> None:

@@ -29,7 +29,7 @@ from titrator.security.scopes import read_needs
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
-from titrator.workflow.errors import Refusal, TooMany
+from titrator.workflow.errors import Beyond, Refusal, TooMany
 from titrator.workflow.visit import Visit
 from titrator.workflow.worklist import settle_first
 
@@ -340,11 +340,19 @@ def _refused(status: HTTPStatus, body: Mapping[str, object]) -> Response:
 def refusal_response(refusal: Refusal) -> Response:
     """The OperationOutcome that a refusal is."""
     response = _refused(status_of(refusal), outcome(refusal))
-    if (asks := challenge(refusal)) is not None:
+    if (asks := challenge(_beyond(refusal) or refusal)) is not None:
         response.headers["WWW-Authenticate"] = asks
     if isinstance(refusal, TooMany):
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
+
+
+def _beyond(refusal: Refusal) -> Beyond | None:
+    """The scopes that entries of a Bundle take, of those that are refused for want of some."""
+    if not isinstance(refusal, Refused):
+        return None
+    scopes = [one.scope for _, one in refusal.refusals if isinstance(one, Beyond)]
+    return Beyond(" ".join(dict.fromkeys(scopes))) if scopes else None
 
 
 @blueprint.errorhandler(InvalidInput)
