@@ -41,7 +41,7 @@ from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
 from titrator.door import Door
-from titrator.fhir import hooks
+from titrator.fhir import hooks, smart
 from titrator.fhir import routes as fhir
 from titrator.security.assertions import Assertions, Client
 from titrator.security.limits import Limit
@@ -118,6 +118,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
     app.register_blueprint(reminders.subscriptions)
     app.register_blueprint(activation.blueprint)
     app.register_blueprint(fhir.blueprint)
+    smart.add_to(app, settings.base_url)
     hooks.add_to(
         app,
         hooks.Terms(

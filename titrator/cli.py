@@ -66,6 +66,7 @@ _SERVICE: Final[Mapping[str, str]] = {
     "clinics": "titrator.people:clinics_group",
     "users": "titrator.people:users_group",
     "tokens": "titrator.people:tokens_group",
+    "clients": "titrator.people:clients_group",
     "channels": "titrator.people:channels_group",
     "remind": "titrator.operate:remind_command",
     "decisions": "titrator.operate:decisions_group",

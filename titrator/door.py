@@ -6,23 +6,27 @@ REST, FHIR, CDS Hooks and the pages differ in what they read and write, and in n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import ipaddress
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import structlog
 from flask import current_app, g, request
 
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
+from titrator.security.scopes import Needs
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.draft import Draft
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import (
     Asked,
+    Beyond,
     Conflict,
     Forbidden,
     Invalid,
@@ -49,6 +53,7 @@ STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
     Asked: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unknown: HTTPStatus.NOT_FOUND,
     Forbidden: HTTPStatus.FORBIDDEN,
+    Beyond: HTTPStatus.FORBIDDEN,
     Unauthorised: HTTPStatus.UNAUTHORIZED,
     Conflict: HTTPStatus.CONFLICT,
     ProposalChanged: HTTPStatus.CONFLICT,
@@ -114,12 +119,13 @@ def guarded(
     view: View,
     permission: Permission | None,
     *,
+    needs: Needs = (),
     login: bool = False,
     known_by: Callable[[Door], Actor] | None = None,
 ) -> View:
     """A view for whom a token names (or whom `known_by` tells), and who has the permission; None: for anybody.
 
-    What is refused of a patient stands in the trail, too.
+    A token that has scopes must have those for all `needs`, too. What is refused of a patient stands in the trail, too.
     """
 
     @wraps(view)
@@ -134,6 +140,7 @@ def guarded(
         _count(here, here.requests, actor.account_id)
         try:
             refuse_without(permission, actor)
+            actor.must(*needs)
             return view(*args, **kwargs)
         except (Forbidden, Unknown) as refusal:
             _leave_refused(here.services, actor, "denied", refusal)
@@ -152,6 +159,30 @@ def refuse_without(permission: Permission, actor: Actor) -> None:
     """Raise Forbidden for who has not a permission."""
     if permission not in actor.permissions:
         raise Forbidden(f"This account or token has not the permission {permission}.")
+
+
+def audiences(base_url: str) -> Container[str]:
+    """The URLs by which this one may be called: as set, and as it was called where that is on this computer.
+
+    The name by which a host is called is the caller's to choose: a token for another service must not pass here.
+    """
+    found = {f"{base_url}{request.path}"}
+    host = urlsplit(request.base_url).hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    return found | {request.base_url} if local else found
+
+
+def challenge(refusal: Refusal) -> str | None:
+    """What the header WWW-Authenticate says with a refusal (RFC 6750, section 3), if anything."""
+    if isinstance(refusal, Unauthorised):
+        return 'Bearer realm="titrator"'
+    if isinstance(refusal, Beyond):
+        scope = f', scope="{refusal.scope}"' if refusal.scope else ""
+        return f'Bearer realm="titrator", error="insufficient_scope"{scope}'
+    return None
 
 
 def by_token(here: Door) -> Actor:

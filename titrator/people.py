@@ -1,9 +1,12 @@
-"""The commands for who may come in and who is told: `clinics`, `channels`, `users`, `tokens`. docs/cli.md has each."""
+"""The commands for who may come in and who is told: `clinics`, `channels`, `users`, `tokens`, `clients`.
+
+docs/cli.md has each.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 from rich.text import Text
@@ -16,15 +19,17 @@ from titrator.local import NOT_DONE, acting, checked, looking, moment, refuse, s
 from titrator.notify.address import redacted
 from titrator.security.permissions import Permission, Role
 from titrator.store.base import Where
-from titrator.store.records import Account, ChannelRow, Clinic, Token
+from titrator.store.records import Account, ApiClient, ChannelRow, Clinic, Token
 from titrator.titration.errors import Fault
-from titrator.workflow import accounts, record
+from titrator.workflow import accounts, clients, record
 from titrator.workflow.errors import Code, Invalid, Refusal
 from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit, instant
 
 #: In place of an address: it is asked for, as the arguments of a command are seen by others on the machine.
 _ASKED_FOR: Final = "-"
+#: Of a file of keys no more than this is read, one byte more than is accepted.
+_MOST_KEYS: Final = 256 * 1024 + 1
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 username = click.argument("username")
@@ -308,6 +313,65 @@ def revoke_token_command(username: str, token_id: str, as_json: bool) -> None:
         _say(f"Token {token.id} ({token.label}) of {username} has ended.")
 
 
+@click.group("clients")
+def clients_group() -> None:
+    """Programs that get tokens of an account by assertions that they sign (SMART Backend Services)."""
+
+
+@clients_group.command("add")
+@username
+@click.option("--label", required=True, help="What it is.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="The most that it gets; repeatable.")
+@click.option("--jwks-url", metavar="URL", help="Where its public keys stand.")
+@click.option("--jwks", "file", type=click.File("rb"), metavar="FILE", help="Its public keys, or - for standard input.")
+@as_json
+def add_client_command(  # noqa: PLR0913, PLR0917 (its options)
+    username: str, label: str, scopes: tuple[str, ...], jwks_url: str | None, file: BinaryIO | None, as_json: bool
+) -> None:
+    """Register a client of an account of the role ehr, by the URL of its public keys or by the keys; prints its id."""
+    jwks = None if file is None else file.read(_MOST_KEYS).decode(errors="replace")
+    with acting() as visit:
+        ident = _account(visit, username).id
+        made = clients.add_client(visit, ident, label=label, scopes=" ".join(scopes), jwks=jwks, jwks_url=jwks_url)
+    if as_json:
+        write_json(clients.client_fields(made))
+        return
+    _say(f"Client {made.label} of {username} added. It asks for tokens at {settings().base_url}/auth/token as")
+    click.echo(made.id)
+
+
+@clients_group.command("list")
+@as_json
+def list_clients_command(as_json: bool) -> None:
+    """List the clients, and those that were revoked."""
+    with acting() as visit:
+        found = clients.clients(visit.session)
+        names = {account.id: account.username for account in visit.session.find(Account)}
+    if as_json:
+        write_json({"items": [clients.client_fields(client) for client in found]})
+        return
+    if not found:
+        _say("No clients yet: titrator clients add USERNAME --label NAME --scope SCOPE --jwks-url URL")
+        return
+    rows = table("Id", "Label", "Account", "Scopes", "Keys", "State")
+    for one in found:
+        rows.add_row(one.id, one.label, names[one.account_id], " ".join(one.scopes), *_client_state(one))
+    console.out().print(rows)
+
+
+@clients_group.command("revoke")
+@click.argument("client_id", metavar="ID")
+@as_json
+def revoke_client_command(client_id: str, as_json: bool) -> None:
+    """End a client and all its tokens at once; `titrator clients list` tells the ids."""
+    with acting() as visit:
+        client = clients.revoke_client(visit, client_id)
+    if as_json:
+        write_json(clients.client_fields(client))
+    else:
+        _say(f"Client {client.id} ({client.label}) and its tokens have ended.")
+
+
 def link(secret: str) -> str:
     """The one-time link of a secret."""
     return f"{settings().base_url}/activate/{secret}"
@@ -366,6 +430,12 @@ def _state(account: Account, now: str) -> str:
     if account.password_hash is None:
         return "by token" if account.role == Role.EHR else "invited"
     return "active"
+
+
+def _client_state(client: ApiClient) -> tuple[str, str]:
+    """Where its keys are, and whether it may come."""
+    state = "registered" if client.revoked_at is None else f"revoked {moment(client.revoked_at)}"
+    return client.jwks_url or "given", state
 
 
 def _token_state(token: Token, now: str) -> str:

@@ -31,7 +31,11 @@ from titrator.workflow.visit import Services
 ROOT = Path(__file__).parents[2]
 WEEK = timedelta(weeks=1)
 #: Limits that no test meets by accident.
-ENVIRONMENT = {"TITRATOR_REQUESTS_PER_MINUTE": "1000000", "TITRATOR_LOG_LEVEL": "warning"}
+ENVIRONMENT = {
+    "TITRATOR_REQUESTS_PER_MINUTE": "1000000",
+    "TITRATOR_LOGINS_PER_MINUTE": "10000",
+    "TITRATOR_LOG_LEVEL": "warning",
+}
 PATIENCE = 60  # seconds
 
 
@@ -101,7 +105,12 @@ class _Gunicorn:
                 self.process = subprocess.Popen(
                     [sys.executable, *command, *settings],
                     cwd=ROOT,
-                    env={**os.environ, **ENVIRONMENT, "TITRATOR_INSTANCE": str(self.instance)},
+                    env={
+                        **os.environ,
+                        **ENVIRONMENT,
+                        "TITRATOR_INSTANCE": str(self.instance),
+                        "TITRATOR_BASE_URL": f"http://127.0.0.1:{port}",
+                    },
                     pass_fds=[listening.fileno()],
                     stdout=log,
                     stderr=log,

@@ -22,12 +22,13 @@ from titrator.notify.log import LogChannel
 from titrator.notify.schemes import SCHEMES
 from titrator.notify.texts import Texts
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.secrets import new_id
 from titrator.settings import Settings
-from titrator.store.records import AuditRow
+from titrator.store.records import ApiClient, AuditRow
 from titrator.store.sqlite import SqliteStore
 from titrator.workflow import accounts
 from titrator.workflow.record import add_clinic
-from titrator.workflow.visit import Actor, Policy, Services, Telling, Visit, leave
+from titrator.workflow.visit import Actor, Policy, Services, Telling, Visit, instant, leave
 
 API: Final = "/api/v1"
 #: A Monday, noon in UTC.
@@ -214,6 +215,23 @@ class House:
             account, _ = accounts.add_account(visit, body)
             issued = accounts.issue_token(visit, account.id, {"label": "tests", "days": 30})
         return account.id, issued.secret
+
+    def scoped(self, *scopes: str, who: str = "ehr") -> str:
+        """A token of an account, by its name, that a client got for some scopes."""
+        with self.visit() as visit:
+            account = accounts.find_account(visit, self.ids[who])
+            client = ApiClient(
+                id=new_id(),
+                account_id=account.id,
+                label="tests",
+                jwks="{}",
+                jwks_url=None,
+                scopes=scopes,
+                created_at=instant(visit.now),
+                revoked_at=None,
+            )
+            visit.session.add(client)
+            return accounts.issue_access(visit, account, client, scopes, 300).secret
 
     def with_services(self, **changed: Any) -> House:
         """The same installation, served with other services."""

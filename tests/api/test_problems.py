@@ -69,6 +69,7 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     facts = {name: house.record(patient, name, ENTRY[name](8)).json["id"] for name in COLLECTIONS}
     yield 401, Code.UNAUTHORISED, call(None, "GET", "/me")
     yield 403, Code.FORBIDDEN, call("auditor", "GET", of)
+    yield 403, Code.INSUFFICIENT_SCOPE, call(house.scoped("system/Patient.s"), "GET", of)
     yield 404, Code.NOT_FOUND, call("stranger", "GET", of)
     yield 404, Code.NOT_FOUND, call("pharmacist", "GET", "/nothing")
     yield 404, Code.NOT_FOUND, call("pharmacist", "GET", f"{of}/urine")

@@ -14,12 +14,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.fhir.smart import key_set
 from tests.support import words
 from titrator.assembly import make_services
 from titrator.cli import main
 from titrator.security.permissions import Permission
 from titrator.settings import NAMES, Settings
 from titrator.workflow.accounts import authenticate
+from titrator.workflow.clients import known
 from titrator.workflow.errors import Unauthorised
 
 LINK = re.compile(r"http://\S+/activate/(titr_\S+)")
@@ -126,6 +128,45 @@ def test_a_system_comes_in_by_a_token_until_it_is_revoked(made: Run, instance: P
     services.store.close()
 
 
+def test_a_client_is_registered_by_its_keys_until_it_is_revoked(made: Run, instance: Path, tmp_path: Path) -> None:
+    assert "No clients yet" in done(made("clients", "list"))
+    done(made("users", "add", "lab", "--name", "Lab", "--role", "ehr", "--clinic", "Day Unit"))
+    (tmp_path / "keys.json").write_text(key_set(), encoding="utf-8")
+    wanted = ("--label", "engine", "--scope", "system/Observation.cu system/Task.read", "--scope", "system/Patient.rs")
+    added = done(made("clients", "add", "lab", *wanted, "--jwks", tmp_path / "keys.json"))
+    assert "http://127.0.0.1:8000/auth/token" in added
+    ident = added.split()[-1]
+    assert re.fullmatch(r"[0-9a-f]{20}", ident)
+    (shown,) = json.loads(done(made("clients", "list", "--json")))["items"]
+    assert (shown["id"], shown["label"], shown["jwks_url"], shown["revoked_at"]) == (ident, "engine", None, None)
+    assert shown["scopes"] == ["system/Observation.cu", "system/Task.rs", "system/Patient.rs"]
+    assert rows(done(made("clients", "list")))[1].startswith(f"{ident} engine lab")
+    services = make_services(Settings(instance=instance))
+    assert known(services, ident) is not None
+    assert json.loads(done(made("clients", "revoke", ident, "--json")))["revoked_at"] is not None
+    assert known(services, ident) is None
+    assert "have ended" in done(made("clients", "revoke", ident))
+    services.store.close()
+    by_url = ("--label", "x", "--scope", "system/*.rs", "--jwks-url", "https://lab.example/jwks.json")
+    added_too = json.loads(done(made("clients", "add", "lab", *by_url, "--json")))
+    assert added_too["jwks_url"] == "https://lab.example/jwks.json"
+    done(made("clients", "add", "lab", *wanted, "--jwks", "-", stdin=key_set()))
+
+
+def test_a_client_that_cannot_be_registered_is_told_all_why(made: Run) -> None:
+    done(made("users", "add", "lab", "--name", "Lab", "--role", "ehr"))
+    ran = made("clients", "add", "lab", "--label", "x", "--scope", "openid system/Task.sr", "--jwks", "-", stdin="{}")
+    assert ran.code == 3
+    for said in ("jwks: the key set has no list of keys", "scopes: openid: only scopes", "scopes: system/Task.sr: the"):
+        assert said in ran.err
+    for arguments in (("--jwks-url", "http://lab.example/keys"), ()):
+        ran = made("clients", "add", "lab", "--label", "x", "--scope", "system/Task.r", *arguments)
+        assert (ran.code, "jwks" in ran.err) == (3, True)
+    ran = made("clients", "add", "admin", "--label", "x", "--scope", "system/Task.r", "--jwks-url", "https://x.example")
+    assert (ran.code, "role ehr" in ran.err) == (3, True)
+    assert "No clients yet" in done(made("clients", "list"))
+
+
 def test_what_is_done_at_the_machine_is_audited_with_who_did_it(made: Run) -> None:
     done(made("users", "add", "lab", "--name", "Lab", "--role", "ehr"))
     done(made("tokens", "issue", "lab", "--label", "feed", "--days", "1"))
@@ -152,6 +193,14 @@ REFUSED: list[tuple[str, int, str]] = [
     ("tokens issue admin --label x --days 1 --permission facts:record", 3, "not given to the role admin"),
     ("tokens list nobody", 3, "There is no account nobody"),
     ("tokens revoke admin 1234", 3, "No such token"),
+    (
+        "clients add nobody --label x --scope system/Task.r --jwks-url https://x.example",
+        3,
+        "There is no account nobody",
+    ),
+    ("clients add admin --label x --jwks-url https://x.example", 2, "Missing option '--scope'"),
+    ("clients add admin --label x --scope system/Task.r --jwks no-such-file", 2, "no-such-file"),
+    ("clients revoke 1234", 3, "No such client"),
     ("clinics add A --time-zone Mars", 3, "time_zone: must be a name of the IANA time zone database"),
     ("clinics add A --time-zone UTC --holiday 9.3.2026", 3, "holidays[0]:"),
     ("audit export --since yesterday", 2, "'yesterday' does not match the format"),

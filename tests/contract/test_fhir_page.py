@@ -313,7 +313,7 @@ def test_the_permissions_of_each_interaction_are_told(app: Flask) -> None:
 
 def interactions() -> Iterator[tuple[str, str]]:
     """Each interaction or operation that the CapabilityStatement names, with its type."""
-    statement: Any = capability_statement("", cors=False)
+    statement: Any = capability_statement("", "", cors=False)
     for one in statement["rest"][0]["resource"]:
         yield from ((each["code"], one["type"]) for each in one["interaction"])
         yield from ((each["name"], one["type"]) for each in one.get("operation", []))

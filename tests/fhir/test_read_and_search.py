@@ -1035,7 +1035,7 @@ UNSTATED: Final = (
 
 
 def statement_of_all() -> Any:
-    return capability_statement("http://localhost/fhir", cors=False)
+    return capability_statement("http://localhost/fhir", "http://127.0.0.1:8000/auth/token", cors=False)
 
 
 def stated() -> list[Any]:
@@ -1150,7 +1150,7 @@ def test_operations_are_those_that_are_stated(shown: Shown) -> None:
 def test_each_route_is_stated(shown: Shown) -> None:
     """The routes of the application, each as what of the statement it is."""
     interactions = {one["type"]: {each["code"] for each in one["interaction"]} for one in stated()}
-    explained = {("GET", "/fhir/metadata")}
+    explained = {("GET", "/fhir/metadata"), ("GET", "/fhir/.well-known/smart-configuration")}
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):  # all are refused, but for the POST of a Bundle
         explained |= {(method, "/fhir/<path:rest>"), (method, "/fhir"), (method, "/fhir/")}
         for path in ("", "/"):

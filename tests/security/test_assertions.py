@@ -36,6 +36,7 @@ from titrator.security.assertions import (
     Client,
     NotAccepted,
     Reason,
+    Registered,
     Terms,
 )
 
@@ -357,6 +358,97 @@ def test_a_client_that_asks_for_a_token_of_ours(
     else:
         assert backend.verify(said, TOKEN_URL, NOW) is client
         assert refusal(backend, said, audience=TOKEN_URL).reason == "replayed"
+
+
+# Clients that come and go
+
+
+def asking(**claims: object) -> str:
+    return claiming(sub=ISSUER, aud=TOKEN_URL, **claims)
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+def test_only_the_algorithms_of_backend_services_are_accepted_for_a_token(algorithm: str) -> None:
+    """`RS384` and `ES384`; CDS Hooks takes two more."""
+    client = Client(ISSUER, "ehr", jwks=key_set(*KEYS).decode())
+    header = {"alg": algorithm, "kid": {"ES256": "ec256", "ES384": "ec"}.get(algorithm, "rsa")}
+    claims = {**CLAIMS, "sub": ISSUER, "aud": TOKEN_URL}
+    signer = SIGNERS.get(algorithm, EC)
+    said = sealed(json.dumps(header), json.dumps(claims), signer, algorithm if algorithm in SIGNERS else "ES384")
+    registered = Registered()
+    if algorithm in BACKEND_SERVICES.algorithms:
+        assert registered.verify(said, TOKEN_URL, NOW, {ISSUER: client}.get).client is client
+    else:
+        with pytest.raises(NotAccepted, match="algorithm"):
+            registered.verify(said, TOKEN_URL, NOW, {ISSUER: client}.get)
+
+
+def test_who_asks_keeps_the_ids() -> None:
+    """The same is accepted again; the id is told as a digest, whatever text it is."""
+    client = Client(ISSUER, "ehr", jwks=key_set(*KEYS).decode())
+    registered, said = Registered(), asking()
+    one, two = (registered.verify(said, TOKEN_URL, NOW, {ISSUER: client}.get) for _ in range(2))
+    assert one == two
+    assert (len(one.ident), one.ends) == (64, T + 300 + 60)
+    odd = registered.verify(asking(jti="\ud800"), TOKEN_URL, NOW, {ISSUER: client}.get)
+    assert odd.ident != one.ident
+
+
+def test_a_client_that_is_gone_or_registered_anew_is_met_as_it_is_now() -> None:
+    found = {ISSUER: Client(ISSUER, "ehr", jwks=key_set(public(STRANGE, "ec")).decode())}
+    registered = Registered()
+    with pytest.raises(NotAccepted, match="signature"):
+        registered.verify(asking(), TOKEN_URL, NOW, found.get)
+    found[ISSUER] = replace(found[ISSUER], jwks=key_set(*KEYS).decode())
+    assert registered.verify(asking(), TOKEN_URL, NOW, found.get).client is found[ISSUER]
+    found.clear()
+    with pytest.raises(NotAccepted, match="unknown issuer"):
+        registered.verify(asking(), TOKEN_URL, NOW, found.get)
+
+
+def test_fetched_keys_are_kept_as_long_as_their_server_says() -> None:
+    with receiver() as web:
+        web.answer = lambda asked: asked.give(200, key_set(*KEYS), Cache_Control="max-age=120")
+        registered = Registered()
+        for seconds, fetches in ((0, 1), (119, 1), (120, 2)):
+            client = Client(ISSUER, "ehr", jwks_url=web.url)  # as it is read from the store, each time anew
+            said = asking(iat=T + seconds, exp=T + seconds + 300)
+            registered.verify(said, TOKEN_URL, later(seconds=seconds), {ISSUER: client}.get)
+            assert len(web.seen) == fetches
+
+
+@pytest.mark.parametrize(
+    ("said", "keeps"), [("max-age=5", 5), ("max-age=0", 0), ("no-store", 0), ("no-cache", 0), ("max-age=59", 59)]
+)
+def test_fetched_keys_are_kept_no_longer_than_that(said: str, keeps: int) -> None:
+    """`SHALL NOT cache a JWKS for longer than the client's cache-control header indicates`; each request may fetch."""
+    with receiver() as web:
+        web.answer = lambda asked: asked.give(200, key_set(*KEYS), Cache_Control=said)
+        registered, found = Registered(), {ISSUER: Client(ISSUER, "ehr", jwks_url=web.url)}
+        registered.verify(asking(), TOKEN_URL, NOW, found.get)
+        if keeps:
+            registered.verify(asking(), TOKEN_URL, later(seconds=keeps - 0.5), found.get)
+        assert len(web.seen) == 1
+        registered.verify(asking(), TOKEN_URL, later(seconds=max(keeps, 0.5)), found.get)
+        assert len(web.seen) == 2
+
+
+def test_an_address_that_fails_is_left_in_peace_for_a_while() -> None:
+    with receiver() as web:
+        web.answer = lambda asked: asked.give(503)
+        registered, found = Registered(), {ISSUER: Client(ISSUER, "ehr", jwks_url=web.url)}
+        for seconds, fetches in ((0, 1), (9, 1), (10, 2)):
+            with pytest.raises(NotAccepted, match="keys unavailable"):
+                registered.verify(asking(), TOKEN_URL, later(seconds=seconds), found.get)
+            assert len(web.seen) == fetches
+
+
+def test_keys_that_were_given_are_at_no_address() -> None:
+    client = Client(ISSUER, "ehr", jwks=key_set(*KEYS).decode())
+    header = {**HEADER, "jku": "https://ehr.example/keys"}
+    said = sealed(json.dumps(header), json.dumps({**CLAIMS, "sub": ISSUER, "aud": TOKEN_URL}), EC)
+    with pytest.raises(NotAccepted, match="other key address"):
+        Registered().verify(said, TOKEN_URL, NOW, {ISSUER: client}.get)
 
 
 # Replay

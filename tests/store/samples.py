@@ -12,6 +12,7 @@ from titrator.store.base import Session
 from titrator.store.records import (
     RECORDS,
     Account,
+    ApiClient,
     AuditHead,
     AuditRow,
     CalendarFeed,
@@ -39,6 +40,7 @@ from titrator.store.records import (
     Standing,
     Token,
     UnmatchedResult,
+    UsedAssertion,
     Waiting,
 )
 
@@ -229,6 +231,17 @@ _SAMPLES: dict[type[Record], Record] = {
             locked_until=None,
             created_at=NOON,
         ),
+        ApiClient(
+            id="cl",
+            account_id="a",
+            label="engine",
+            jwks=None,
+            jwks_url="https://ehr.example.org/jwks.json",
+            scopes=("system/Observation.cu", "system/Patient.rs"),
+            created_at=NOON,
+            revoked_at=None,
+        ),
+        UsedAssertion(client_id="cl", ident="0" * 64, ends_at=NOON),
         Token(
             sha256="0" * 64,
             id="t",
@@ -236,6 +249,8 @@ _SAMPLES: dict[type[Record], Record] = {
             kind="api",
             label="script",
             permissions=None,
+            client_id=None,
+            scopes=None,
             created_at=NOON,
             expires_at=NOON,
             idle_seconds=None,
@@ -343,7 +358,7 @@ _SAMPLES: dict[type[Record], Record] = {
     )
 }
 #: What others refer to, in the order in which it can be added.
-REFERRED_TO = (Clinic, Patient, Account, ProtocolEdition, ChannelRow)
+REFERRED_TO = (Clinic, Patient, Account, ApiClient, ProtocolEdition, ChannelRow)
 
 
 def sample(kind: type[R], /, **values: Any) -> R:
@@ -354,7 +369,7 @@ def sample(kind: type[R], /, **values: Any) -> R:
 
 
 def add_referred_to(session: Session, by: type[Record] | None = None) -> None:
-    """Add what the samples refer to: the clinic, the patient, the account, the protocol, the channel.
+    """Add what the samples refer to: the clinic, the patient, the account, its client, the protocol, the channel.
 
     For a record of one of these classes only those before it: there may be one of that name already.
     """
@@ -403,7 +418,12 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     Reminder: {"status": st.sampled_from(("open", "acknowledged", "cancelled", "done"))},
     Delivery: {"status": st.sampled_from(("waiting", "sent", "cancelled", "dead", "dismissed"))},
     CdsFeedback: {"outcome": st.sampled_from(("accepted", "overridden"))},
-    Token: {"kind": st.sampled_from(("api", "session", "activation"))},
+    ApiClient: {"jwks": TEXTS, "jwks_url": st.none()},
+    Token: {
+        "kind": st.sampled_from(("api", "session", "activation")),
+        "client_id": st.none(),
+        "scopes": st.none(),
+    },
 }
 
 
@@ -414,6 +434,7 @@ def any_of(kind: type[R]) -> st.SearchStrategy[R]:
         "clinic_id": st.just("c"),
         "patient_id": st.just("p"),
         "account_id": st.just("a"),
+        "client_id": st.just("cl"),
         "channel_id": st.just("ch"),
     }
     strategies |= {name: one for name, one in referring.items() if name in strategies and kind is not AuditRow}

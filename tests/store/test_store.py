@@ -20,6 +20,7 @@ from titrator.store.draft import Draft
 from titrator.store.records import (
     RECORDS,
     Account,
+    ApiClient,
     AuditRow,
     Clinic,
     CourseVersion,
@@ -535,6 +536,7 @@ def test_a_writing_transaction_that_fails_leaves_nothing(filled: Store, leaves: 
         with filled.writing() as session:
             session.add(sample(Job), sample(Fact))
             session.change(sample(Patient, revision=1))
+            session.remove(ApiClient)
             session.remove(Account)
             raise leaves
 

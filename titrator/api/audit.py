@@ -11,7 +11,9 @@ from titrator.workflow.visit import Visit
 blueprint = Blueprint("audit", __name__, description="Who did and saw what, when and why.")
 
 
-@blueprint.operation("GET", "/audit", Permission.READ_AUDIT, query=AuditQuery, gives=AuditPage, before=trail.gather)
+@blueprint.operation(
+    "GET", "/audit", Permission.READ_AUDIT, "AuditEvent.s", query=AuditQuery, gives=AuditPage, before=trail.gather
+)
 def read_audit(visit: Visit, query: dict[str, object]) -> dict[str, object]:
     """A page of a chain of the trail."""
     chain, after, limit = query.get("patient"), query.get("after", 0), query.get("limit", 100)

@@ -24,6 +24,7 @@ from flask import Response, g, request
 from titrator.api.wire import StrictParser
 from titrator.door import View, done, door, guarded
 from titrator.security.permissions import Permission
+from titrator.security.scopes import read_needs, wanted
 from titrator.security.secrets import sha256
 from titrator.store.records import KeptAnswer
 from titrator.titration.documents import join
@@ -49,6 +50,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         method: str,
         rule: str,
         permission: Permission | None,
+        needs: str,
         *,
         gives: type[ma.Schema] | None,
         status: int = 200,
@@ -67,6 +69,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
+        `needs` says by which scopes a SMART client may come, `Patient.r Task.u` for both, `closed` for none, nothing
+        where anybody may.
         `also` is a second status of success. `stores` says whether the view writes where the method does not tell; a
         view that `drafts` reads nothing that it has written itself, so that others may write meanwhile. `before` is
         done ahead of the visit, a view that stands `alone` opens its own, `refuses` has statuses of problems that the
@@ -83,8 +87,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
             made = _without_query(made) if query is None else _queried(self.arguments, query(), made)
-            passed = guarded(made if before is None else _after(before, made), permission, login=public_limit)
+            by_scope = read_needs(needs)
+            made = made if before is None else _after(before, made)
+            passed = guarded(made, permission, needs=by_scope, login=public_limit)
             passed.permission = permission  # type: ignore[attr-defined]
+            passed.needs = by_scope  # type: ignore[attr-defined]
             refusals = _refusals(
                 method,
                 rule,
@@ -105,7 +112,9 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if permission is None:
                 manual["security"] = []
             else:
-                manual["description"] = f"Needs the permission `{permission}`."
+                scopes = wanted(by_scope).replace(" ", "`, `")
+                by = f"the scopes `{scopes}`" if scopes else "none: no scope is for it"
+                manual["description"] = f"Needs the permission `{permission}`; of a SMART client {by}."
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
             manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None)

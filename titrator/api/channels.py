@@ -18,6 +18,7 @@ from schemas.reminder import (
 from titrator.api.blueprint import Blueprint
 from titrator.api.wire import etag, if_match
 from titrator.security.permissions import Permission
+from titrator.security.scopes import CLOSED
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.plan import settings_fields
 from titrator.workflow.visit import Visit
@@ -31,7 +32,7 @@ _CHANNELS = "/clinics/<clinic_id>/channels"
 _ONE = f"{_CHANNELS}/<channel_id>"
 
 
-@blueprint.operation("GET", _SETTINGS, Permission.READ_CLINICS, gives=ReminderSettingsOut)
+@blueprint.operation("GET", _SETTINGS, Permission.READ_CLINICS, "Organization.r", gives=ReminderSettingsOut)
 def get_reminder_settings(visit: Visit, clinic_id: str) -> Answer:
     """How a clinic is reminded."""
     plan = manage.settings(visit, clinic_id)
@@ -39,7 +40,13 @@ def get_reminder_settings(visit: Visit, clinic_id: str) -> Answer:
 
 
 @blueprint.operation(
-    "PUT", _SETTINGS, Permission.MANAGE_CLINICS, body=ReminderSettingsIn, gives=ReminderSettingsOut, versioned=True
+    "PUT",
+    _SETTINGS,
+    Permission.MANAGE_CLINICS,
+    "Organization.u",
+    body=ReminderSettingsIn,
+    gives=ReminderSettingsOut,
+    versioned=True,
 )
 def change_reminder_settings(visit: Visit, body: Fields, clinic_id: str) -> Answer:
     """Have a clinic reminded otherwise, in all that is not told yet."""
@@ -47,13 +54,15 @@ def change_reminder_settings(visit: Visit, body: Fields, clinic_id: str) -> Answ
     return settings_fields(plan), etag(plan.version)
 
 
-@blueprint.operation("GET", _CHANNELS, Permission.MANAGE_CLINICS, gives=Channels)
+@blueprint.operation("GET", _CHANNELS, Permission.MANAGE_CLINICS, CLOSED, gives=Channels)
 def list_channels(visit: Visit, clinic_id: str) -> Fields:
     """The channels of a clinic."""
     return {"items": [manage.channel_fields(one) for one in manage.channels(visit, clinic_id)]}
 
 
-@blueprint.operation("POST", _CHANNELS, Permission.MANAGE_CLINICS, body=ChannelIn, gives=ChannelMade, status=201)
+@blueprint.operation(
+    "POST", _CHANNELS, Permission.MANAGE_CLINICS, CLOSED, body=ChannelIn, gives=ChannelMade, status=201
+)
 def add_channel(visit: Visit, body: Fields, clinic_id: str) -> Answer:
     """A new channel of a clinic."""
     channel, secret = manage.add_channel(visit, clinic_id, body)
@@ -61,14 +70,16 @@ def add_channel(visit: Visit, body: Fields, clinic_id: str) -> Answer:
     return {"channel": manage.channel_fields(channel), "secret": secret}, {**etag(1), "Location": where}
 
 
-@blueprint.operation("GET", _ONE, Permission.MANAGE_CLINICS, gives=ChannelOut)
+@blueprint.operation("GET", _ONE, Permission.MANAGE_CLINICS, CLOSED, gives=ChannelOut)
 def get_channel(visit: Visit, clinic_id: str, channel_id: str) -> Answer:
     """A channel."""
     channel = manage.channel(visit, clinic_id, channel_id)
     return manage.channel_fields(channel), etag(channel.version)
 
 
-@blueprint.operation("PATCH", _ONE, Permission.MANAGE_CLINICS, body=ChannelChange, gives=ChannelOut, versioned=True)
+@blueprint.operation(
+    "PATCH", _ONE, Permission.MANAGE_CLINICS, CLOSED, body=ChannelChange, gives=ChannelOut, versioned=True
+)
 def change_channel(visit: Visit, body: Fields, clinic_id: str, channel_id: str) -> Answer:
     """A channel with another label, address or pace, or in use or not. One that rests is tried again at once."""
     channel = manage.change_channel(visit, clinic_id, channel_id, body, if_match())
@@ -76,7 +87,7 @@ def change_channel(visit: Visit, body: Fields, clinic_id: str, channel_id: str) 
 
 
 @blueprint.operation(
-    "POST", f"{_ONE}/test", Permission.MANAGE_CLINICS, body=ChannelTest, gives=ChannelTested, stores=False
+    "POST", f"{_ONE}/test", Permission.MANAGE_CLINICS, CLOSED, body=ChannelTest, gives=ChannelTested, stores=False
 )
 def test_channel(visit: Visit, body: dict[str, str], clinic_id: str, channel_id: str) -> Fields:
     """Send a message that says only that the channel works."""
@@ -84,19 +95,19 @@ def test_channel(visit: Visit, body: dict[str, str], clinic_id: str, channel_id:
     return {"sent": error is None, "error": error}
 
 
-@blueprint.operation("GET", "/gateways", Permission.OWN_ACCOUNT, gives=Gateways)
+@blueprint.operation("GET", "/gateways", Permission.OWN_ACCOUNT, CLOSED, gives=Gateways)
 def list_gateways(visit: Visit) -> Fields:
     """The gateways of the account's clinics, by which single persons can be told."""
     return {"items": manage.gateways(visit)}
 
 
-@blueprint.operation("GET", "/me/contacts", Permission.OWN_ACCOUNT, gives=Contacts)
+@blueprint.operation("GET", "/me/contacts", Permission.OWN_ACCOUNT, CLOSED, gives=Contacts)
 def own_contacts(visit: Visit) -> Fields:
     """By which gateways the account that asks is told, and where."""
     return {"items": manage.own_contacts(visit)}
 
 
-@blueprint.operation("PUT", "/me/contacts", Permission.OWN_ACCOUNT, body=Contacts, gives=Contacts)
+@blueprint.operation("PUT", "/me/contacts", Permission.OWN_ACCOUNT, CLOSED, body=Contacts, gives=Contacts)
 def change_own_contacts(visit: Visit, body: Fields) -> Fields:
     """Have the account that asks told by other gateways, or by none."""
     return {"items": manage.change_own_contacts(visit, body)}

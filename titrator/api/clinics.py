@@ -13,20 +13,22 @@ from titrator.workflow.visit import Visit
 blueprint = Blueprint("clinics", __name__, description="Outpatient clinics: time zone, holidays, injection days.")
 
 
-@blueprint.operation("GET", "/clinics", Permission.READ_CLINICS, gives=Clinics)
+@blueprint.operation("GET", "/clinics", Permission.READ_CLINICS, "Organization.s", gives=Clinics)
 def list_clinics(visit: Visit) -> dict[str, object]:
     """The clinics of the account."""
     return {"items": [record.clinic_fields(clinic) for clinic in record.clinics(visit)]}
 
 
-@blueprint.operation("POST", "/clinics", Permission.MANAGE_CLINICS, body=ClinicIn, gives=ClinicOut, status=201)
+@blueprint.operation(
+    "POST", "/clinics", Permission.MANAGE_CLINICS, "Organization.c", body=ClinicIn, gives=ClinicOut, status=201
+)
 def add_clinic(visit: Visit, body: dict[str, object]) -> tuple[dict[str, object], dict[str, str]]:
     """A new clinic."""
     clinic = record.add_clinic(visit, body)
     return record.clinic_fields(clinic), {**etag(1), "Location": f"/api/v1/clinics/{clinic.id}"}
 
 
-@blueprint.operation("GET", "/clinics/<clinic_id>", Permission.READ_CLINICS, gives=ClinicOut)
+@blueprint.operation("GET", "/clinics/<clinic_id>", Permission.READ_CLINICS, "Organization.r", gives=ClinicOut)
 def get_clinic(visit: Visit, clinic_id: str) -> tuple[dict[str, object], dict[str, str]]:
     """A clinic."""
     for clinic in record.clinics(visit):
@@ -36,7 +38,13 @@ def get_clinic(visit: Visit, clinic_id: str) -> tuple[dict[str, object], dict[st
 
 
 @blueprint.operation(
-    "PUT", "/clinics/<clinic_id>", Permission.MANAGE_CLINICS, body=ClinicIn, gives=ClinicOut, versioned=True
+    "PUT",
+    "/clinics/<clinic_id>",
+    Permission.MANAGE_CLINICS,
+    "Organization.u",
+    body=ClinicIn,
+    gives=ClinicOut,
+    versioned=True,
 )
 def change_clinic(visit: Visit, body: dict[str, object], clinic_id: str) -> tuple[dict[str, object], dict[str, str]]:
     """A clinic with other settings."""

@@ -29,20 +29,26 @@ Answer = tuple[Fields, dict[str, str]]
 Change = Callable[[Visit, str, Fields, int | None], CourseVersion]
 
 
-@blueprint.operation("GET", "/patients/<patient_id>/course", Permission.READ_PATIENTS, gives=CourseOut)
+@blueprint.operation("GET", "/patients/<patient_id>/course", Permission.READ_PATIENTS, "Condition.r", gives=CourseOut)
 def get_course(visit: Visit, patient_id: str) -> Answer:
     """The course that is open, else the last one."""
     return _sent(courses.current(visit, patient_id))
 
 
-@blueprint.operation("GET", "/patients/<patient_id>/courses", Permission.READ_PATIENTS, gives=Courses)
+@blueprint.operation("GET", "/patients/<patient_id>/courses", Permission.READ_PATIENTS, "Condition.s", gives=Courses)
 def list_courses(visit: Visit, patient_id: str) -> Fields:
     """Every version of every course."""
     return {"items": [courses.fields(course) for course in courses.courses(visit, patient_id)]}
 
 
 @blueprint.operation(
-    "POST", "/patients/<patient_id>/course", Permission.MANAGE_COURSES, body=CourseStart, gives=CourseOut, status=201
+    "POST",
+    "/patients/<patient_id>/course",
+    Permission.MANAGE_COURSES,
+    "Condition.c",
+    body=CourseStart,
+    gives=CourseOut,
+    status=201,
 )
 def start_course(visit: Visit, body: Fields, patient_id: str) -> Answer:
     """Start a course."""
@@ -63,6 +69,7 @@ def _change(path: str, permission: Permission, schema: type[Schema], change: Cha
         "POST",
         f"/patients/<patient_id>/course/{path}",
         permission,
+        "Condition.u Condition.r",
         body=schema,
         gives=CourseOut,
         versioned=True,

@@ -38,12 +38,15 @@ Step = Callable[[Visit, str, int, str, int | None], Decision]
 
 _PATIENT = "/patients/<patient_id>"
 _ONE = f"{_PATIENT}/decisions/<fact:decision_id>"
+_CHANGES = "GuidanceResponse.u MedicationRequest.u GuidanceResponse.r MedicationRequest.r"
 
 
 @blueprint.operation(
     "GET",
     "/worklist",
     Permission.READ_PATIENTS,
+    "Task.s Patient.s GuidanceResponse.s MedicationRequest.s "
+    "Observation.s MedicationAdministration.s Procedure.s AdverseEvent.s",
     query=WorklistQuery,
     gives=Worklist,
     before=settle_first,
@@ -54,7 +57,9 @@ def get_worklist(visit: Visit, query: Fields) -> Response:
     return json_text(worklist(visit, query))
 
 
-@blueprint.operation("GET", f"{_PATIENT}/decisions", Permission.READ_PATIENTS, gives=Decisions)
+@blueprint.operation(
+    "GET", f"{_PATIENT}/decisions", Permission.READ_PATIENTS, "GuidanceResponse.s MedicationRequest.s", gives=Decisions
+)
 def list_decisions(visit: Visit, patient_id: str) -> Response:
     """The decisions of a patient, the newest first."""
     return _several(visit, *sign_off.decisions(visit, patient_id))
@@ -64,6 +69,7 @@ def list_decisions(visit: Visit, patient_id: str) -> Response:
     "POST",
     f"{_PATIENT}/decisions",
     Permission.SIGN_OFF,
+    "GuidanceResponse.c MedicationRequest.c GuidanceResponse.r MedicationRequest.r",
     body=DecisionIn,
     gives=DecisionOut,
     status=201,
@@ -79,20 +85,22 @@ def decide(visit: Visit, body: Fields, patient_id: str) -> Response:
     return response
 
 
-@blueprint.operation("GET", _ONE, Permission.READ_PATIENTS, gives=DecisionOut)
+@blueprint.operation("GET", _ONE, Permission.READ_PATIENTS, "GuidanceResponse.r MedicationRequest.r", gives=DecisionOut)
 def get_decision(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """A decision, in its current version."""
     return _sent(visit, sign_off.versions(visit, patient_id, decision_id)[1][-1])
 
 
-@blueprint.operation("GET", f"{_ONE}/versions", Permission.READ_PATIENTS, gives=Decisions)
+@blueprint.operation(
+    "GET", f"{_ONE}/versions", Permission.READ_PATIENTS, "GuidanceResponse.r MedicationRequest.r", gives=Decisions
+)
 def versions_of_decision(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """All versions of a decision."""
     return _several(visit, *sign_off.versions(visit, patient_id, decision_id))
 
 
 @blueprint.operation(
-    "POST", f"{_ONE}/second-signature", Permission.SIGN_OFF, gives=DecisionOut, versioned=True, refuses=(503,)
+    "POST", f"{_ONE}/second-signature", Permission.SIGN_OFF, _CHANGES, gives=DecisionOut, versioned=True, refuses=(503,)
 )
 def co_sign(visit: Visit, patient_id: str, decision_id: int) -> Response:
     """Agree to a decision as the second, different person that it needs."""
@@ -108,6 +116,7 @@ def _reasoned(path: str, step: Step, says: str) -> None:
         "POST",
         f"{_ONE}/{path}",
         Permission.SIGN_OFF,
+        _CHANGES,
         body=ReasonIn,
         gives=DecisionOut,
         versioned=True,
@@ -120,21 +129,34 @@ _reasoned("withdrawal", sign_off.withdraw, "Take back a decision that has not be
 _reasoned("review", sign_off.review, "Say what comes of a re-opened decision that had been carried out.")
 
 
-@blueprint.operation("POST", "/decisions", Permission.SIGN_OFF, body=Batch, gives=BatchOut)
+@blueprint.operation(
+    "POST",
+    "/decisions",
+    Permission.SIGN_OFF,
+    "GuidanceResponse.c MedicationRequest.c GuidanceResponse.r MedicationRequest.r",
+    body=Batch,
+    gives=BatchOut,
+)
 def accept_several(visit: Visit, body: dict[str, list[dict[str, str]]]) -> Response:
     """Accept several proposals that change nothing, each signed on its own."""
     answered = [_answered(visit, one) for one in sign_off.accept_several(visit, body["items"])]
     return json_text(f'{{"items": [{", ".join(answered)}]}}')
 
 
-@blueprint.operation("GET", f"{_PATIENT}/dose-mismatches", Permission.READ_PATIENTS, gives=Mismatches)
+@blueprint.operation(
+    "GET",
+    f"{_PATIENT}/dose-mismatches",
+    Permission.READ_PATIENTS,
+    "MedicationRequest.s MedicationAdministration.s",
+    gives=Mismatches,
+)
 def list_dose_mismatches(visit: Visit, patient_id: str) -> Fields:
     """The days whose doses depart from what was decided."""
     return {"items": [_mismatch(one) for one in sign_off.mismatches(visit, patient_id)]}
 
 
 @blueprint.operation(
-    "POST", f"{_PATIENT}/dose-mismatches/<day>/reason", Permission.SIGN_OFF, body=ReasonIn, gives=MismatchOut
+    "POST", f"{_PATIENT}/dose-mismatches/<day>/reason", Permission.SIGN_OFF, _CHANGES, body=ReasonIn, gives=MismatchOut
 )
 def explain_dose_mismatch(visit: Visit, body: dict[str, str], patient_id: str, day: str) -> Fields:
     """Say why the doses of a day depart from what was decided."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.course import ReasonIn
 from schemas.dose import DoseCorrection, DoseIn, DoseOut
@@ -48,6 +48,15 @@ class Wire(NamedTuple):
     takes: type[Schema]
     corrects: type[Schema]
     gives: type[Schema]
+    types: tuple[str, ...] = ("Observation",)
+
+    def needs(self, letters: str) -> str:
+        """The scopes of its types for some letters."""
+        return " ".join(f"{name}.{letter}" for letter in letters for name in self.types)
+
+
+#: What an event is over FHIR, by its kind.
+_OF_EVENTS: Final = ("AdverseEvent", "Procedure")
 
 
 def _routes(wire: Wire) -> None:
@@ -92,20 +101,37 @@ def _routes(wire: Wire) -> None:
     verify.__doc__ = f"Say that a {noun} of a system, that looked wrong, is right."
 
     operation, reads, writes = blueprint.operation, Permission.READ_PATIENTS, Permission.RECORD_FACTS
-    operation("GET", path, reads, gives=several, name=f"list_{word}")(list_them)
+    operation("GET", path, reads, wire.needs("s"), gives=several, name=f"list_{word}")(list_them)
     recorder = operation(
-        "POST", path, writes, body=wire.takes, gives=wire.gives, status=201, also=200, drafts=True, name=f"add_{word}"
+        "POST",
+        path,
+        writes,
+        wire.needs("c"),
+        body=wire.takes,
+        gives=wire.gives,
+        status=201,
+        also=200,
+        drafts=True,
+        name=f"add_{word}",
     )
     recorder(add)
-    operation("GET", one, reads, gives=wire.gives, name=f"get_{word}")(get)
-    operation("GET", f"{one}/versions", reads, gives=several, name=f"versions_of_{word}")(versions)
-    operation("PUT", one, writes, body=wire.corrects, gives=wire.gives, versioned=True, name=f"correct_{word}")(correct)
+    operation("GET", one, reads, wire.needs("r"), gives=wire.gives, name=f"get_{word}")(get)
+    operation("GET", f"{one}/versions", reads, wire.needs("r"), gives=several, name=f"versions_of_{word}")(versions)
+    changed = wire.needs("u")
+    operation(
+        "PUT", one, writes, changed, body=wire.corrects, gives=wire.gives, versioned=True, name=f"correct_{word}"
+    )(correct)
+    # What comes back has more than was sent.
+    told = wire.needs("ur")
     for action, view, permission, takes in (
         ("entered-in-error", enter_in_error, writes, ReasonIn),
         ("verification", verify, Permission.VERIFY_FACTS, VerificationIn),
     ):
         name = f"{word}_{action.replace('-', '_')}"
-        operation("POST", f"{one}/{action}", permission, body=takes, gives=wire.gives, versioned=True, name=name)(view)
+        made = operation(
+            "POST", f"{one}/{action}", permission, told, body=takes, gives=wire.gives, versioned=True, name=name
+        )
+        made(view)
 
 
 def _sent(fact: Fact) -> Answer:
@@ -116,6 +142,7 @@ def _sent(fact: Fact) -> Answer:
     "POST",
     f"/patients/<patient_id>/events/{_ID}/resolution",
     Permission.RECORD_FACTS,
+    "AdverseEvent.u Procedure.u AdverseEvent.r Procedure.r",
     body=ResolutionIn,
     gives=EventOut,
     versioned=True,
@@ -129,7 +156,7 @@ for _wire in (
     Wire(WEIGHTS, WeightIn, WeightCorrection, WeightOut),
     Wire(PLATELET_COUNTS, CountIn, CountCorrection, CountOut),
     Wire(OBSERVATIONS, ObservationIn, ObservationCorrection, ObservationOut),
-    Wire(DOSES, DoseIn, DoseCorrection, DoseOut),
-    Wire(EVENTS, EventIn, EventCorrection, EventOut),
+    Wire(DOSES, DoseIn, DoseCorrection, DoseOut, ("MedicationAdministration",)),
+    Wire(EVENTS, EventIn, EventCorrection, EventOut, _OF_EVENTS),
 ):
     _routes(_wire)

@@ -15,7 +15,9 @@ blueprint = Blueprint("feedback", __name__, description="What became of the card
 Fields = dict[str, object]
 
 
-@blueprint.operation("GET", "/cds-feedback", Permission.READ_PATIENTS, query=FeedbackQuery, gives=FeedbackList)
+@blueprint.operation(
+    "GET", "/cds-feedback", Permission.READ_PATIENTS, "GuidanceResponse.s", query=FeedbackQuery, gives=FeedbackList
+)
 def list_cds_feedback(visit: Visit, query: Fields) -> Fields:
     """What became of cards, as systems of the account's clinics said, the newest first."""
     limit = cast(int, query.get("limit", feedback.PAGE))

@@ -18,21 +18,23 @@ Fields = dict[str, object]
 Headers = dict[str, str]
 
 
-@blueprint.operation("GET", "/patients", Permission.READ_PATIENTS, query=PatientQuery, gives=PatientPage)
+@blueprint.operation("GET", "/patients", Permission.READ_PATIENTS, "Patient.s", query=PatientQuery, gives=PatientPage)
 def list_patients(visit: Visit, query: Fields) -> Fields:
     """A page of patients, by identifier, name or clinic."""
     page, following = record.find_patients(visit, query)
     return {"items": [record.patient_fields(visit, patient) for patient in page], "next": following}
 
 
-@blueprint.operation("POST", "/patients", Permission.WRITE_PATIENTS, body=PatientIn, gives=PatientOut, status=201)
+@blueprint.operation(
+    "POST", "/patients", Permission.WRITE_PATIENTS, "Patient.c", body=PatientIn, gives=PatientOut, status=201
+)
 def add_patient(visit: Visit, body: Fields) -> tuple[Fields, Headers]:
     """A new patient."""
     patient = record.add_patient(visit, body)
     return record.patient_fields(visit, patient), {**etag(1), "Location": f"/api/v1/patients/{patient.id}"}
 
 
-@blueprint.operation("GET", "/patients/<patient_id>", Permission.READ_PATIENTS, gives=PatientOut)
+@blueprint.operation("GET", "/patients/<patient_id>", Permission.READ_PATIENTS, "Patient.r", gives=PatientOut)
 def get_patient(visit: Visit, patient_id: str) -> tuple[Fields, Headers]:
     """A patient."""
     patient = visit.patient(patient_id)
@@ -41,7 +43,13 @@ def get_patient(visit: Visit, patient_id: str) -> tuple[Fields, Headers]:
 
 
 @blueprint.operation(
-    "PATCH", "/patients/<patient_id>", Permission.WRITE_PATIENTS, body=PatientChange, gives=PatientOut, versioned=True
+    "PATCH",
+    "/patients/<patient_id>",
+    Permission.WRITE_PATIENTS,
+    "Patient.u Patient.r",
+    body=PatientChange,
+    gives=PatientOut,
+    versioned=True,
 )
 def change_patient(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields, Headers]:
     """A patient with other particulars."""
@@ -53,6 +61,7 @@ def change_patient(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields,
     "GET",
     "/patients/<patient_id>/timeline",
     Permission.READ_PATIENTS,
+    "Patient.r Observation.s MedicationAdministration.s Procedure.s AdverseEvent.s Condition.s",
     query=NextDoseQuery,
     gives=Timeline,
     name="get_timeline",

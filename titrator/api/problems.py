@@ -11,7 +11,7 @@ from flask import Response, g
 from werkzeug.exceptions import HTTPException
 
 from schemas.fields import Schema
-from titrator.door import STATUS
+from titrator.door import STATUS, challenge
 from titrator.titration.documents import encode, join
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import (
@@ -20,7 +20,6 @@ from titrator.workflow.errors import (
     ProposalChanged,
     Refusal,
     TooMany,
-    Unauthorised,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -43,8 +42,8 @@ def refusal_response(refusal: Refusal) -> Response:
     response = problem(STATUS[type(refusal)], refusal.code, refusal.message, refusal.faults, questions)
     if isinstance(refusal, ProposalChanged):
         response.set_data(f'{response.get_data(as_text=True)[:-1]}, "proposal": {refusal.proposal}}}')
-    if isinstance(refusal, Unauthorised):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
+    if (asks := challenge(refusal)) is not None:
+        response.headers["WWW-Authenticate"] = asks
     if isinstance(refusal, TooMany):
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response

@@ -12,7 +12,7 @@ from titrator.workflow.visit import Visit
 blueprint = Blueprint("protocols", __name__, description="The labels and reports that doses are titrated by.")
 
 
-@blueprint.operation("GET", "/protocols", Permission.READ_PROTOCOLS, gives=Protocols)
+@blueprint.operation("GET", "/protocols", Permission.READ_PROTOCOLS, "PlanDefinition.s", gives=Protocols)
 def list_protocols(visit: Visit) -> dict[str, object]:
     """All protocols, and those whose file is refused."""
     catalogue = visit.services.catalogue
@@ -23,7 +23,9 @@ def list_protocols(visit: Visit) -> dict[str, object]:
     }
 
 
-@blueprint.operation("GET", "/protocols/<protocol_id>", Permission.READ_PROTOCOLS, gives=ProtocolOut)
+@blueprint.operation(
+    "GET", "/protocols/<protocol_id>", Permission.READ_PROTOCOLS, "PlanDefinition.r", gives=ProtocolOut
+)
 def get_protocol(visit: Visit, protocol_id: str) -> dict[str, object]:
     """A protocol."""
     catalogue = visit.services.catalogue

@@ -28,7 +28,13 @@ blueprint = _Tables("responses", __name__, description="How patients responded t
 
 
 @blueprint.operation(
-    "GET", "/responses.csv", Permission.READ_PATIENTS, query=ResponsesQuery, gives=None, name="export_responses"
+    "GET",
+    "/responses.csv",
+    Permission.READ_PATIENTS,
+    "Patient.s Observation.s MedicationAdministration.s Condition.s",
+    query=ResponsesQuery,
+    gives=None,
+    name="export_responses",
 )
 def export_responses(visit: Visit, query: dict[str, str]) -> Response:
     """The response to each course of many patients as CSV: a row a course, without names and birth dates."""

@@ -22,7 +22,15 @@ Fields = dict[str, object]
 
 
 @blueprint.operation(
-    "POST", "/results", Permission.RECORD_FACTS, body=ResultIn, gives=ResultOut, status=201, also=200, drafts=True
+    "POST",
+    "/results",
+    Permission.RECORD_FACTS,
+    "Observation.c",
+    body=ResultIn,
+    gives=ResultOut,
+    status=201,
+    also=200,
+    drafts=True,
 )
 def receive_result(visit: Visit, body: Fields) -> tuple[Fields, int]:
     """Record a result for whoever has the identifier, or keep it. 200 in place of 201: it was there already."""
@@ -38,7 +46,14 @@ def receive_result(visit: Visit, body: Fields) -> tuple[Fields, int]:
     return fields, 201 if received.new else 200
 
 
-@blueprint.operation("GET", "/unmatched-results", Permission.READ_PATIENTS, query=WhichClinic, gives=UnmatchedOuts)
+@blueprint.operation(
+    "GET",
+    "/unmatched-results",
+    Permission.READ_PATIENTS,
+    "Observation.s Patient.s",
+    query=WhichClinic,
+    gives=UnmatchedOuts,
+)
 def list_unmatched_results(visit: Visit, query: dict[str, str]) -> Fields:
     """The results of no known patient that nobody has settled."""
     total, rows = results.unmatched(visit, query.get("clinic"))
@@ -49,6 +64,7 @@ def list_unmatched_results(visit: Visit, query: dict[str, str]) -> Fields:
     "POST",
     "/unmatched-results/<result_id>/assignment",
     Permission.VERIFY_FACTS,
+    "Observation.c",
     body=Assignment,
     gives=ResultOut,
     status=201,
@@ -66,7 +82,12 @@ def assign_result(visit: Visit, body: Fields, result_id: str) -> Fields:
 
 
 @blueprint.operation(
-    "POST", "/unmatched-results/<result_id>/dismissal", Permission.VERIFY_FACTS, body=ReasonIn, gives=UnmatchedOut
+    "POST",
+    "/unmatched-results/<result_id>/dismissal",
+    Permission.VERIFY_FACTS,
+    "Observation.u Observation.r",
+    body=ReasonIn,
+    gives=UnmatchedOut,
 )
 def dismiss_result(visit: Visit, body: dict[str, str], result_id: str) -> Fields:
     """Say that a result is nobody's of the clinic, and why."""

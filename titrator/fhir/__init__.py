@@ -12,6 +12,7 @@ capability    the CapabilityStatement, made of the same tables
 outcome       refusals as OperationOutcome
 prefetch      a course document of what a hospital system sent
 hooks         CDS Hooks: services, cards, feedback
+smart         SMART Backend Services: what is discovered, and tokens for assertions
 routes        the blueprints
 
 Nothing here decides anything: what is recorded and answered is that of `workflow`, as at every door.

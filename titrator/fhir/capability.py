@@ -13,14 +13,16 @@ Resource = dict[str, object]
 
 FHIR_VERSION: Final = "4.0.1"
 #: Of this statement: the day on which what it says was last changed.
-_DATE: Final = "2026-11-25"
+_DATE: Final = "2026-11-29"
+_OAUTH: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+_SERVICES: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 #: The types that have versions; of those that are no facts only the current one is given.
 _VERSIONED: Final = (*FACTS, "Patient", "MedicationRequest", "GuidanceResponse", "Condition", "Task")
 _SEARCH_TYPES: Final = {"instant": "date"}
 
 
-def capability_statement(base: str, *, cors: bool) -> Resource:
-    """What this server does, at its address."""
+def capability_statement(base: str, token_url: str, *, cors: bool) -> Resource:
+    """What this server does, at its address, with the one at which tokens are asked for."""
     return {
         "resourceType": "CapabilityStatement",
         "url": f"{base}/metadata",
@@ -37,10 +39,13 @@ def capability_statement(base: str, *, cors: bool) -> Resource:
         "rest": [
             {
                 "mode": "server",
-                "documentation": "A bearer token of an account is needed for all but this statement.",
+                "documentation": "A bearer token is needed for all but this statement and the SMART configuration.",
                 "security": {
+                    "extension": [{"url": _OAUTH, "extension": [{"url": "token", "valueUri": token_url}]}],
                     "cors": cors,
-                    "description": "Authorization: Bearer, with a token of an account; its role and clinics bound it.",
+                    "service": [{"coding": [{"system": _SERVICES, "code": "SMART-on-FHIR"}], "text": "SMART on FHIR"}],
+                    "description": "Authorization: Bearer, with a token of an account, or one that a client got at the "
+                    "token endpoint (SMART Backend Services); role, clinics and scopes bound it.",
                 },
                 "resource": [_resource(kind) for kind in KINDS.values()],
                 "interaction": [{"code": "transaction"}, {"code": "batch"}],

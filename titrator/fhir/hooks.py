@@ -11,15 +11,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import marshmallow as ma
@@ -29,7 +27,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import UnsupportedMediaType
 
 from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
-from titrator.door import Door, by_token, count_nobody, done, door, guarded, refuse_without
+from titrator.door import Door, audiences, by_token, count_nobody, done, door, guarded, refuse_without
 from titrator.fhir import cards
 from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
 from titrator.fhir.elements import Place, decoded
@@ -40,6 +38,7 @@ from titrator.fhir.outcome import BadRequest, of_input, outcome
 from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, romiplostim
 from titrator.security.assertions import Assertions, NotAccepted
 from titrator.security.permissions import Permission
+from titrator.security.scopes import read_needs
 from titrator.security.secrets import PREFIX
 from titrator.store.base import CourseFact
 from titrator.store.records import CourseVersion, Decision, Identifier, Patient
@@ -142,7 +141,7 @@ def caller(here: Door) -> Actor:
     if scheme.lower() != "bearer" or not secret or secret.startswith(PREFIX):
         return by_token(here)
     try:
-        client = terms().assertions.verify(secret, _audiences(), here.services.clock())
+        client = terms().assertions.verify(secret, audiences(terms().base_url), here.services.clock())
         return actor_of(here.services, client.account)
     except NotAccepted as error:
         structlog.get_logger().info("assertion-refused", request=g.request_id, why=error.reason, detail=error.detail)
@@ -151,20 +150,6 @@ def caller(here: Door) -> Actor:
     except Unauthorised:
         count_nobody()
         raise
-
-
-def _audiences() -> Container[str]:
-    """The URLs by which this one may be called: as set, and as it was called where that is on this computer.
-
-    The name by which a host is called is the caller's to choose: a token for another service must not pass here.
-    """
-    found = {f"{terms().base_url}{request.path}"}
-    host = urlsplit(request.base_url).hostname or ""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    return found | {request.base_url} if local else found
 
 
 def terms() -> Terms:
@@ -208,13 +193,15 @@ def _feedback(service_id: str) -> Response:
 
 
 def _make_routes() -> None:
-    for method, rule, view in (
-        ("GET", "", _discover),
-        ("POST", "/<service_id>", _call),
-        ("POST", "/<service_id>/feedback", _feedback),
+    for method, rule, needs, view in (
+        ("GET", "", "PlanDefinition.s", _discover),
+        ("POST", "/<service_id>", "GuidanceResponse.r MedicationRequest.r Patient.r Observation.r", _call),
+        ("POST", "/<service_id>/feedback", "GuidanceResponse.u", _feedback),
     ):
-        passed = guarded(view, Permission.RECOMMEND, known_by=caller)
+        by_scope = read_needs(needs)
+        passed = guarded(view, Permission.RECOMMEND, needs=by_scope, known_by=caller)
         passed.permission = Permission.RECOMMEND  # type: ignore[attr-defined]
+        passed.needs = by_scope  # type: ignore[attr-defined]
         blueprint.add_url_rule(rule, view.__name__.strip("_"), passed, methods=[method])
 
 

@@ -11,6 +11,7 @@ from titrator.door import STATUS
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import (
     Asked,
+    Beyond,
     Code,
     Conflict,
     Forbidden,
@@ -33,6 +34,7 @@ _TYPES: Final[Mapping[type[Refusal], str]] = {
     Asked: "business-rule",
     Unknown: "not-found",
     Forbidden: "forbidden",
+    Beyond: "forbidden",
     Unauthorised: "login",
     Conflict: "conflict",
     ProposalChanged: "conflict",

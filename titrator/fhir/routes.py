@@ -13,7 +13,7 @@ import structlog
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, NotAcceptable, UnsupportedMediaType
 
-from titrator.door import View, done, door, guarded, leave_refused
+from titrator.door import View, challenge, done, door, guarded, leave_refused
 from titrator.fhir import writing
 from titrator.fhir.apply import apply, read_request
 from titrator.fhir.capability import capability_statement
@@ -22,12 +22,14 @@ from titrator.fhir.hooks import terms
 from titrator.fhir.kinds import KINDS, Kind, ask, read
 from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, Failed, Refused, of_input, outcome, status_of, told
 from titrator.fhir.search import FORMATS, Match
+from titrator.fhir.smart import token_url
 from titrator.fhir.writing import Context, RawJSON, Written
 from titrator.security.permissions import Permission
+from titrator.security.scopes import read_needs
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
-from titrator.workflow.errors import Refusal, TooMany, Unauthorised
+from titrator.workflow.errors import Beyond, Refusal, TooMany
 from titrator.workflow.visit import Visit
 from titrator.workflow.worklist import settle_first
 
@@ -53,10 +55,14 @@ def base() -> str:
     return f"{request.url_root.rstrip('/')}{PATH}"
 
 
-def _operation(method: str, rule: str, permission: Permission | None, name: str, view: View) -> None:
-    """Make a route; whoever passes it has the permission."""
-    passed = guarded(view, permission)
+def _operation(  # noqa: PLR0913, PLR0917 (what a route is)
+    method: str, rule: str, permission: Permission | None, needs: str, name: str, view: View
+) -> None:
+    """Make a route; whoever passes it has the permission, and the scopes that it needs."""
+    by_scope = read_needs(needs)
+    passed = guarded(view, permission, needs=by_scope)
     passed.permission = permission  # type: ignore[attr-defined]
+    passed.needs = by_scope  # type: ignore[attr-defined]
     blueprint.add_url_rule(rule, endpoint=name, view_func=_negotiated(passed), methods=[method])
 
 
@@ -69,6 +75,7 @@ def _negotiated(view: View) -> View:
         return found
 
     wrapper.permission = view.permission  # type: ignore[attr-defined]
+    wrapper.needs = view.needs  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -95,15 +102,15 @@ def _http_date(at: str) -> str:
 
 
 def _written(kind: Kind, written: Written) -> Response:
-    """What was written, as the request prefers it."""
+    """What was written, as the request prefers it; nothing of it to a client that may not read it."""
     status = HTTPStatus.CREATED if written.new else HTTPStatus.OK
     response = _sent_match(kind, written.match, status)
     wanted = _preferred("return")
-    if wanted == "minimal":
-        response.set_data("")
-    elif wanted == "OperationOutcome":
+    if wanted == "OperationOutcome":
         said = "Created." if written.new else "It stands as it was sent."
         response.set_data(encode(told("information", "informational", said)))
+    elif wanted == "minimal" or not g.actor.may(f"{kind.name}.r"):
+        response.set_data("")
     match = written.match
     response.headers["Location"] = f"{base()}/{kind.name}/{match.id}/_history/{match.version}"
     return response
@@ -165,7 +172,7 @@ def _search_form() -> list[tuple[str, str]]:
 @blueprint.get("/metadata")
 def metadata() -> Response:
     """The CapabilityStatement, for anybody."""
-    return _sent(encode(capability_statement(base(), cors=bool(terms().origins))))
+    return _sent(encode(capability_statement(base(), token_url(), cors=bool(terms().origins))))
 
 
 def _before(kind: Kind) -> None:
@@ -208,6 +215,7 @@ def _create(kind: Kind) -> Response:
     if request.args:
         raise BadRequest(*(Fault(name, "does not go with a create") for name in request.args))
     if unless is not None:
+        g.actor.must(f"{kind.name}.s")
         return _write(kind, lambda visit: writing.create_unless(visit, context, kind, resource, unless))
     drafts = kind.name != "Patient"
     return _write(kind, lambda visit: writing.create(visit, context, kind, resource), drafts=drafts)
@@ -280,22 +288,23 @@ def _apply(resource_id: str | None = None) -> Response:
 
 def _make_routes() -> None:
     for name, kind in KINDS.items():
-        _operation("GET", f"/{name}", kind.reads, f"search_{name}", partial(_search, kind, _query))
-        _operation(
-            "POST", f"/{name}/_search", kind.reads, f"search_{name}_by_post", partial(_search, kind, _search_form)
-        )
-        _operation("GET", f"/{name}/<resource_id>", kind.reads, f"read_{name}", partial(_read, kind))
-        _operation(
-            "GET", f"/{name}/<resource_id>/_history/<version>", kind.reads, f"vread_{name}", partial(_read, kind)
-        )
-        if kind.writes is not None:
-            _operation("POST", f"/{name}", kind.writes, f"create_{name}", partial(_create, kind))
-            _operation("PUT", f"/{name}", kind.writes, f"update_{name}_by", partial(_update_by, kind))
-            _operation("PUT", f"/{name}/<resource_id>", kind.writes, f"update_{name}", partial(_update, kind))
+        one, reads, writes = f"/{name}/<resource_id>", kind.reads, kind.writes
+        form = partial(_search, kind, _search_form)
+        _operation("GET", f"/{name}", reads, f"{name}.s", f"search_{name}", partial(_search, kind, _query))
+        _operation("POST", f"/{name}/_search", reads, f"{name}.s", f"search_{name}_by_post", form)
+        _operation("GET", one, reads, f"{name}.r", f"read_{name}", partial(_read, kind))
+        _operation("GET", f"{one}/_history/<version>", reads, f"{name}.r", f"vread_{name}", partial(_read, kind))
+        if writes is not None:
+            by_condition = f"{name}.u {name}.s"
+            _operation("POST", f"/{name}", writes, f"{name}.c", f"create_{name}", partial(_create, kind))
+            _operation("PUT", f"/{name}", writes, by_condition, f"update_{name}_by", partial(_update_by, kind))
+            _operation("PUT", one, writes, f"{name}.u", f"update_{name}", partial(_update, kind))
+    applies = "PlanDefinition.r GuidanceResponse.r MedicationRequest.r"
     for method in ("GET", "POST"):
-        _operation(method, "/PlanDefinition/$apply", Permission.PROPOSE, f"apply_{method}", _apply)
-        _operation(method, "/PlanDefinition/<resource_id>/$apply", Permission.PROPOSE, f"apply_to_{method}", _apply)
-    _operation("POST", "/", Permission.RECORD_FACTS, "bundle", _bundle)
+        _operation(method, "/PlanDefinition/$apply", Permission.PROPOSE, applies, f"apply_{method}", _apply)
+        rule = "/PlanDefinition/<resource_id>/$apply"
+        _operation(method, rule, Permission.PROPOSE, applies, f"apply_to_{method}", _apply)
+    _operation("POST", "/", Permission.RECORD_FACTS, "", "bundle", _bundle)  # each entry needs its own
     blueprint.add_url_rule("", endpoint="bundle_bare", view_func=blueprint_bundle, methods=["POST"])
 
 
@@ -331,11 +340,19 @@ def _refused(status: HTTPStatus, body: Mapping[str, object]) -> Response:
 def refusal_response(refusal: Refusal) -> Response:
     """The OperationOutcome that a refusal is."""
     response = _refused(status_of(refusal), outcome(refusal))
-    if isinstance(refusal, Unauthorised):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="titrator"'
+    if (asks := challenge(_beyond(refusal) or refusal)) is not None:
+        response.headers["WWW-Authenticate"] = asks
     if isinstance(refusal, TooMany):
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
+
+
+def _beyond(refusal: Refusal) -> Beyond | None:
+    """The scopes that entries of a Bundle take, of those that are refused for want of some."""
+    if not isinstance(refusal, Refused):
+        return None
+    scopes = [one.scope for _, one in refusal.refusals if isinstance(one, Beyond)]
+    return Beyond(" ".join(dict.fromkeys(scopes))) if scopes else None
 
 
 @blueprint.errorhandler(InvalidInput)

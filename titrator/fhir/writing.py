@@ -34,10 +34,11 @@ _CONFIRM: Final = f"{OWN}:confirm"
 
 
 class Written(NamedTuple):
-    """A resource as it stands after it was written; whether it is new."""
+    """A resource as it stands after it was written; whether it is new, and whether who wrote it may see it."""
 
     match: Match
     new: bool
+    seen: bool = True
 
 
 class Context(NamedTuple):
@@ -234,6 +235,7 @@ def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Faul
 
 def _by_reference(visit: Visit, reference: str) -> str | None:
     kind, _, condition = reference.partition("?")
+    visit.who.must("Patient.s")
     return _named(visit, _identifier(condition)) if kind == "Patient" else None
 
 
@@ -437,6 +439,18 @@ def carry_out(visit: Visit, context: Context, entry: Entry) -> Written:
     kind, path = entry.kind, f"{entry.path}.resource"
     if kind.writes is None or kind.writes not in visit.who.permissions:
         raise Forbidden(f"This account or token has not the permission {kind.writes}.")
+    visit.who.must(*_needs(entry))
+    return _done(visit, context, entry, path)._replace(seen=visit.who.may(f"{kind.name}.r"))
+
+
+def _needs(entry: Entry) -> list[str]:
+    """The scopes that an entry takes: those of the interaction, and of the search that a condition is."""
+    conditional = (entry.unless if entry.method == "POST" else entry.condition) is not None
+    return [f"{entry.kind.name}.{letter}" for letter in ("c" if entry.method == "POST" else "u") + "s" * conditional]
+
+
+def _done(visit: Visit, context: Context, entry: Entry, path: str) -> Written:
+    kind = entry.kind
     if entry.method == "POST" and entry.unless is not None:
         return create_unless(visit, context, kind, entry.resource, entry.unless, path)
     if entry.method == "POST":
@@ -455,7 +469,7 @@ def answered(base: str, kind: Kind, written: Written, *, whole: bool) -> object:
         "etag": f'W/"{match.version}"',
         "lastModified": match.updated,
     }
-    return {"response": response, **({"resource": RawJSON(match.give())} if whole else {})}
+    return {"response": response, **({"resource": RawJSON(match.give())} if whole and written.seen else {})}
 
 
 class RawJSON(str):

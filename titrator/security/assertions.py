@@ -2,7 +2,8 @@
 
 They are those of CDS clients (CDS Hooks 2.0, "Trusting CDS Clients") and of SMART Backend Services (SMART App Launch
 2.2, "Client Authentication: Asymmetric"; RFC 7523). Both are told by issuer: who is not on the list is not let in, and
-keys come from where the list says, never from where a token says.
+keys come from where the list says, never from where a token says. `Assertions` has a list that stays, `Registered` asks
+for each client anew.
 
 What costs nothing is looked at first, so that no forged token makes us fetch keys that an expired one would not. What a
 token says counts once its signature does; only then is its id remembered.
@@ -15,14 +16,14 @@ import json
 import re
 import threading
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -33,6 +34,7 @@ from joserfc.util import urlsafe_b64decode
 from urllib3.exceptions import HTTPError
 
 from titrator.outgoing import new_session
+from titrator.security.secrets import sha256
 
 #: Why an assertion is not accepted.
 Reason = Literal[
@@ -47,11 +49,14 @@ _LONGEST: Final = 8192
 _LONGEST_ID: Final = 200
 _LEEWAY_SECONDS: Final = 60
 _LATEST: Final = 2**40
+#: How many clients' keys are kept in memory; with more, they are read anew.
+_MOST_HELD: Final = 1000
 _MOST_BYTES: Final = 256 * 1024
-#: How long fetched keys hold: at least, at most, and where their server does not say.
-_LEAST_SECONDS: Final = 60
+#: How long fetched keys hold: at most, and where their server does not say.
 _MOST_SECONDS: Final = 3600
 _USUAL_SECONDS: Final = 300
+#: For so long they hold for who has fetched them, so that they are of use to somebody.
+_AT_ONCE_SECONDS: Final = 0.001
 #: Between two fetches while there are keys that hold, and while there are none.
 _PAUSE_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 10
@@ -85,19 +90,20 @@ class NotAccepted(Exception):
 class Client:
     """A program whose assertions are accepted: `account` is the username of ours as which its calls count.
 
-    Its public keys are a JWK Set (RFC 7517) at a URL or in a file. Raises ValueError unless there is exactly one of
-    both, and where a URL is neither https:// nor http:// to this computer.
+    Its public keys are a JWK Set (RFC 7517) at a URL, in a file or as a text. Raises ValueError unless there is exactly
+    one of them, and where a URL is neither https:// nor http:// to this computer.
     """
 
     issuer: str
     account: str
     jwks_url: str | None = None
     jwks_file: Path | None = None
+    jwks: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.jwks_url is None) == (self.jwks_file is None):
-            raise ValueError("there must be either jwks_url or jwks_file")
-        if self.jwks_url is not None and not _safe(self.jwks_url):
+        if [self.jwks_url, self.jwks_file, self.jwks].count(None) != 2:
+            raise ValueError("there must be either jwks_url or jwks_file, or jwks itself")
+        if self.jwks_url is not None and not is_safe(self.jwks_url):
             raise ValueError("jwks_url must begin with https://; http:// only to this computer")
 
 
@@ -107,15 +113,24 @@ class Terms:
 
     `life` is how long after `iat` they may expire and how old they may be; where `iat` may be left out and is, how far
     ahead of now they may expire. To each, and to all comparisons with now, a minute is added for clocks that differ.
+    Fetched keys hold for `keys_hold` seconds at least, whatever their server says.
     """
 
     life: timedelta
     needs_iat: bool
     subject_is_issuer: bool
+    algorithms: tuple[str, ...] = ALGORITHMS
+    keys_hold: int = 60
 
 
 CDS_HOOKS: Final = Terms(life=timedelta(hours=1), needs_iat=True, subject_is_issuer=False)
-BACKEND_SERVICES: Final = Terms(life=timedelta(minutes=5), needs_iat=False, subject_is_issuer=True)
+BACKEND_SERVICES: Final = Terms(
+    life=timedelta(minutes=5),
+    needs_iat=False,
+    subject_is_issuer=True,
+    algorithms=("RS384", "ES384"),
+    keys_hold=0,  # SHALL NOT cache a JWKS for longer than the cache-control header indicates
+)
 
 
 class Assertions:
@@ -140,30 +155,85 @@ class Assertions:
         for client in clients:
             if client.issuer in self._known:
                 raise ValueError(f"two clients have the issuer {client.issuer}")
-            self._known[client.issuer] = _Known(client, _source(client, timeout_seconds), _Seen(most_remembered))
+            self._known[client.issuer] = _Known(client, _source(client, terms, timeout_seconds), _Seen(most_remembered))
 
     def verify(self, token: str, audience: str | Container[str], now: datetime) -> Client:
         """The client whose assertion a token is, at an aware instant; raises NotAccepted.
 
         `audience` is the URL that was called, or all that may be named for it. A token is accepted once.
         """
-        header, claims = _opened(token)
-        algorithm, kid = _of_header(header)
-        known = self._known.get(_text(claims, "iss"))
-        if known is None:
-            raise NotAccepted("unknown issuer")
-        client, instant = known.client, now.timestamp()
-        # Keys that were given as a file are those of the file, wherever else the client says that they lie.
-        if client.jwks_url is not None and "jku" in header and header["jku"] != client.jwks_url:
-            raise NotAccepted("other key address")
-        _check_names(claims, audience, client.issuer if self._terms.subject_is_issuer else None)
-        ends = _check_times(claims, self._terms, instant)
-        ident = _text(claims, "jti")
-        if not 1 <= len(ident) <= _LONGEST_ID:
-            raise NotAccepted("no jti")
-        _check_signature(token, _chosen(known.source.keys(kid, instant), kid, algorithm))
-        known.seen.note(ident, ends, instant)
-        return client
+        instant = now.timestamp()
+        found = _judged(token, audience, instant, self._terms, self._known.get)
+        self._known[found.client.issuer].seen.note(found.ident, found.ends, instant)
+        return found.client
+
+
+class Accepted(NamedTuple):
+    """An assertion that is accepted: of whom, what its id is, and from when on it is not, in seconds since 1970."""
+
+    client: Client
+    ident: str
+    ends: float
+
+
+class Registered:
+    """Tells clients that may come and go, each looked up anew; for any number of threads.
+
+    Fetched keys are kept in the memory of the process, with the client whose they are. Whoever asks keeps the ids of
+    what was accepted: here none is remembered, and so the same assertion is accepted again.
+    """
+
+    def __init__(self, terms: Terms = BACKEND_SERVICES, *, timeout_seconds: float = 5) -> None:
+        self._terms = terms
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+        self._held: dict[str, _Known] = {}
+
+    def verify(
+        self, token: str, audience: str | Container[str], now: datetime, find: Callable[[str], Client | None]
+    ) -> Accepted:
+        """What a token says at an aware instant, of the client that `find` has of its issuer; raises NotAccepted."""
+
+        def known(issuer: str) -> _Known | None:
+            client = find(issuer)
+            return None if client is None else self._known(client)
+
+        found = _judged(token, audience, now.timestamp(), self._terms, known)
+        return found._replace(ident=sha256(json.dumps(found.ident)))
+
+    def _known(self, client: Client) -> _Known:
+        """A client with the source of its keys, the same one as long as it is registered alike."""
+        with self._lock:
+            held = self._held.get(client.issuer)
+            if held is None or held.client != client:
+                if len(self._held) >= _MOST_HELD:
+                    self._held.clear()
+                held = self._held[client.issuer] = _Known(
+                    client, _source(client, self._terms, self._timeout_seconds), _Seen(0)
+                )
+        return held
+
+
+def _judged(
+    token: str, audience: str | Container[str], now: float, terms: Terms, find: Callable[[str], _Known | None]
+) -> Accepted:
+    """What a token says, and its id as it is there; raises NotAccepted."""
+    header, claims = _opened(token)
+    algorithm, kid = _of_header(header, terms.algorithms)
+    known = find(_text(claims, "iss"))
+    if known is None:
+        raise NotAccepted("unknown issuer")
+    client = known.client
+    # Keys that were given as a file are those of the file, wherever else the client says that they lie.
+    if client.jwks_file is None and "jku" in header and header["jku"] != client.jwks_url:
+        raise NotAccepted("other key address")
+    _check_names(claims, audience, client.issuer if terms.subject_is_issuer else None)
+    ends = _check_times(claims, terms, now)
+    ident = _text(claims, "jti")
+    if not 1 <= len(ident) <= _LONGEST_ID:
+        raise NotAccepted("no jti")
+    _check_signature(token, _chosen(known.source.keys(kid, now), kid, algorithm))
+    return Accepted(client, ident, ends)
 
 
 class _Seen:
@@ -204,6 +274,22 @@ class _Known(NamedTuple):
 
 class _Unusable(Exception):
     """Keys that could not be had, with why in words."""
+
+
+class _Given:
+    """Keys of a text, read once."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            self._keys, self._failed = _read_keys(text.encode()), ""
+        except _Unusable as error:
+            self._keys, self._failed = {}, str(error)
+
+    def keys(self, kid: str, now: float) -> _Keys:  # noqa: ARG002
+        """The keys that stand in the text. Raises NotAccepted."""
+        if self._failed:
+            raise NotAccepted("keys unavailable", self._failed)
+        return self._keys
 
 
 class _Read(NamedTuple):
@@ -264,14 +350,16 @@ class _Fetched:
 
     def rests(self, now: float) -> bool:
         """Whether it is too early to ask again; the now of another thread may be a little before that of the last."""
-        return abs(now - self.tried) < (_PAUSE_SECONDS if self.holds(now) else _RETRY_SECONDS)
+        pause = _PAUSE_SECONDS if self.holds(now) else _RETRY_SECONDS if self.failed else 0
+        return abs(now - self.tried) < pause
 
 
 class _Url:
     """Keys at a URL: fetched by one thread at a time, while those that need no new ones go on."""
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
+    def __init__(self, url: str, least_seconds: float, timeout_seconds: float) -> None:
         self._url = url
+        self._least_seconds = max(least_seconds, _AT_ONCE_SECONDS)
         self._timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._held = _Fetched({})
@@ -298,7 +386,8 @@ class _Url:
     def _fetched(self, held: _Fetched, now: float) -> _Fetched:
         try:
             content, seconds = _fetch(self._url, self._timeout_seconds)
-            return _Fetched(_read_keys(content), ends=now + seconds, tried=now)
+            ends = now + max(seconds, self._least_seconds)
+            return _Fetched(_read_keys(content), ends=ends, tried=now, failed="")
         except _Unusable as error:
             return replace(held, tried=now, failed=str(error))
 
@@ -312,7 +401,7 @@ class _Registry(jws.JWSRegistry):
 _REGISTRY: Final = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 
 
-def _safe(url: str) -> bool:
+def is_safe(url: str) -> bool:
     """Whether what comes from a URL comes from its host, unread and unchanged by others."""
     try:
         parts = urlsplit(url)
@@ -323,10 +412,12 @@ def _safe(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and loopback))
 
 
-def _source(client: Client, timeout_seconds: float) -> _Source:
+def _source(client: Client, terms: Terms, timeout_seconds: float) -> _Source:
     if client.jwks_file is not None:
         return _File(client.jwks_file)
-    return _Url(client.jwks_url or "", timeout_seconds)
+    if client.jwks is not None:
+        return _Given(client.jwks)
+    return _Url(client.jwks_url or "", terms.keys_hold, timeout_seconds)
 
 
 def _opened(token: str) -> tuple[_Object, _Object]:
@@ -364,10 +455,10 @@ def _no_number(sign: str) -> object:
     raise ValueError(f"{sign} is not JSON")
 
 
-def _of_header(header: _Object) -> tuple[str, str]:
+def _of_header(header: _Object, algorithms: Container[str]) -> tuple[str, str]:
     """The algorithm and the id of the key. Raises NotAccepted."""
     algorithm, kid = _text(header, "alg"), _text(header, "kid")
-    if algorithm not in ALGORITHMS:
+    if algorithm not in algorithms:
         raise NotAccepted("algorithm")
     if header.get("typ", "JWT") != "JWT":
         raise NotAccepted("type")
@@ -441,6 +532,20 @@ def _check_signature(token: str, key: _Key) -> None:
         raise NotAccepted("signature") from None
     except (JoseError, ValueError):
         raise NotAccepted("not a JWT") from None
+
+
+def unfit_keys(text: str, terms: Terms = BACKEND_SERVICES) -> str | None:
+    """What is wrong with a JWK Set that a client is to be known by; None if a key of it will do, and none is secret."""
+    try:
+        keys = _read_keys(text.encode())
+        listed = [one for one in cast("list[object]", _object(text.encode())["keys"]) if isinstance(one, dict)]
+    except (_Unusable, UnicodeEncodeError) as error:
+        return str(error)
+    if any(not _SECRET.isdisjoint(one) for one in listed):
+        return "has a secret key: keep it where it is, and register the public one"
+    if not any(not keys[kid].keys().isdisjoint(terms.algorithms) for kid in keys):
+        return f"has no public key with a kid that is fit for {' or '.join(terms.algorithms)}"
+    return None
 
 
 def _read_keys(content: bytes) -> _Keys:
@@ -521,8 +626,8 @@ def _body(response: requests.Response, ends: float) -> bytes:
 
 
 def _holds_seconds(cache_control: str) -> int:
-    """How long keys hold by Cache-Control (RFC 9111, section 5.2.2), within our bounds."""
+    """How long keys hold by Cache-Control (RFC 9111, section 5.2.2), an hour at the most."""
     if re.search(r"no-store|no-cache", cache_control, re.IGNORECASE):
-        return _LEAST_SECONDS
+        return 0
     found = _MAX_AGE.search(cache_control)
-    return min(max(int(found[1]), _LEAST_SECONDS), _MOST_SECONDS) if found else _USUAL_SECONDS
+    return min(int(found[1]), _MOST_SECONDS) if found else _USUAL_SECONDS

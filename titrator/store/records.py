@@ -342,10 +342,43 @@ class Account(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token(Record):
-    """A bearer token, known by the SHA-256 of its secret: of `api`, a `session` or an `activation`.
+class ApiClient(Record):
+    """A program that gets tokens of an account by signed assertions (SMART Backend Services); `id` is its client_id.
 
-    `permissions` narrows those of the account's role; None does not. A session ends after `idle_seconds` without use.
+    Its public keys are a JWK Set: the text `jwks`, or what stands at `jwks_url`. `scopes` are the most that it gets.
+    """
+
+    TABLE = "clients"
+    KEY = ("id",)
+
+    id: str
+    account_id: str
+    label: str
+    jwks: str | None
+    jwks_url: str | None
+    scopes: tuple[str, ...]
+    created_at: str
+    revoked_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedAssertion(Record):
+    """An assertion that has been accepted, by the SHA-256 of its id: it is not accepted again until it has ended."""
+
+    TABLE = "used_assertions"
+    KEY = ("client_id", "ident")
+
+    client_id: str
+    ident: str
+    ends_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(Record):
+    """A bearer token, known by the SHA-256 of its secret: of `api`, a `session`, an `activation` or an `access`.
+
+    `permissions` narrows those of the account's role; None does not. A session ends after `idle_seconds` without use. A
+    token of `access` was issued to a client, for the `scopes` that it lists; others have neither.
     """
 
     TABLE = "tokens"
@@ -357,6 +390,8 @@ class Token(Record):
     kind: str
     label: str
     permissions: tuple[str, ...] | None
+    client_id: str | None
+    scopes: tuple[str, ...] | None
     created_at: str
     expires_at: str
     idle_seconds: int | None
@@ -639,6 +674,8 @@ RECORDS: tuple[type[Record], ...] = (
     ExternalId,
     UnmatchedResult,
     Account,
+    ApiClient,
+    UsedAssertion,
     Token,
     GlassBreak,
     KeptAnswer,

@@ -144,13 +144,24 @@ MIGRATIONS: Final = (
                 active integer not null check (active in (0, 1)),
                 password_hash text, failed_logins integer not null, locked_until text, created_at text not null
             ) strict, without rowid""",
+            """create table clients (
+                id text primary key, account_id text not null references accounts (id), label text not null,
+                jwks text, jwks_url text, scopes text not null, created_at text not null, revoked_at text,
+                check ((jwks is null) != (jwks_url is null))
+            ) strict, without rowid""",
+            """create table used_assertions (
+                client_id text not null references clients (id), ident text not null, ends_at text not null,
+                primary key (client_id, ident)
+            ) strict, without rowid""",
             """create table tokens (
                 sha256 text primary key, id text not null unique, account_id text not null references accounts (id),
-                kind text not null check (kind in ('api', 'session', 'activation')), label text not null,
-                permissions text, created_at text not null, expires_at text not null, idle_seconds integer,
-                used_at text, revoked_at text
+                kind text not null check (kind in ('api', 'session', 'activation', 'access')), label text not null,
+                permissions text, client_id text references clients (id), scopes text, created_at text not null,
+                expires_at text not null, idle_seconds integer, used_at text, revoked_at text,
+                check ((kind = 'access') = (client_id is not null)), check ((client_id is null) = (scopes is null))
             ) strict, without rowid""",
             "create index tokens_of_account on tokens (account_id)",
+            "create index tokens_of_client on tokens (client_id) where client_id is not null",
             """create table glass_breaks (
                 patient_id text not null references patients (id), id text not null,
                 account_id text not null references accounts (id), reason text not null, at text not null,

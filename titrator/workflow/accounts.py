@@ -9,9 +9,10 @@ from typing import Final, NamedTuple, cast
 
 from titrator.security.passwords import hash_password, matches, outdated, unfit
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.scopes import expanded
 from titrator.security.secrets import new_id, new_secret, sha256
 from titrator.store.base import Duplicate, Session, Where
-from titrator.store.records import Account, Clinic, GlassBreak, Identifier, Patient, Token
+from titrator.store.records import Account, ApiClient, Clinic, GlassBreak, Identifier, Patient, Token
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unauthorised, Unknown
 from titrator.workflow.visit import Actor, Services, Visit, instant, refuse_outdated
@@ -260,7 +261,7 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
     )
     visit.session.change(changed, Where("version", "=", account.version))
     if not changed.active or changed.role != account.role:
-        _end_tokens(visit, account, ("session", "api", "activation"))
+        _end_tokens(visit, account, ("session", "api", "activation", "access"))
     visit.note("change", f"account/{account.id}", old=account_fields(account), new=account_fields(changed))
     return changed
 
@@ -291,9 +292,10 @@ def issue_token(visit: Visit, account_id: str, body: Body) -> Issued:
 
 
 def tokens(visit: Visit, account_id: str) -> list[Token]:
-    """The tokens of an account, the newest last."""
+    """The tokens of an account, the newest last; without those that its clients get, every few minutes a new one."""
     account = find_account(visit, account_id)
-    return visit.session.find(Token, Where("account_id", "=", account.id), order=("created_at", "id"))
+    theirs = Where("account_id", "=", account.id), Where("kind", "!=", "access")
+    return visit.session.find(Token, *theirs, order=("created_at", "id"))
 
 
 def revoke_token(visit: Visit, account_id: str, token_id: str) -> Token:
@@ -360,8 +362,9 @@ def _actor(account: Account, token: Token) -> Actor:
     allowed = PERMISSIONS[role]
     if token.permissions is not None:
         allowed &= frozenset(named for named in Permission if named in token.permissions)
-    issued = token.id if token.kind == "api" else None
-    return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256, issued)
+    issued = token.id if token.kind in ("api", "access") else None
+    scopes = None if token.scopes is None else expanded(token.scopes)
+    return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256, issued, scopes)
 
 
 def _valid(token: Token, account: Account, now: datetime) -> bool:
@@ -374,6 +377,11 @@ def _seconds_since(at: str | None, now: datetime) -> float:
     return 0 if at is None else (now - datetime.fromisoformat(at)).total_seconds()
 
 
+def issue_access(visit: Visit, account: Account, client: ApiClient, scopes: tuple[str, ...], seconds: int) -> Issued:
+    """A token of an account for a client of it, which lets it do what the scopes allow and no more."""
+    return _issue(visit, account, "access", client.label, seconds, client=client.id, scopes=scopes)
+
+
 def _issue(  # noqa: PLR0913
     visit: Visit,
     account: Account,
@@ -383,6 +391,8 @@ def _issue(  # noqa: PLR0913
     *,
     idle: int | None = None,
     permissions: list[str] | None = None,
+    client: str | None = None,
+    scopes: tuple[str, ...] | None = None,
 ) -> Issued:
     secret = new_secret()
     token = Token(
@@ -392,6 +402,8 @@ def _issue(  # noqa: PLR0913
         kind=kind,
         label=label,
         permissions=None if permissions is None else tuple(sorted(set(permissions))),
+        client_id=client,
+        scopes=scopes,
         created_at=instant(visit.now),
         expires_at=instant(visit.now + timedelta(seconds=seconds)),
         idle_seconds=idle,

@@ -5,6 +5,7 @@ Refusal
 ├── Asked          it can be taken, once the questions that it raises are answered
 ├── Unknown        there is no such thing, or none that the account may know of
 ├── Forbidden      the account may not do this
+│   └── Beyond        its token has not the scope for it
 ├── Unauthorised   nobody is logged in, or the login failed
 ├── Conflict       it contradicts what is stored
 │   └── ProposalChanged  what it decides upon has changed; the new proposal comes with it
@@ -50,6 +51,7 @@ class Code(StrEnum):
     FORBIDDEN = "FORBIDDEN"
     IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY-KEY-REUSED"
     IDENTIFIER_TAKEN = "IDENTIFIER-TAKEN"
+    INSUFFICIENT_SCOPE = "INSUFFICIENT-SCOPE"
     INTERNAL = "INTERNAL"
     INVALID = "INVALID"
     LOGIN_FAILED = "LOGIN-FAILED"
@@ -132,6 +134,17 @@ class Forbidden(Refusal):
     """The account may not do this."""
 
     code = Code.FORBIDDEN
+
+
+class Beyond(Forbidden):
+    """The token has not the scopes for this; `scope` are those that it would take, empty where none would do."""
+
+    code = Code.INSUFFICIENT_SCOPE
+
+    def __init__(self, scope: str) -> None:
+        takes = f"it takes {scope}" if scope else "none is for this"
+        super().__init__(f"This token has not the scope for this: {takes}.")
+        self.scope = scope
 
 
 class Unauthorised(Refusal):

@@ -1,4 +1,6 @@
-"""What is done once a day: the audit trail is sealed; answers and tokens that nobody needs any more are removed.
+"""What is done once a day: the audit trail is sealed; what nobody needs any more is removed.
+
+That are answers, tokens, and the ids of assertions.
 
 And every ten minutes: where patients stand is taken down for those of whom something has happened, and for all of a
 clinic once its day has changed.
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from titrator.store.base import Session, Store, Where
-from titrator.store.records import Job, KeptAnswer, Token
+from titrator.store.records import Job, KeptAnswer, Token, UsedAssertion
 from titrator.workflow.standing import settle_all
 from titrator.workflow.trail import gather, seal
 from titrator.workflow.visit import Services, instant
@@ -31,6 +33,8 @@ SETTLED_EVERY: Final = timedelta(minutes=10)
 CLAIMED_FOR: Final = timedelta(hours=1)
 ANSWERS_KEPT: Final = timedelta(days=7)
 ENDED_TOKENS_KEPT: Final = timedelta(days=90)
+#: Of those that clients get, a new one every few minutes: the trail has each, too.
+ENDED_ACCESS_KEPT: Final = timedelta(days=1)
 #: So few answers at a time that whoever records a fact meanwhile does not wait.
 _AT_ONCE: Final = 500
 
@@ -117,6 +121,8 @@ def _remove_answers(store: Store, now: datetime) -> int:
 
 
 def _remove_tokens(store: Store, now: datetime) -> int:
-    before = instant(now - ENDED_TOKENS_KEPT)
+    before, lately = instant(now - ENDED_TOKENS_KEPT), instant(now - ENDED_ACCESS_KEPT)
     with store.writing(durable=False) as session:
-        return sum(session.remove(Token, Where(ended, "<", before)) for ended in ("expires_at", "revoked_at"))
+        session.remove(UsedAssertion, Where("ends_at", "<", instant(now)))
+        removed = session.remove(Token, Where("kind", "=", "access"), Where("expires_at", "<", lately))
+        return removed + sum(session.remove(Token, Where(ended, "<", before)) for ended in ("expires_at", "revoked_at"))

@@ -20,13 +20,14 @@ from titrator.notify.base import Channel
 from titrator.notify.texts import Texts
 from titrator.protocols import Catalogue
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.scopes import allows, wanted
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac
 from titrator.store.base import Session, Stamped, Store, Where
 from titrator.store.records import AuditHead, AuditRow, Clinic, GlassBreak, Patient
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault
-from titrator.workflow.errors import Invalid, Outdated, Unknown
+from titrator.workflow.errors import Beyond, Invalid, Outdated, Unknown
 
 T = TypeVar("T")
 _MOST_KNOWN: Final = 1000
@@ -101,7 +102,8 @@ class Actor(NamedTuple):
     """Who asks: an account as its token lets it act. Clinics by id.
 
     `token_id` names a token that was issued for a program, which an administrator may do for any account; of a session,
-    which only a password begins, it is None.
+    which only a password begins, it is None. `scopes` are what a token of a SMART client allows (scopes.expanded); a
+    token of ours has none, and is not narrowed by any.
     """
 
     account_id: str
@@ -111,6 +113,16 @@ class Actor(NamedTuple):
     permissions: frozenset[Permission]
     token_sha256: str | None = None
     token_id: str | None = None
+    scopes: frozenset[str] | None = None
+
+    def may(self, need: str) -> bool:
+        """Whether the scopes of the token, if it has any, include a need."""
+        return self.scopes is None or allows(self.scopes, need)
+
+    def must(self, *needs: str) -> None:
+        """Raise Beyond unless the scopes of the token, if it has any, include all needs."""
+        if not all(map(self.may, needs)):
+            raise Beyond(wanted(needs))
 
     @property
     def is_feed(self) -> bool:
