@@ -409,8 +409,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: SqliteStore) -> None:
 # Damage that check() tells
 
 COPY_OF_FACT_3 = """
-    insert into facts select patient_id, 4, version, revision, current, kind, day, code, value, unit, level, until,
-        unreliable, status, detail, asked, confirmed_by, change, reason, recorded_by, recorded_at
+    insert into facts select patient_id, 4, version, revision, current, kind, day, taken_at, code, value, unit, level,
+        until, unreliable, status, detail, asked, confirmed_by, change, reason, recorded_by, recorded_at
     from facts where id = 3"""
 DAMAGE: list[tuple[str, str, str]] = [
     ("no current version of a fact", "update facts set current = 0 where id = 3", "facts without .*: p fact 3$"),
