@@ -268,7 +268,8 @@ class _Reader:
             said = f"must be one of {', '.join(STATUS)}" if code else "required: the status of the result"
             self._fault(obx.at(11), 103 if code else 101, said)
         status, saying = STATUS.get(code), _saying(code, obx)
-        places = {"saying": obx.at(11), "value": obx.at(5), "unit": obx.at(6), "note": obx.at(5)}
+        places = {"saying": obx.at(11), "value": obx.at(5), "unit": obx.at(6), "code": obx.at(3)}
+        places["lower_limit_of_normal"] = obx.at(7)
         body: dict[str, Any] = {"external_id": self._name(order, obx)}
         when, places[""] = None, obx.at(14) if obx[14].raw else order.obr.at(7)
         if saying is Saying.RESULT:

@@ -307,6 +307,10 @@ class SqliteStore:
         """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
         self._together.carry_out(cast("Step", step), self.writing)
 
+    def carry_out_each(self, steps: Sequence[Callable[[SqliteSession], object]]) -> list[BaseException | None]:
+        """Several steps, each a part of one durable transaction that is undone alone if it fails; what each raised."""
+        return self._together.carry_out_each(cast("Sequence[Step]", steps), self.writing)
+
     def stamp(self, of: Stamped = "everything") -> tuple[int, ...]:
         """SQLite's count of what other connections have committed, and ours of what this process has.
 
