@@ -34,6 +34,7 @@ ERRORS: Final = {
 LONGEST_CONTROL_ID: Final = 199
 _SEGMENT: Final = re.compile(r"[A-Z][A-Z0-9]{2}", re.ASCII)
 _ESCAPE: Final = "\\"
+_SPECIAL: Final = re.compile(r"[\\|^~&\r\n]")
 _SHOWN_FAULTS: Final = 50
 
 
@@ -100,6 +101,10 @@ class Field(NamedTuple):
     def part(self, component: int, subcomponent: int = 1) -> str:
         """A component's subcomponent, without spaces around it; empty where there is none, or HL7's null."""
         raw = self.raw
+        if component == subcomponent == 1 and raw.isalnum():
+            return raw
+        if not raw:
+            return ""
         if self.by.repetition in raw:
             raw = raw.split(self.by.repetition, 1)[0]
         parts = raw.split(self.by.component) if self.by.component in raw else [raw]
@@ -230,6 +235,8 @@ def _unescaped(text: str, by: Separators) -> str:
 
 def escaped(text: str) -> str:
     """A text as it stands in a field of ours, in the usual separators."""
+    if not _SPECIAL.search(text):
+        return text
     signs = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\n": "\\.br\\", "\r": "\\.br\\"}
     return "".join(signs.get(sign, sign) for sign in text)
 

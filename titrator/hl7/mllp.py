@@ -10,7 +10,7 @@ commit. So a peer that is slow, half or silent holds up nothing but itself, and 
     no frame for long                let go
     acknowledgements are not read    nothing more is read of it, and it is let go when the time of a frame is over
 
-On SIGTERM nothing new is read; what has come whole is carried out and acknowledged, and then the connections are closed.
+On SIGTERM nothing new is read; what has come whole is carried out and acknowledged, then the connections are closed.
 """
 
 from __future__ import annotations

@@ -85,6 +85,8 @@ def answer_all(services: Services, sent: Sequence[tuple[Sender, bytes]]) -> list
     _carry_out(services, [work for work in works if work.answer is None])
     for work in works:
         work.tell()
+    told = Counter(f"{work.code}-again" if work.again else work.code for work in works)
+    structlog.get_logger().info("hl7-messages", **told)
     return [work.answer or work.failed() for work in works]
 
 
@@ -158,6 +160,11 @@ class _Work:
         except Unauthorised as error:
             structlog.get_logger().error("hl7-feed-unusable", feed=cast(Feed, self.feed).name, why=str(error))
             self.answer = self.failed()
+
+    @property
+    def code(self) -> str:
+        """What is answered."""
+        return self.answer.code if self.answer else TURNED_AWAY
 
     def take(self, session: Session) -> None:
         """Take all that the message says, and keep its acknowledgement; raises _AtFault, and the store's errors."""
@@ -236,11 +243,12 @@ class _Work:
 
     def tell(self) -> None:
         """Say in the log what came of it, without what it says."""
-        structlog.get_logger().info(
+        log = structlog.get_logger()
+        (log.debug if self.answer and self.answer.code == ACCEPTED else log.info)(
             "hl7-message",
             feed=self.feed and self.feed.name,
             message=self.digest[:16],
-            code=self.answer.code if self.answer else TURNED_AWAY,
+            code=self.code,
             again=self.again,
             places=[str(one.spot) for one in self.wrong][:20],
             **self.taken,

@@ -296,16 +296,16 @@ class _Reader:
 
     def _value(self, obx: Segment, measured: Measured) -> dict[str, Any]:
         """The value with its unit, exact, and the laboratory's lower limit of normal."""
-        fields, name = _FIELDS[measured.collection.name], measured.collection.name
-        unit, number = self._unit(obx, fields["unit"]), self._number(obx)
-        body: dict[str, Any] = {"unit": unit}
-        if number is not None:
+        fields = _FIELDS[measured.collection.name]
+        body: dict[str, Any] = {}
+        if (number := self._number(obx)) is not None:
             body["value"] = self._checked(number, fields["value"], obx.at(5))
+        body["unit"] = self._unit(obx, fields["unit"])
         if measured.collection is OBSERVATIONS:
             body["code"] = measured.code
             if found := _RANGE.fullmatch(obx[7].text):
                 body["lower_limit_of_normal"] = Decimal(found[1])
-        return {key: one for key, one in body.items() if one is not None} if name else body
+        return {key: one for key, one in body.items() if one is not None}
 
     def _number(self, obx: Segment) -> Decimal | None:
         kind, value = obx[2].part(1), obx[5]

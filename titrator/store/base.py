@@ -166,7 +166,7 @@ class Store(Protocol):
     def carry_out_each(self, steps: Sequence[Callable[[Session], object]]) -> list[BaseException | None]:
         """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
 
-        Raises StoreError where nothing of it could be begun.
+        A step may be called twice: what it did the first time has been undone then.
         """
         ...
 

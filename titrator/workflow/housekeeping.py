@@ -1,4 +1,4 @@
-"""What is done once a day: the audit trail is sealed; answers and tokens that nobody needs any more are removed.
+"""What is done once a day: the audit trail is sealed; what nobody needs any more is removed: answers, tokens, messages.
 
 And every ten minutes: where patients stand is taken down for those of whom something has happened, and for all of a
 clinic once its day has changed.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from titrator.store.base import Session, Store, Where
-from titrator.store.records import Job, KeptAnswer, Token
+from titrator.store.records import Job, KeptAnswer, ReceivedMessage, Token
 from titrator.workflow.standing import settle_all
 from titrator.workflow.trail import gather, seal
 from titrator.workflow.visit import Services, instant
@@ -31,6 +31,8 @@ SETTLED_EVERY: Final = timedelta(minutes=10)
 CLAIMED_FOR: Final = timedelta(hours=1)
 ANSWERS_KEPT: Final = timedelta(days=7)
 ENDED_TOKENS_KEPT: Final = timedelta(days=90)
+#: So long a message of a laboratory is known again; the last of each feed for ever, to tell how long it is silent.
+MESSAGES_KEPT: Final = timedelta(days=30)
 #: So few answers at a time that whoever records a fact meanwhile does not wait.
 _AT_ONCE: Final = 500
 
@@ -41,6 +43,7 @@ class Done(NamedTuple):
     sealed: Path | None
     answers: int
     tokens: int
+    messages: int = 0
 
 
 def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
@@ -50,7 +53,8 @@ def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
     gather(services)
     with services.store.reading() as session:
         sealed = seal(session, services.audit_key, seals, now.astimezone(UTC).date().isoformat())
-    done = Done(sealed, _remove_answers(services.store, now), _remove_tokens(services.store, now))
+    removed = [remove(services.store, now) for remove in (_remove_answers, _remove_tokens, _remove_messages)]
+    done = Done(sealed, *removed)
     with services.store.writing() as session:
         _begin(session, DONE, now)
     return done
@@ -120,3 +124,21 @@ def _remove_tokens(store: Store, now: datetime) -> int:
     before = instant(now - ENDED_TOKENS_KEPT)
     with store.writing(durable=False) as session:
         return sum(session.remove(Token, Where(ended, "<", before)) for ended in ("expires_at", "revoked_at"))
+
+
+def _remove_messages(store: Store, now: datetime) -> int:
+    before, removed = Where("at", "<", instant(now - MESSAGES_KEPT)), 0
+    with store.reading() as session:
+        feeds = [str(name) for name in session.tally(ReceivedMessage, "feed")]
+    for name in feeds:
+        of_feed = Where("feed", "=", name)
+        while True:
+            with store.writing(durable=False) as session:
+                last = session.find(ReceivedMessage, of_feed, order=("-at",), limit=1)[0]
+                older = of_feed, before, Where("at", "<", last.at)
+                some = session.find(ReceivedMessage, *older, order=("at",), limit=_AT_ONCE)
+                if some:
+                    removed += session.remove(ReceivedMessage, *older, Where("at", "<=", some[-1].at))
+            if len(some) < _AT_ONCE:
+                break
+    return removed
