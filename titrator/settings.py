@@ -144,7 +144,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "emergency_minutes": (1, 24 * 60),
     "reminder_seconds": (0, 3600),
     "mllp_connections": (1, 1000),
-    "mllp_idle_seconds": (5, 7 * 86400),
+    "mllp_idle_seconds": (1, 7 * 86400),
     "mllp_frame_seconds": (1, 600),
     "mllp_frame_bytes": (1000, 10_000_000),
 }

@@ -161,6 +161,7 @@ class _Server:
                 structlog.get_logger().warning("mllp-refused", address=str(address[0]), why=why)
                 peer.close()
                 continue
+            self._held[str(address[0])] += 1
             task = loop.create_task(self._open_one(peer, str(address[0])))
             opening.add(task)
             task.add_done_callback(opening.discard)
@@ -174,7 +175,6 @@ class _Server:
         return None
 
     async def _open_one(self, peer: socket.socket, address: str) -> None:
-        self._held[address] += 1
         connection = _Connection(self, address)
         tls = self.terms.tls
         limit = None if tls is None else self.terms.frame_seconds
@@ -278,6 +278,11 @@ class _Connection(asyncio.Protocol):
         """It is closed; what it has brought whole is carried out all the same."""
         del exc
         self._server.closed(self)
+
+    def eof_received(self) -> bool:
+        """It sends no more; whether it stays open until what it brought is acknowledged, which TLS does not allow."""
+        self._ends, self._may_read = True, False
+        return bool(self._pending) and self._terms.tls is None
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and have each whole frame carried out."""

@@ -126,6 +126,7 @@ class _Work:
     raw: bytes
     now: datetime
     answer: Answer | None = None
+    made: Answer | None = None
     wrong: Sequence[Wrong] = ()
     feed: Feed | None = None
     control_id: str = ""
@@ -171,7 +172,7 @@ class _Work:
         feed, message = self._known()
         before = session.get(ReceivedMessage, feed.name, self.control_id, self.digest)
         if before is not None and before.code == ACCEPTED:
-            self.answer, self.again = Answer(before.code, before.acknowledgement), True
+            self.made, self.again = Answer(before.code, before.acknowledgement), True
             return
         self.taken.clear()
         said = translate(message, feed)
@@ -180,10 +181,9 @@ class _Work:
         visit = self._visit(session, feed)
         if said.groups:
             self._take_groups(visit, feed, said)
-        answer = self._acknowledge(ACCEPTED, said.wrong)
-        session.put(self._row(feed, answer))
+        made = self.made = self._acknowledge(ACCEPTED, said.wrong)
+        session.put(self._row(feed, made))
         leave(visit, session, visit.entries)
-        self.answer = answer
 
     def _take_groups(self, visit: Visit, feed: Feed, said: Translated) -> None:
         wrong: list[Wrong] = []
@@ -211,19 +211,17 @@ class _Work:
     def note_fault(self, session: Session) -> None:
         """Write down that the message came, and was at fault; what it says is not kept."""
         feed, _ = self._known()
-        answer = self._acknowledge(AT_FAULT, self.wrong)
-        session.put(self._row(feed, answer))
+        made = self.made = self._acknowledge(AT_FAULT, self.wrong)
+        session.put(self._row(feed, made))
         visit = self._visit(session, feed)
         visit.note("refused", f"hl7/{feed.name}", places=[str(one.spot) for one in self.wrong][:20])
         leave(visit, session, visit.entries)
-        self.answer = answer
 
     def ended(self, error: BaseException | None) -> None:
-        """Hear how `take` went."""
+        """Hear how `take` went: only what has been kept is answered."""
         if error is None:
-            return
-        self.answer = None
-        if isinstance(error, _AtFault):
+            self.answer = self.made
+        elif isinstance(error, _AtFault):
             self.wrong = error.wrong
         elif isinstance(error, Unusable):
             structlog.get_logger().error("hl7-feed-unusable", feed=self.feed and self.feed.name, why=str(error))
@@ -232,8 +230,9 @@ class _Work:
 
     def noted(self, error: BaseException | None) -> None:
         """Hear how `note_fault` went."""
-        if error is not None:
-            self.answer = None
+        if error is None:
+            self.answer = self.made
+        else:
             structlog.get_logger().error("hl7-unforeseen", feed=self.feed and self.feed.name, exc_info=error)
 
     def failed(self) -> Answer:
