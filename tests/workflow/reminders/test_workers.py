@@ -43,6 +43,7 @@ from titrator.store.records import (
 )
 from titrator.store.sqlite import SqliteStore
 from titrator.workflow import trail
+from titrator.workflow.reminders.days import WEEKDAYS
 from titrator.workflow.reminders.work import HEARTBEAT, SENT, health
 from titrator.workflow.visit import instant
 
@@ -117,7 +118,8 @@ def fill(instance: Path, url: str, reminders: int) -> None:
     """Reminders that are due, each of one step, in an installation with one clinic and one channel."""
     services = make_services(Settings(instance=instance))
     steps = {kind: [{"after_days": 0, "to": "pharmacist"}] for kind in KINDS}
-    chosen = {"digest_at": None, "quiet_from": None, "steps": steps}
+    every_day = {"working_days": list(WEEKDAYS)}  # what runs here as a process has the clock of the machine
+    chosen = {"digest_at": None, "quiet_from": None, "steps": steps, **every_day}
     named = {"audience": "pharmacist", "kind": "webhook", "address": url, "secret": SECRET, "per_minute": 100_000}
     patients = [f"p{number:05}" for number in range(reminders // EACH)]
     with services.store.writing() as session:
