@@ -45,8 +45,24 @@ class ResultOut(Schema):
     unmatched = Text(required=True, allow_none=True)
 
 
+WHY = (
+    "no-patient",
+    "several-patients",
+    "birth-date-missing",
+    "birth-date-differs",
+    "patient-inactive",
+    "other-patient",
+    "changed-here",
+    "comes-late",
+)
+SAYS = ("preliminary", "final", "corrected", "entered-in-error")
+
+
 class UnmatchedOut(Schema):
-    """A result of no known patient. `candidate` is who has that identifier now, if somebody of one's clinics does."""
+    """A result that is held. `candidate` is who has that identifier now, if somebody of one's clinics does.
+
+    `why` says what keeps it from being recorded, `might_be` whose it may be, `says` what its source says it is.
+    """
 
     id = Text(required=True)
     clinic = Text(required=True)
@@ -56,6 +72,9 @@ class UnmatchedOut(Schema):
     received_by = Text(required=True)
     received_at = Instant(required=True)
     candidate = Text(required=True, allow_none=True)
+    why = Choice(WHY, required=True)
+    might_be = Many(Text(), required=True)
+    says = Choice(SAYS, required=True)
 
 
 class UnmatchedOuts(Schema):

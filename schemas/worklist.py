@@ -120,5 +120,11 @@ class Worklist(Schema):
         most=2**53,
         metadata={"description": "How many results of no known patient wait: GET /unmatched-results."},
     )
+    silent_feeds = Whole(
+        required=True,
+        least=0,
+        most=2**53,
+        metadata={"description": "How many laboratories' HL7 v2 feeds have been silent for too long."},
+    )
     next = Text(required=True, allow_none=True)
     items = Many(Object(WorklistLine), required=True, most=200)

@@ -43,6 +43,7 @@ from titrator.assembly import make_services
 from titrator.door import Door
 from titrator.fhir import hooks, smart
 from titrator.fhir import routes as fhir
+from titrator.hl7 import http as hl7
 from titrator.security.assertions import Assertions, Client
 from titrator.security.limits import Limit
 from titrator.settings import Settings
@@ -119,6 +120,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
     app.register_blueprint(activation.blueprint)
     app.register_blueprint(fhir.blueprint)
     smart.add_to(app, settings.base_url)
+    app.register_blueprint(hl7.blueprint)
     hooks.add_to(
         app,
         hooks.Terms(

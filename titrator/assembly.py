@@ -55,6 +55,7 @@ def make_services(settings: Settings) -> Services:
             base_url=settings.base_url,
             schemes=settings.schemes,
         ),
+        feeds=settings.hl7_feeds,
     )
 
 

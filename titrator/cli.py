@@ -63,6 +63,7 @@ def run() -> None:
 _SERVICE: Final[Mapping[str, str]] = {
     "init": "titrator.operate:init_command",
     "serve": "titrator.operate:serve_command",
+    "mllp": "titrator.operate:mllp_command",
     "clinics": "titrator.people:clinics_group",
     "users": "titrator.people:users_group",
     "tokens": "titrator.people:tokens_group",

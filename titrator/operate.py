@@ -20,6 +20,7 @@ from rich.text import Text
 
 from titrator import console, server
 from titrator.app import configure_logs
+from titrator.hl7 import mllp
 from titrator.local import (
     NOT_DONE,
     WRONG_INPUT,
@@ -162,6 +163,38 @@ def _show_demonstration(made: Furnished, address: str) -> None:
     click.echo(f"  curl -s -H 'Authorization: Bearer {token}' {url}\n")
     click.echo(f"The demonstration is at {address}, the description of its API at {address}/docs. Only this computer")
     click.echo("can reach it; it is made anew, with other logins, at each start. Ctrl-C ends it.")
+
+
+@click.command("mllp")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=2575, show_default=True, help="0 takes a free one.")
+def mllp_command(host: str, port: int) -> None:
+    """Receive results of laboratories over MLLP (HL7 v2), until Ctrl-C or SIGTERM. The feeds: docs/hl7.md."""
+    with refusing():
+        chosen = settings()
+        configure_logs(chosen.log_level)
+        with opened(chosen) as services:
+            if faults := mllp.unusable(services):
+                refuse(WRONG_INPUT, "the feeds of hl7_feeds cannot be received", faults)
+            terms = mllp.Terms.of(
+                chosen.mllp_files,
+                connections=chosen.mllp_connections,
+                idle_seconds=chosen.mllp_idle_seconds,
+                frame_seconds=chosen.mllp_frame_seconds,
+                frame_bytes=chosen.mllp_frame_bytes,
+            )
+            try:
+                beyond = not server.is_loopback(host)
+                listener = server.listen(host, port)
+            except server.Unbound as error:
+                refuse(NOT_DONE, str(error))
+            with listener:
+                if beyond and terms.tls is None:
+                    click.echo("Others can reach this address, without TLS: set mllp_certificate, _key and _client_ca.")
+                at = f"{host}, port {listener.getsockname()[1]}"
+                tls = "with" if terms.tls else "without"
+                said = f"titrator receives HL7 v2 at {at}, {tls} TLS, from {chosen.instance}. Ctrl-C ends it."
+                mllp.serve(services, listener, terms, lambda: click.echo(said))
 
 
 @click.command("remind")

@@ -14,9 +14,12 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo
 
 from titrator.notify.schemes import SCHEMES
 from titrator.titration.errors import Fault, InvalidInput
+from titrator.workflow.feeds import MEANINGS, Authority, Feed
+from titrator.workflow.measured import differ
 
 
 class InvalidSettings(InvalidInput):
@@ -60,6 +63,14 @@ class Settings:
     cds_clients: tuple[CdsClient, ...] = ()
     cors_origins: str = ""
     fhir_servers: str = ""
+    hl7_feeds: tuple[Feed, ...] = ()
+    mllp_certificate: str = ""
+    mllp_key: str = ""
+    mllp_client_ca: str = ""
+    mllp_connections: int = 64
+    mllp_idle_seconds: int = 3600
+    mllp_frame_seconds: int = 30
+    mllp_frame_bytes: int = 1_000_000
     log_level: str = "info"
 
     @property
@@ -81,6 +92,16 @@ class Settings:
     def known_fhir_servers(self) -> frozenset[str]:
         """The base URLs, without a slash at the end, that data may be fetched from as a CDS call allows."""
         return frozenset(self.fhir_servers.split())
+
+    @property
+    def mllp_files(self) -> tuple[Path, Path, Path] | None:
+        """Certificate, key and the authority of client certificates of MLLP over TLS; None where it is without."""
+        if not self.mllp_certificate:
+            return None
+        certificate, key, authority = (
+            self.instance / name for name in (self.mllp_certificate, self.mllp_key, self.mllp_client_ca)
+        )
+        return certificate, key, authority
 
     @property
     def texts(self) -> Path:
@@ -122,12 +143,17 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "activation_days": (1, 90),
     "emergency_minutes": (1, 24 * 60),
     "reminder_seconds": (0, 3600),
+    "mllp_connections": (1, 1000),
+    "mllp_idle_seconds": (1, 7 * 86400),
+    "mllp_frame_seconds": (1, 600),
+    "mllp_frame_bytes": (1000, 10_000_000),
 }
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 #: What takes tables, and so stands in the file only.
-TABLES: Final = ("cds_clients",)
+TABLES: Final = ("cds_clients", "hl7_feeds")
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name not in {"instance", *TABLES})
 
+_TLS: Final = ("mllp_certificate", "mllp_key", "mllp_client_ca")
 _PORTS: Final = {"https": "443", "http": "80"}
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 _URL: Final = re.compile(
@@ -148,15 +174,25 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
             _choose(chosen, name, partial(_plain, name, value), path, faults)
         elif name == "cds_clients":
             _choose(chosen, name, partial(_clients, value, instance), path, faults)
+        elif name == "hl7_feeds":
+            _choose(chosen, name, partial(_feeds, value), path, faults)
         else:
             faults.append(Fault(path, f"unknown setting; there are {', '.join(NAMES + TABLES)}"))
     for name in NAMES:
         variable = f"TITRATOR_{name.upper()}"
         if value := environment.get(variable):
             _choose(chosen, name, partial(_plain, name, value), variable, faults)
+    _refuse_half_tls(chosen, faults)
     if faults:
         raise InvalidSettings(faults)
     return Settings(instance=instance, **chosen)
+
+
+def _refuse_half_tls(chosen: Mapping[str, object], faults: list[Fault]) -> None:
+    """TLS needs all three files: a server that let any client in would look as safe as one that does not."""
+    there = [name for name in _TLS if chosen.get(name)]
+    if there and len(there) < len(_TLS):
+        faults += (Fault(name, f"required with {there[0]}") for name in _TLS if name not in there)
 
 
 def _read(file: Path, faults: list[Fault]) -> dict[str, object]:
@@ -320,6 +356,158 @@ def _filled(value: object) -> str:
     text = _text(value)
     if not text or text != text.strip():
         raise _wrong("must have a text, without spaces around it")
+    return text
+
+
+def _feeds(value: object) -> tuple[Feed, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _wrong("must be tables, each under [[hl7_feeds]]")
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, table in enumerate(value):
+        _choose(found, str(index), partial(_feed, table), f"[{index}]", faults)
+    if not faults:
+        faults += _twins(list(found.values()))
+    if faults:
+        raise InvalidSettings(faults)
+    return tuple(found.values())
+
+
+def _twins(feeds: list[Feed]) -> Iterator[Fault]:
+    """Feeds of one name, and those of which a message might be of either."""
+    for index, one in enumerate(feeds):
+        for other in feeds[:index]:
+            if one.name == other.name:
+                yield Fault(f"[{index}].name", "stands twice")
+            same_senders = all(
+                None in both or both[0] == both[1]
+                for both in ((one.application, other.application), (one.facility, other.facility))
+            )
+            meet = any(a.version == b.version and a.overlaps(b) for a in one.peers for b in other.peers)
+            if same_senders and (meet or one.account == other.account):
+                said = f"cannot be told from {other.name}: peers or account are the same, so application or facility"
+                yield Fault(f"[{index}]", f"{said} must differ")
+
+
+def _feed(table: Mapping[str, object]) -> Feed:
+    readers: dict[str, Callable[[object], object]] = {
+        "name": _feed_name,
+        "peers": _peers,
+        "identifiers": partial(_each_table, _authority),
+        "codes": _codes,
+        "units": _units,
+        "silence_hours": lambda value: _number(value, 0, 24 * 90),
+        "time_zone": _zone,
+    }
+    faults = [
+        *(Fault(f".{name}", f"unknown; there are {', '.join(Feed._fields)}") for name in table.keys() - Feed._fields),
+        *(Fault(f".{name}", "required") for name in sorted(_OF_FEED - table.keys())),
+    ]
+    found: dict[str, Any] = {}
+    for name in [one for one in Feed._fields if one in table]:
+        _choose(found, name, partial(readers.get(name, _filled), table[name]), f".{name}", faults)
+    if faults:
+        raise InvalidSettings(sorted(faults))
+    return Feed(**found)
+
+
+_OF_FEED: Final = frozenset({"name", "account", "peers", "identifiers"})
+_FEED_NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
+
+
+def _feed_name(value: object) -> str:
+    text = _text(value)
+    if not _FEED_NAME.fullmatch(text) or len(text) > 40:
+        raise _wrong("must be of small letters, digits and -, at most 40")
+    return text
+
+
+def _peers(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    if not isinstance(value, list):
+        raise _wrong("must be a list of addresses and networks")
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, one in enumerate(value):
+        _choose(found, str(index), partial(_network, one), f"[{index}]", faults)
+    if faults:
+        raise InvalidSettings(faults)
+    return tuple(found.values())
+
+
+def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(_text(value))
+    except ValueError:
+        raise _wrong("must be an IP address, or a network like 10.1.0.0/24 without bits of hosts") from None
+
+
+def _each_table(read: Callable[[Mapping[str, object]], object], value: object) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(one, dict) for one in value):
+        raise _wrong("must be a list of tables, and have one at least")
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for index, one in enumerate(value):
+        _choose(found, str(index), partial(read, one), f"[{index}]", faults)
+    if faults:
+        raise InvalidSettings(faults)
+    return tuple(found.values())
+
+
+def _row(table: Mapping[str, object], required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, str]:
+    """A table of texts, without names that are not known; a `system` may be empty."""
+    names = (*required, *optional)
+    faults = [Fault(f".{name}", f"unknown; there are {', '.join(names)}") for name in table.keys() - set(names)]
+    faults += [Fault(f".{name}", "required") for name in required if name not in table]
+    found: dict[str, Any] = {}
+    for name in [one for one in names if one in table]:
+        _choose(found, name, partial(_text if table[name] == "" else _filled, table[name]), f".{name}", faults)
+    if faults:
+        raise InvalidSettings(sorted(faults))
+    return found
+
+
+def _authority(table: Mapping[str, object]) -> Authority:
+    row = _row(table, ("authority", "system"), ("type",))
+    if not row["authority"] or not row["system"]:
+        raise _wrong("authority and system must not be empty")
+    return Authority(row["authority"], row.get("type") or None, row["system"])
+
+
+def _codes(value: object) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    faults: list[Fault] = []
+    for index, row in enumerate(_each_table(lambda table: _row(table, ("code", "system", "means")), value)):
+        if row["means"] not in MEANINGS:
+            faults.append(Fault(f"[{index}].means", f"must be one of {', '.join(MEANINGS)}"))
+        if not row["code"] or row["system"] == "LN":
+            faults.append(Fault(f"[{index}]", "must be a code of the laboratory's own; LOINC is known"))
+        if found.setdefault((row["code"], row["system"]), row["means"]) != row["means"]:
+            faults.append(Fault(f"[{index}]", "stands twice, and means something else"))
+    if faults:
+        raise InvalidSettings(faults)
+    return found
+
+
+def _units(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise _wrong("must be a table: how a unit is written, and which it is")
+    found: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for written, unit in value.items():
+        _choose(found, written, partial(_filled, unit), f".{written}", faults)
+        if written in found and differ(written, found[written]):
+            faults.append(Fault(f".{written}", f"is another unit than {found[written]}"))
+    if faults:
+        raise InvalidSettings(faults)
+    return found
+
+
+def _zone(value: object) -> str:
+    text = _text(value)
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError):
+        raise _wrong("must be an IANA time zone, like Europe/Berlin") from None
     return text
 
 

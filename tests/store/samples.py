@@ -33,6 +33,7 @@ from titrator.store.records import (
     KeptAnswer,
     Patient,
     ProtocolEdition,
+    ReceivedMessage,
     Record,
     Reminder,
     ReminderSettings,
@@ -209,6 +210,9 @@ _SAMPLES: dict[type[Record], Record] = {
             body="{}",
             external_system="urn:lab",
             external_value="9",
+            why="no-patient",
+            might_be=("p",),
+            source={"status": "final"},
             received_by="a",
             received_at=NOON,
             status="assigned",
@@ -217,6 +221,9 @@ _SAMPLES: dict[type[Record], Record] = {
             reason="new number",
             settled_by="a",
             settled_at=NOON,
+        ),
+        ReceivedMessage(
+            feed="laboratory", control_id="1", sha256="0" * 64, at=NOON, code="AA", acknowledgement="MSH|^~\\&|\r"
         ),
         Account(
             id="a",
@@ -410,6 +417,7 @@ _BOUND: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "protocol_sha256": st.just("0" * 64),
         "second_by": st.none(),
     },
+    ReceivedMessage: {"code": st.sampled_from(("AA", "AE"))},
     UnmatchedResult: {"status": st.sampled_from(("open", "assigned", "dismissed"))},
     ChannelRow: {
         "audience": st.sampled_from(("technician", "pharmacist", "prescriber", "ehr", "gateway")),

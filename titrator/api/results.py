@@ -104,4 +104,7 @@ def _fields(row: UnmatchedResult, candidate: str | None) -> Fields:
         "received_by": row.received_by,
         "received_at": row.received_at,
         "candidate": candidate,
+        "why": row.why,
+        "might_be": list(row.might_be),
+        "says": row.source.get("status", "final"),
     }

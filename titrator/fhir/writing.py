@@ -21,8 +21,9 @@ from titrator.store.records import ExternalId, Fact, Identifier, Patient
 from titrator.titration.errors import Fault
 from titrator.workflow import record
 from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown, VersionNeeded
-from titrator.workflow.facts import BY_KIND, read_draft
+from titrator.workflow.facts import BY_KIND
 from titrator.workflow.record import Which
+from titrator.workflow.sent import Late, lateness, says_the_same, versions_of
 from titrator.workflow.visit import Visit, refuse_outdated
 
 Resource = Mapping[str, object]
@@ -143,7 +144,7 @@ def _update(  # noqa: PLR0913, PLR0917 (as update)
     if patient.id != fact.patient_id:
         raise Invalid(Fault(f"{place}.subject", "is another patient: enter this one in error, and create the other"))
     _refuse_new_names(visit, patient, fact.id, said, place)
-    if _says_the_same(fact, said):
+    if says_the_same(fact, said.collection, said.body, said.source):
         return Written(match, new=False)
     if version is None and fact.status != "entered-in-error":
         _refuse_late(versions, said)
@@ -172,14 +173,15 @@ def _refuse_late(versions: Sequence[Fact], said: Said) -> None:
 
     A message that was held up and comes late looks just so, and must not undo what came after it.
     """
-    if said.source.preliminary and Code.RESULT_PRELIMINARY not in versions[-1].asked:
-        raise VersionNeeded(
-            "A final result is here: to put a preliminary one in its place, name its version, If-Match."
-        )
-    if any(_says_the_same(one, said) for one in versions[:-1]):
-        raise VersionNeeded(
-            "It said so before, and was corrected since: if it is right again, name the version of now, If-Match."
-        )
+    match lateness(versions, said.collection, said.body, said.source):
+        case Late.PRELIMINARY:
+            raise VersionNeeded(
+                "A final result is here: to put a preliminary one in its place, name its version, If-Match."
+            )
+        case Late.SAID_BEFORE:
+            raise VersionNeeded(
+                "It said so before, and was corrected since: if it is right again, name the version of now, If-Match."
+            )
 
 
 def _understood(visit: Visit, context: Context, kind: Kind, resource: object, path: str) -> tuple[Patient, Said]:
@@ -300,24 +302,7 @@ def _refuse_new_names(visit: Visit, patient: Patient, fact_id: int, said: Said, 
 def _versions(visit: Visit, ident: str) -> list[Fact]:
     """All versions of the fact of an id that has been found, the current one last."""
     patient_id, _, number = ident.partition("-")
-    mine = Where("patient_id", "=", patient_id), Where("id", "=", int(number))
-    return visit.session.find(Fact, *mine, order=("version",))
-
-
-def _says_the_same(fact: Fact, said: Said) -> bool:
-    """Whether a fact says already what is sent: the same content, as certain."""
-    draft, _ = read_draft(said.collection, said.body)
-    detail = dict(draft.detail)
-    as_sure = said.source.preliminary == (Code.RESULT_PRELIMINARY in fact.asked)
-    return (
-        as_sure
-        and fact.status != "entered-in-error"
-        and said.source.at == fact.taken_at
-        and detail == fact.detail
-        and (fact.unreliable or not draft.unreliable)  # the same without that mark takes it from nothing
-        and (draft.kind, draft.day, draft.code, draft.value, draft.unit, draft.level, draft.until)
-        == (fact.kind, fact.day, fact.code, fact.value, fact.unit, fact.level, fact.until)
-    )
+    return versions_of(visit, patient_id, int(number))
 
 
 def _why(visit: Visit, said: Said) -> str:

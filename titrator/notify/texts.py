@@ -58,6 +58,7 @@ class MessageKind(StrEnum):
     PAUSED_REVIEW = "paused-review"
     DIGEST = "digest"
     WEEK_PLAN = "week-plan"
+    FEED_SILENT = "feed-silent"
 
 
 #: What is told to patients.
@@ -77,6 +78,7 @@ _OTHERS: Final[Mapping[tuple[MessageKind, Audience], frozenset[str]]] = MappingP
     {
         (MessageKind.DIGEST, Audience.STAFF): _SUMMARY,
         (MessageKind.WEEK_PLAN, Audience.STAFF): _SUMMARY,
+        (MessageKind.FEED_SILENT, Audience.STAFF): _SUMMARY,
         (MessageKind.TEST, Audience.STAFF): frozenset({"clinic", "link"}),
         (MessageKind.TEST, Audience.PATIENT): frozenset({"clinic"}),
     }

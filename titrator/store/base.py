@@ -8,7 +8,7 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
@@ -162,6 +162,13 @@ class Store(Protocol):
 
     def carry_out(self, step: Callable[[Session], object]) -> None:
         """A step as a writing transaction, durable; it may share a commit with those of other threads. Raises as it."""
+        ...
+
+    def carry_out_each(self, steps: Sequence[Callable[[Session], object]]) -> list[BaseException | None]:
+        """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
+
+        A step may be called twice: what it did the first time has been undone then.
+        """
         ...
 
     def stamp(self, of: Stamped = "everything") -> object:

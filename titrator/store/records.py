@@ -294,9 +294,10 @@ class ExternalId(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmatchedResult(Record):
-    """A result that was received for an identifier of no patient of the clinic, and what became of it.
+    """A result that was received and is nobody's yet, and what became of it.
 
-    `body` is the JSON of the entry of a `collection`; `status` is `open`, `assigned` to a patient or `dismissed`.
+    `body` is the JSON of the entry of a `collection`; `source` what its source says beside it; `why` it is held, and
+    which patients it `might_be` of. `status` is `open`, `assigned` to a patient or `dismissed`.
     """
 
     TABLE = "unmatched_results"
@@ -311,6 +312,9 @@ class UnmatchedResult(Record):
     body: str
     external_system: str | None
     external_value: str | None
+    why: str
+    might_be: tuple[str, ...]
+    source: dict[str, object]
     received_by: str
     received_at: str
     status: str
@@ -319,6 +323,24 @@ class UnmatchedResult(Record):
     reason: str | None
     settled_by: str | None
     settled_at: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage(Record):
+    """A message of a feed that was taken (`AA`), or was at fault (`AE`), with the acknowledgement that was sent.
+
+    It is known by its control id and the SHA-256 of its bytes; nothing else of it is kept here.
+    """
+
+    TABLE = "received_messages"
+    KEY = ("feed", "control_id", "sha256")
+
+    feed: str
+    control_id: str
+    sha256: str
+    at: str
+    code: str
+    acknowledgement: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -673,6 +695,7 @@ RECORDS: tuple[type[Record], ...] = (
     ProtocolEdition,
     ExternalId,
     UnmatchedResult,
+    ReceivedMessage,
     Account,
     ApiClient,
     UsedAssertion,

@@ -130,7 +130,8 @@ MIGRATIONS: Final = (
             """create table unmatched_results (
                 id text primary key, version integer not null, clinic_id text not null references clinics (id),
                 system text not null, value text not null, collection text not null, body text not null,
-                external_system text, external_value text, received_by text not null, received_at text not null,
+                external_system text, external_value text, why text not null, might_be text not null,
+                source text not null, received_by text not null, received_at text not null,
                 status text not null check (status in ('open', 'assigned', 'dismissed')),
                 patient_id text references patients (id), fact_id integer, reason text, settled_by text, settled_at text
             ) strict, without rowid""",
@@ -138,6 +139,12 @@ MIGRATIONS: Final = (
             """create unique index one_unmatched_result_a_message on unmatched_results (
                 clinic_id, external_system, external_value
             ) where external_value is not null""",
+            """create table received_messages (
+                feed text not null, control_id text not null, sha256 text not null, at text not null,
+                code text not null check (code in ('AA', 'AE')), acknowledgement text not null,
+                primary key (feed, control_id, sha256)
+            ) strict, without rowid""",
+            "create index received_messages_by_age on received_messages (feed, at)",
             """create table accounts (
                 id text primary key, version integer not null, username text not null unique,
                 display_name text not null, role text not null, clinics text not null,

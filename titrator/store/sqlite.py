@@ -308,6 +308,21 @@ class SqliteStore:
         """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
         self._together.carry_out(cast("Step", step), self.writing)
 
+    def carry_out_each(self, steps: Sequence[Callable[[SqliteSession], object]]) -> list[BaseException | None]:
+        """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
+
+        Most often none does. So they are tried as a whole first, and each as a part only if that did not go well.
+        """
+        try:
+            with self.writing() as session:
+                for step in steps:
+                    step(session)
+        except Exception as error:  # noqa: BLE001 (whatever it was, each is told what it raised)
+            if len(steps) == 1:
+                return [error]
+            return self._together.carry_out_each(cast("Sequence[Step]", steps), self.writing)
+        return [None] * len(steps)
+
     def stamp(self, of: Stamped = "everything") -> tuple[int, ...]:
         """SQLite's count of what other connections have committed, and ours of what this process has.
 

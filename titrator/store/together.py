@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
 from titrator.store.base import Session
@@ -58,6 +58,21 @@ class Together:
                 self._carry_out_all(mine, writing)
         if mine.error is not None:
             raise mine.error
+
+    def carry_out_each(self, steps: Sequence[Step], writing: Writing) -> list[BaseException | None]:
+        """Carry out several steps of one thread, in order; once those that went well are kept, what each raised."""
+        mine = [_Waiting(step) for step in steps]
+        self._queue.extend(mine)
+        with self._turn:
+            try:
+                while waiting := next((one for one in mine if not one.done), None):
+                    self._carry_out_all(waiting, writing)
+            except BaseException:  # nobody would be told of those that another thread carried out later
+                for one in mine:
+                    with suppress(ValueError):
+                        self._queue.remove(one)
+                raise
+        return [one.error for one in mine]
 
     def _carry_out_all(self, mine: _Waiting, writing: Writing) -> None:
         taken: list[_Waiting] = []

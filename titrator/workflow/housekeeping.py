@@ -1,6 +1,6 @@
 """What is done once a day: the audit trail is sealed; what nobody needs any more is removed.
 
-That are answers, tokens, and the ids of assertions.
+That are answers, tokens, the ids of assertions, and messages of laboratories.
 
 And every ten minutes: where patients stand is taken down for those of whom something has happened, and for all of a
 clinic once its day has changed.
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from titrator.store.base import Session, Store, Where
-from titrator.store.records import Job, KeptAnswer, Token, UsedAssertion
+from titrator.store.records import Job, KeptAnswer, ReceivedMessage, Token, UsedAssertion
 from titrator.workflow.standing import settle_all
 from titrator.workflow.trail import gather, seal
 from titrator.workflow.visit import Services, instant
@@ -35,6 +35,8 @@ ANSWERS_KEPT: Final = timedelta(days=7)
 ENDED_TOKENS_KEPT: Final = timedelta(days=90)
 #: Of those that clients get, a new one every few minutes: the trail has each, too.
 ENDED_ACCESS_KEPT: Final = timedelta(days=1)
+#: So long a message of a laboratory is known again; the last of each feed for ever, to tell how long it is silent.
+MESSAGES_KEPT: Final = timedelta(days=30)
 #: So few answers at a time that whoever records a fact meanwhile does not wait.
 _AT_ONCE: Final = 500
 
@@ -45,6 +47,7 @@ class Done(NamedTuple):
     sealed: Path | None
     answers: int
     tokens: int
+    messages: int = 0
 
 
 def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
@@ -54,7 +57,8 @@ def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
     gather(services)
     with services.store.reading() as session:
         sealed = seal(session, services.audit_key, seals, now.astimezone(UTC).date().isoformat())
-    done = Done(sealed, _remove_answers(services.store, now), _remove_tokens(services.store, now))
+    removed = [remove(services.store, now) for remove in (_remove_answers, _remove_tokens, _remove_messages)]
+    done = Done(sealed, *removed)
     with services.store.writing() as session:
         _begin(session, DONE, now)
     return done
@@ -126,3 +130,21 @@ def _remove_tokens(store: Store, now: datetime) -> int:
         session.remove(UsedAssertion, Where("ends_at", "<", instant(now)))
         removed = session.remove(Token, Where("kind", "=", "access"), Where("expires_at", "<", lately))
         return removed + sum(session.remove(Token, Where(ended, "<", before)) for ended in ("expires_at", "revoked_at"))
+
+
+def _remove_messages(store: Store, now: datetime) -> int:
+    before, removed = Where("at", "<", instant(now - MESSAGES_KEPT)), 0
+    with store.reading() as session:
+        feeds = [str(name) for name in session.tally(ReceivedMessage, "feed")]
+    for name in feeds:
+        of_feed = Where("feed", "=", name)
+        while True:
+            with store.writing(durable=False) as session:
+                last = session.find(ReceivedMessage, of_feed, order=("-at",), limit=1)[0]
+                older = of_feed, before, Where("at", "<", last.at)
+                some = session.find(ReceivedMessage, *older, order=("at",), limit=_AT_ONCE)
+                if some:
+                    removed += session.remove(ReceivedMessage, *older, Where("at", "<=", some[-1].at))
+            if len(some) < _AT_ONCE:
+                break
+    return removed

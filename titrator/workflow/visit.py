@@ -28,6 +28,7 @@ from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Beyond, Invalid, Outdated, Unknown
+from titrator.workflow.feeds import Feed
 
 T = TypeVar("T")
 _MOST_KNOWN: Final = 1000
@@ -65,7 +66,8 @@ class Telling:
 class Services:
     """The concrete things that the steps of the work need; `broken` says why no dose may be computed, if so.
 
-    Without `telling` nobody is told anything. With a `spool`, entries of visits that change nothing wait there to be
+    Without `telling` nobody is told anything. `feeds` are the laboratories that send HL7 v2 messages.
+    With a `spool`, entries of visits that change nothing wait there to be
     written in groups (trail.gather). `program` is a digest of the code. `unkept` has patients whose answer had to be
     computed and may be kept (standing.settle).
     """
@@ -79,6 +81,7 @@ class Services:
     spool: Spool | None = None
     program: str = ""
     telling: Telling | None = None
+    feeds: tuple[Feed, ...] = ()
     unkept: deque[str] = field(default_factory=partial(deque, maxlen=_MOST_KNOWN), repr=False)
     known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
 

@@ -18,6 +18,7 @@ from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.propose import refuse_if_broken
 from titrator.workflow.results import open_results
+from titrator.workflow.silence import silent_feeds
 from titrator.workflow.standing import settle_all, stand_on
 from titrator.workflow.tasks import Task
 from titrator.workflow.visit import Services, Visit, day_at
@@ -59,7 +60,9 @@ def worklist(visit: Visit, query: Mapping[str, object]) -> str:
     following = f"{page[-1].rank}.{page[-1].patient_id}" if more else None
     lines = ", ".join([row.line for row in page])
     unmatched = visit.session.count(UnmatchedResult, *open_results(visit, cast("str | None", query.get("clinic"))))
-    head = encode({"on": on, "tallies": tallies, "unmatched_results": unmatched, "next": following})
+    silent = len(silent_feeds(visit.services, visit.session, [clinic.id for clinic in scope], visit.now))
+    said = {"on": on, "tallies": tallies, "unmatched_results": unmatched, "silent_feeds": silent}
+    head = encode({**said, "next": following})
     return f'{head[:-1]}, "items": [{lines}]}}'
 
 

@@ -1,13 +1,15 @@
-"""What a clinic is told as a whole: each working morning what waits, and once a week what the week brings.
+"""What a clinic is told as a whole: each working morning what waits, once a week what the week brings, silent feeds.
 
-Each is a delivery to every pharmacist, unique by clinic, kind and day; who makes it first has made it for all.
+Each is a delivery to every pharmacist, unique by clinic, kind and day; who makes it first has made it for all. Of the
+silence of a feed a clinic is told once, and again only after it has spoken.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 from titrator.store.base import Where
 from titrator.store.records import Clinic, Delivery, Job, Reminder, UnmatchedResult, Waiting
@@ -15,12 +17,15 @@ from titrator.titration.documents import reread
 from titrator.workflow.reminders.days import WEEKDAYS, plus, weekday, working_day
 from titrator.workflow.reminders.keep import OPEN
 from titrator.workflow.reminders.plan import Plan, plan_of
+from titrator.workflow.silence import know_feeds, silent_feeds
 from titrator.workflow.tasks import Task
 from titrator.workflow.visit import Services, Visit, day_at
 
 DIGEST: Final = "digest"
 WEEK_PLAN: Final = "week-plan"
-SUMMARIES: Final = (DIGEST, WEEK_PLAN)
+FEED_SILENT: Final = "feed-silent"
+SUMMARIES: Final = (DIGEST, WEEK_PLAN, FEED_SILENT)
+_OF_DAYS: Final = (DIGEST, WEEK_PLAN)
 _WEEK: Final = 7
 
 
@@ -33,7 +38,7 @@ def due_summaries(services: Services, now: datetime) -> list[tuple[str, Plan, st
             today = day_at(clinic, now)
             if plan.digest_at is None or not plan.days.works(today) or now < plan.at(today, plan.digest_at):
                 continue
-            digest, week = (session.get(Job, _job(kind, clinic.id)) for kind in SUMMARIES)
+            digest, week = (session.get(Job, _job(kind, clinic.id)) for kind in _OF_DAYS)
             if digest is None or digest.at != today:
                 found.append((DIGEST, plan, today))
             if plan.week_plan and _wants_week(plan, today, week):
@@ -54,8 +59,40 @@ def claim_summary(visit: Visit, kind: str, plan: Plan, day: str) -> bool:
     return True
 
 
+class Silent(NamedTuple):
+    """A feed whose silence a clinic is to be told of: its place among the feeds, its name, since when."""
+
+    place: int
+    name: str
+    since: str
+    plan: Plan
+
+
+def due_silences(services: Services, now: datetime) -> list[Silent]:
+    """The silences that clinics are to be told of and have not been."""
+    found = []
+    if not services.feeds:
+        return []
+    know_feeds(services, now)
+    with services.store.reading() as session:
+        for clinic in session.find(Clinic):
+            for feed, since in silent_feeds(services, session, [clinic.id], now):
+                told = session.get(Job, _job(f"{FEED_SILENT}/{feed.name}", clinic.id))
+                if told is None or told.at != since:
+                    plan = plan_of(session, clinic)
+                    found.append(Silent(services.feeds.index(feed), feed.name, since, plan))
+    return found
+
+
+def claim_silence(visit: Visit, one: Silent) -> bool:
+    """Whether it is for this worker to tell of a silence: nobody has yet."""
+    return claim_summary(visit, f"{FEED_SILENT}/{one.name}", one.plan, one.since)
+
+
 def summary_lines(visit: Visit, kind: str, plan: Plan, day: str) -> list[str]:
-    """What a summary says: numbers only."""
+    """What a summary says: numbers only, and names of feeds."""
+    if kind == FEED_SILENT:
+        return _silent_lines(visit, plan) or ["it has spoken since"]
     return _week_lines(visit, plan, day) if kind == WEEK_PLAN else _digest_lines(visit, plan)
 
 
@@ -69,8 +106,18 @@ def _digest_lines(visit: Visit, plan: Plan) -> list[str]:
     unmatched = visit.session.count(UnmatchedResult, mine, Where("status", "=", "open"))
     dead = visit.session.count(Delivery, mine, Where("status", "=", "dead"))
     lines += [f"{unmatched} results of no known patient"] if unmatched else []
+    lines += [f"silent: {line}" for line in _silent_lines(visit, plan)]
     lines += [f"{dead} messages that could not be delivered"] if dead else []
     return lines or ["nothing waits"]
+
+
+def _silent_lines(visit: Visit, plan: Plan) -> list[str]:
+    """The feeds that are silent, each with the minute at the clinic since when."""
+    zone = ZoneInfo(plan.clinic.time_zone)
+    return [
+        f"{feed.name}, since {datetime.fromisoformat(since).astimezone(zone):%Y-%m-%d %H:%M}"
+        for feed, since in silent_feeds(visit.services, visit.session, [plan.clinic.id], visit.now)
+    ]
 
 
 def _week_lines(visit: Visit, plan: Plan, day: str) -> list[str]:

@@ -1,7 +1,7 @@
 """One beat of the reminders: what every worker does, again and again. Any number of them may.
 
 1. settle whom something was recorded of, or whose day has changed: so no reminder rests on what no longer holds
-2. make the deliveries of the steps that have come, and of the summaries
+2. make the deliveries of the steps that have come, of the summaries, and of feeds that have fallen silent
 3. send what is due
 4. leave a sign that reminders run
 
@@ -20,11 +20,18 @@ import structlog
 from titrator.store.base import Session, Stale, Store, Where
 from titrator.store.records import ChannelRow, Clinic, Delivery, Job, Reminder
 from titrator.workflow.reminders.keep import OPEN, unsettle_clinic
-from titrator.workflow.reminders.plan import RANK
-from titrator.workflow.reminders.summaries import WEEK_PLAN, claim_summary, due_summaries
+from titrator.workflow.reminders.plan import RANK, Plan
+from titrator.workflow.reminders.summaries import (
+    FEED_SILENT,
+    WEEK_PLAN,
+    claim_silence,
+    claim_summary,
+    due_silences,
+    due_summaries,
+)
 from titrator.workflow.reminders.tell import Told, audience_of, deliver, new_delivery, plan_deliveries, staff_of
 from titrator.workflow.standing import settle_all
-from titrator.workflow.visit import Services, Visit, instant
+from titrator.workflow.visit import Services, Visit, day_at, instant
 
 HEARTBEAT: Final = "reminders"
 #: The job whose version counts the messages that were sent.
@@ -58,6 +65,7 @@ def beat(services: Services, now: Callable[[], datetime]) -> Told:
     planned = _stage("plan", lambda: plan_deliveries(services, at)) + _stage(
         "summaries", lambda: _plan_summaries(services, at)
     )
+    planned += _stage("silences", lambda: _plan_silences(services, at))
     told = deliver(services, now)
     _leave_sign(services.store, now(), told.sent)
     return told._replace(planned=planned)
@@ -106,19 +114,36 @@ def _plan_summaries(services: Services, now: datetime) -> int:
                     continue
             except Stale:  # another worker was faster
                 continue
-            recipients = staff_of(audience_of(session, plan.clinic.id), "pharmacist")
-            session.put(
-                *(
-                    new_delivery(
-                        (plan.clinic.id, kind, day, 0), one, clinic_id=plan.clinic.id, rank=len(RANK), at=instant(now)
-                    )
-                    for one in recipients
-                )
-            )
-            made += len(recipients)
+            made += _to_pharmacists(session, plan, (kind, day, 0), now)
             if kind == WEEK_PLAN:
                 unsettle_clinic(session, plan.clinic.id)
     return made
+
+
+def _plan_silences(services: Services, now: datetime) -> int:
+    """Make the deliveries that tell of feeds that have fallen silent."""
+    made = 0
+    for one in due_silences(services, now):
+        with services.store.writing(durable=False) as session:
+            visit = Visit(services=services, session=session, actor=None, now=now)
+            try:
+                if claim_silence(visit, one):
+                    key = FEED_SILENT, day_at(one.plan.clinic, now), one.place
+                    made += _to_pharmacists(session, one.plan, key, now)
+            except Stale:  # another worker was faster
+                continue
+    return made
+
+
+def _to_pharmacists(session: Session, plan: Plan, key: tuple[str, str, int], now: datetime) -> int:
+    """Make the deliveries of a message to the pharmacists of a clinic; how many."""
+    kind, day, step = key
+    recipients = staff_of(audience_of(session, plan.clinic.id), "pharmacist")
+    about = (plan.clinic.id, kind, day, step)
+    session.put(
+        *(new_delivery(about, one, clinic_id=plan.clinic.id, rank=len(RANK), at=instant(now)) for one in recipients)
+    )
+    return len(recipients)
 
 
 def _leave_sign(store: Store, now: datetime, sent: int) -> None:

@@ -1,0 +1,135 @@
+"""The server is killed at random moments, and the laboratory sends again what was not acknowledged: nothing twice.
+
+A laboratory counts its messages, keeps one on its way on each of some lines, and does not go on before it is
+acknowledged. After so many acknowledgements, by chance, SIGKILL goes to the server; it is started anew, and each line
+sends its message again.
+"""
+
+from __future__ import annotations
+
+import random
+import selectors
+import signal
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.hl7.support import Receiver, facts, framed, furnish, head, message, obr, obx, pid, received
+from titrator.store.records import AuditRow, ExternalId
+
+PATIENTS = 40
+LINES = 4
+
+
+class Line:
+    """A connection of a laboratory, which sends its messages one after the other."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self.left = numbers[::-1]
+        self.socket: socket.socket | None = None
+        self.buffer = b""
+        self.acknowledged: list[int] = []
+
+    def connect(self, port: int) -> socket.socket:
+        self.socket, self.buffer = socket.create_connection(("127.0.0.1", port), 30), b""
+        self.send()
+        return self.socket
+
+    def send(self) -> None:
+        assert self.socket is not None
+        if self.left:
+            self.socket.sendall(framed(sent_as(self.left[-1])))
+
+    def read(self) -> bool:
+        """Take what has come; whether the line still stands."""
+        assert self.socket is not None
+        more = self.socket.recv(65536)
+        self.buffer += more
+        if self.buffer.endswith(b"\x1c\r"):
+            assert f"\rMSA|AA|{self.left[-1]}\r".encode() in self.buffer, self.buffer
+            self.buffer = b""
+            self.acknowledged.append(self.left.pop())
+            self.send()
+        return bool(more)
+
+
+def sent_as(number: int) -> bytes:
+    """A message by its number: each tenth corrects the result of the one before it."""
+    corrects = number % 10 == 9
+    order = number - 1 if corrects else number
+    value, status = 40 + number % 50, "C" if corrects else "F"
+    who = pid(f"{17 + order // LINES % PATIENTS}")
+    return message(head(f"{number}"), who, obr(f"O{order}"), obx(f"{value}", status))
+
+
+def _killed_often(instance: Path, many: int, every: int, chance: random.Random) -> None:
+    services = furnish(instance, PATIENTS)
+    lines = [Line([*range(start, many, LINES)]) for start in range(LINES)]
+    for start, line in enumerate(lines):  # a correction follows its result on the same line
+        line.left = [number for number in range(many) if (number // 10) % LINES == start][::-1]
+    kills = 0
+    while any(line.left for line in lines):
+        receiver = Receiver(instance, TITRATOR_LOG_LEVEL="warning")
+        try:
+            _until_killed(receiver, lines, chance.randrange(1, every))
+        finally:
+            receiver.end(signal.SIGKILL)
+        kills += 1
+    told = Counter(number for line in lines for number in line.acknowledged)
+    assert told == Counter(range(many)), "each is acknowledged once to who sent it"
+    assert kills > many // every / 2
+    rows = received(services)
+    assert Counter(int(row.control_id) for row in rows) == told
+    assert {row.code for row in rows} == {"AA"}
+    _refuse_doubles(services, many)
+    services.store.close()
+
+
+def _until_killed(receiver: Receiver, lines: list[Line], after: int) -> None:
+    """Let lines send until so many acknowledgements have come, and kill the server while others are on their way."""
+    selector = selectors.DefaultSelector()
+    for line in lines:
+        if line.left:
+            selector.register(line.connect(receiver.port), selectors.EVENT_READ, line)
+    seen = 0
+    while selector.get_map() and any(line.left for line in lines):
+        for key, _ in selector.select(10):
+            line: Line = key.data
+            before = len(line.acknowledged)
+            try:
+                stands = line.read()
+            except ConnectionError:
+                stands = False
+            seen += len(line.acknowledged) - before
+            if not stands:
+                selector.unregister(key.fileobj)
+        if seen >= after and receiver.process.poll() is None:
+            receiver.process.send_signal(signal.SIGKILL)
+    selector.close()
+    for line in lines:
+        if line.socket is not None:
+            line.socket.close()
+
+
+def _refuse_doubles(services: object, many: int) -> None:
+    orders = {number - 1 if number % 10 == 9 else number for number in range(many)}
+    found = facts(services)  # type: ignore[arg-type]
+    assert len([one for one in found if one.version == 1]) == len(orders)
+    assert len([one for one in found if one.change == "correct"]) == many - len(orders)
+    with services.store.reading() as session:  # type: ignore[attr-defined]
+        names = [one.value for one in session.find(ExternalId)]
+        noted = [one.request_id for one in session.find(AuditRow) if one.action in ("record", "correct")]
+    assert sorted(names) == sorted(f"F:O{order}|777-3^LN" for order in orders)
+    assert sorted(noted) == sorted(f"laboratory/{number}" for number in range(many))
+    assert services.store.check() == []  # type: ignore[attr-defined]
+
+
+def test_what_is_acknowledged_is_stored_once_whatever_dies(tmp_path: Path) -> None:
+    _killed_often(tmp_path / "instance", 400, 150, random.Random(7))
+
+
+@pytest.mark.long
+def test_ten_thousand_messages_and_many_deaths(tmp_path: Path) -> None:
+    _killed_often(tmp_path / "instance", 10_000, 400, random.Random())
