@@ -60,6 +60,7 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(RUN) bench.sign_off
 	$(RUN) bench.reminders
 	$(RUN) bench.fhir
+	$(RUN) bench.mllp
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

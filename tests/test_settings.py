@@ -11,6 +11,7 @@ import pytest
 from titrator.notify.schemes import SCHEMES
 from titrator.security.assertions import Assertions, Client
 from titrator.settings import BOUNDS, NAMES, TABLES, CdsClient, InvalidSettings, Settings, load_settings
+from titrator.workflow.feeds import MEANINGS, Authority, Feed
 
 #: For each setting a value that it takes, other than its default: as the file has it, as the environment has it.
 TAKEN: dict[str, tuple[object, str]] = {
@@ -22,6 +23,7 @@ TAKEN: dict[str, tuple[object, str]] = {
     "cors_origins": ("https://ehr.example https://b.example:8443", "https://ehr.example https://b.example:8443"),
     "fhir_servers": ("https://ehr.example/fhir", "https://ehr.example/fhir"),
     "log_level": ("warning", "warning"),
+    **dict.fromkeys(("mllp_certificate", "mllp_key", "mllp_client_ca"), ("mllp.pem", "mllp.pem")),
     **{name: (most - 1, str(most - 1)) for name, (_, most) in BOUNDS.items()},
 }
 #: What no setting takes, and why.
@@ -275,7 +277,68 @@ def test_no_tables_is_no_client_and_the_environment_has_none(tmp_path: Path) -> 
 def test_the_files_shown_are_taken_and_every_member_of_a_table_is_told(tmp_path: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
     shown = [load_settings(write(tmp_path, text)) for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
-    assert [len(one.cds_clients) for one in shown] == [0, 2]
-    assert TABLES == ("cds_clients",)
+    assert [len(one.cds_clients) for one in shown] == [0, 2, 0]
+    assert [len(one.hl7_feeds) for one in shown] == [0, 0, 1]
+    assert TABLES == ("cds_clients", "hl7_feeds")
     told = page.split("In a table stand")[1].split("```")[0]
     assert set(CdsClient._fields) <= set(re.findall(r"`([a-z_]+)`", told))
+    of_feeds = page.split("In a table of a feed stand")[1].split("```")[0]
+    assert {*Feed._fields, *Authority._fields, *MEANINGS} <= set(re.findall(r"`([a-z_-]+)`", of_feeds))
+
+
+FEED = """
+[[hl7_feeds]]
+name = "lab"
+account = "lis"
+peers = ["10.1.0.0/16"]
+identifiers = [{authority = "HOSP", system = "urn:mrn"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("lab", "Lab 1", "[0].name: must be of small letters, digits and -, at most 40"),
+        ("10.1.0.0/16", "10.1.0.1/16", "[0].peers[0]: must be an IP address, or a network like 10.1.0.0/24 without"),
+        ("10.1.0.0/16", "lab.example", "[0].peers[0]: must be an IP address"),
+        ('account = "lis"\n', "", "[0].account: required"),
+        ('authority = "HOSP", ', "", "[0].identifiers[0].authority: required"),
+        ('"HOSP"', '""', "[0].identifiers[0]: authority and system must not be empty"),
+        ('"HOSP"', '"HOSP", kind = "MR"', "[0].identifiers[0].kind: unknown; there are authority, system, type"),
+        ('"lis"', '"lis"\nhours = 1', "[0].hours: unknown; there are name, account, peers, identifiers, codes, units"),
+        ('"lis"', '"lis"\nsilence_hours = -1', "[0].silence_hours: must be a whole number from 0 to 2160"),
+        ('"lis"', '"lis"\ntime_zone = "Mars"', "[0].time_zone: must be an IANA time zone"),
+        ('"lis"', '"lis"\nunits = {"10^9/L" = "/uL"}', "[0].units.10^9/L: is another unit than /uL"),
+        (
+            '"lis"',
+            '"lis"\ncodes = [{code = "X", system = "", means = "iron"}]',
+            "[0].codes[0].means: must be one of platelet-count, weight",
+        ),
+        ('"lis"', '"lis"\ncodes = [{code = "1", system = "LN", means = "weight"}]', "[0].codes[0]: must be a code of"),
+    ],
+)
+def test_faults_of_a_feed_are_told_by_place(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(write(tmp_path, FEED.replace(old, new, 1)))
+    assert any(f"hl7_feeds{fault}" in str(one) for one in caught.value.faults), caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("other", "fits"),
+    [
+        (FEED.replace('"lab"', '"two"'), False),
+        (FEED.replace('"lab"', '"two"').replace("lis", "lis2"), False),
+        (FEED.replace('"lab"', '"two"').replace("10.1.", "10.2."), False),
+        (FEED.replace('"lab"', '"two"').replace("lis", "lis2").replace("10.1.", "10.2."), True),
+        (FEED.replace("lis", "lis2").replace("10.1.", "10.2."), False),
+        (FEED.replace('"lab"', '"two"') + 'application = "B"\n', True),
+    ],
+    ids=["all the same", "same peers", "same account", "neither", "same name", "another application"],
+)
+def test_feeds_must_be_told_apart(tmp_path: Path, other: str, fits: bool) -> None:
+    file = write(tmp_path, FEED + 'application = "A"\n' * ("application" in other) + other)
+    if fits:
+        assert [one.name for one in load_settings(file).hl7_feeds] == ["lab", "two"]
+    else:
+        with pytest.raises(InvalidSettings, match=r"stands twice|must differ"):
+            load_settings(file)

@@ -13,6 +13,7 @@ The rooms, from the ground up; a room knows only those below it:
     door          what every request passes: who asks, one transaction, the trail
     api           REST: schema in, workflow, schema out
     fhir          FHIR R4, $apply and CDS Hooks: what hospital systems speak
+    hl7           HL7 v2: results of laboratories, over MLLP and HTTP
     web           pages for people
     settings      what an installation may choose
     console       answers as a person at a terminal reads them

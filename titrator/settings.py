@@ -95,12 +95,18 @@ class Settings:
 
     @property
     def mllp_files(self) -> tuple[Path, Path, Path] | None:
-        """Certificate, key and the authority of client certificates of MLLP over TLS; None where it is without."""
-        if not self.mllp_certificate:
+        """Certificate, key and the authority of client certificates of MLLP over TLS; None where it is without.
+
+        It needs all three: a server that let any client in would look as safe as one that does not. InvalidSettings.
+        """
+        files = {"mllp_certificate": self.mllp_certificate, "mllp_key": self.mllp_key}
+        files["mllp_client_ca"] = self.mllp_client_ca
+        there = [name for name, file in files.items() if file]
+        if not there:
             return None
-        certificate, key, authority = (
-            self.instance / name for name in (self.mllp_certificate, self.mllp_key, self.mllp_client_ca)
-        )
+        if missing := [name for name in files if name not in there]:
+            raise InvalidSettings([Fault(name, f"required with {there[0]}") for name in missing])
+        certificate, key, authority = (self.instance / file for file in files.values())
         return certificate, key, authority
 
     @property
@@ -153,7 +159,6 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 TABLES: Final = ("cds_clients", "hl7_feeds")
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name not in {"instance", *TABLES})
 
-_TLS: Final = ("mllp_certificate", "mllp_key", "mllp_client_ca")
 _PORTS: Final = {"https": "443", "http": "80"}
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 _URL: Final = re.compile(
@@ -182,17 +187,9 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         variable = f"TITRATOR_{name.upper()}"
         if value := environment.get(variable):
             _choose(chosen, name, partial(_plain, name, value), variable, faults)
-    _refuse_half_tls(chosen, faults)
     if faults:
         raise InvalidSettings(faults)
     return Settings(instance=instance, **chosen)
-
-
-def _refuse_half_tls(chosen: Mapping[str, object], faults: list[Fault]) -> None:
-    """TLS needs all three files: a server that let any client in would look as safe as one that does not."""
-    there = [name for name in _TLS if chosen.get(name)]
-    if there and len(there) < len(_TLS):
-        faults += (Fault(name, f"required with {there[0]}") for name in _TLS if name not in there)
 
 
 def _read(file: Path, faults: list[Fault]) -> dict[str, object]:
@@ -506,7 +503,7 @@ def _zone(value: object) -> str:
     text = _text(value)
     try:
         ZoneInfo(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         raise _wrong("must be an IANA time zone, like Europe/Berlin") from None
     return text
 
