@@ -20,7 +20,7 @@ from flask import current_app, g, request
 
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
-from titrator.security.scopes import Needs
+from titrator.security.scopes import CLOSED, Needs
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.draft import Draft
 from titrator.workflow.accounts import authenticate
@@ -119,13 +119,14 @@ def guarded(
     view: View,
     permission: Permission | None,
     *,
-    needs: Needs = (),
+    needs: Needs = (CLOSED,),
     login: bool = False,
     known_by: Callable[[Door], Actor] | None = None,
 ) -> View:
     """A view for whom a token names (or whom `known_by` tells), and who has the permission; None: for anybody.
 
-    A token that has scopes must have those for all `needs`, too. What is refused of a patient stands in the trail, too.
+    A token that has scopes must have those for all `needs`; a view that names none is closed to it. What is refused
+    of a patient stands in the trail, too.
     """
 
     @wraps(view)
@@ -152,6 +153,7 @@ def guarded(
                 _leave_refused(here.services, actor, "refused", refusal)
             raise
 
+    wrapper.needs = needs  # type: ignore[attr-defined]
     return wrapper
 
 

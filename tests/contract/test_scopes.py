@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 
 from tests.api.support import House, build
+from titrator.door import guarded as guard
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.scopes import CLOSED, LETTERS, MEANT
+from titrator.workflow.errors import Beyond
 
 ACCESS: Final = (Path(__file__).parents[2] / "docs/access.md").read_text(encoding="utf-8")
 #: For whom no token is asked: what says nothing of patients, who has no token yet, and what a secret of its own opens.
@@ -159,6 +161,17 @@ def plain(rule: str) -> str:
 
 
 # What is let through
+
+
+def test_a_view_that_says_nothing_is_closed_to_clients(house: House) -> None:
+    view = guard(lambda: "seen", Permission.READ_PATIENTS)
+    with house.app.test_request_context("/x", headers={"Authorization": f"Bearer {house.tokens['ehr']}"}):
+        assert view() == "seen"
+    token = house.scoped("system/*.cruds")
+    with house.app.test_request_context("/x", headers={"Authorization": f"Bearer {token}"}):
+        g.request_id = "x"
+        with pytest.raises(Beyond):
+            view()
 
 
 def lets(scopes: str, need: str) -> bool:

@@ -91,7 +91,6 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             made = made if before is None else _after(before, made)
             passed = guarded(made, permission, needs=by_scope, login=public_limit)
             passed.permission = permission  # type: ignore[attr-defined]
-            passed.needs = by_scope  # type: ignore[attr-defined]
             refusals = _refusals(
                 method,
                 rule,

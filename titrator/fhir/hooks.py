@@ -198,10 +198,8 @@ def _make_routes() -> None:
         ("POST", "/<service_id>", "GuidanceResponse.r MedicationRequest.r Patient.r Observation.r", _call),
         ("POST", "/<service_id>/feedback", "GuidanceResponse.u", _feedback),
     ):
-        by_scope = read_needs(needs)
-        passed = guarded(view, Permission.RECOMMEND, needs=by_scope, known_by=caller)
+        passed = guarded(view, Permission.RECOMMEND, needs=read_needs(needs), known_by=caller)
         passed.permission = Permission.RECOMMEND  # type: ignore[attr-defined]
-        passed.needs = by_scope  # type: ignore[attr-defined]
         blueprint.add_url_rule(rule, view.__name__.strip("_"), passed, methods=[method])
 
 

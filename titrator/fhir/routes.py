@@ -59,10 +59,8 @@ def _operation(  # noqa: PLR0913, PLR0917 (what a route is)
     method: str, rule: str, permission: Permission | None, needs: str, name: str, view: View
 ) -> None:
     """Make a route; whoever passes it has the permission, and the scopes that it needs."""
-    by_scope = read_needs(needs)
-    passed = guarded(view, permission, needs=by_scope)
+    passed = guarded(view, permission, needs=read_needs(needs))
     passed.permission = permission  # type: ignore[attr-defined]
-    passed.needs = by_scope  # type: ignore[attr-defined]
     blueprint.add_url_rule(rule, endpoint=name, view_func=_negotiated(passed), methods=[method])
 
 
@@ -310,7 +308,7 @@ def _make_routes() -> None:
 
 def blueprint_bundle() -> Response:
     """A Bundle sent to the address without its last slash."""
-    found: Response = guarded(_bundle, Permission.RECORD_FACTS)()
+    found: Response = guarded(_bundle, Permission.RECORD_FACTS, needs=())()
     return found
 
 

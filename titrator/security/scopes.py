@@ -119,8 +119,8 @@ def expanded(texts: Iterable[str]) -> frozenset[str]:
 
 
 def allows(allowed: frozenset[str], need: str) -> bool:
-    """Whether what is allowed includes a need."""
-    return need != CLOSED and (need in allowed or f"*.{need.rpartition('.')[2]}" in allowed)
+    """Whether what is allowed includes a need; CLOSED is no `<type>.<letter>`, so nothing does."""
+    return need in allowed or f"*.{need.rpartition('.')[2]}" in allowed
 
 
 def read_needs(text: str) -> Needs:
