@@ -133,7 +133,8 @@ class House:
             sent["If-Match"] = str(version) if str(version).startswith(('"', "*", "W")) else f'"{version}"'
         data = raw if raw is not None else None if body is None else json.dumps(body, default=_number)
         kind = {"content_type": sent.pop("Content-Type", "application/json")} if data is not None else {}
-        url = path if path.startswith(("/livez", "/readyz", "/metrics", "/fhir", "/cds-services", "/hl7", API)) else API + path
+        elsewhere = ("/livez", "/readyz", "/metrics", "/fhir", "/cds-services", "/hl7", API)
+        url = path if path.startswith(elsewhere) else API + path
         response = self.app.test_client().open(url, method=method, data=data, headers=sent, **kind)  # type: ignore[arg-type]
         text = response.get_data(as_text=True)
         as_json = response.mimetype.endswith("json") and text != ""
