@@ -127,3 +127,15 @@ def test_a_change_that_names_the_old_record_writes_what_differs(store: SqliteSto
     assert found == replace(patient, given_name="Ida", family_name="Ott")
     with store.writing() as session, pytest.raises(Stale):
         session.change(replace(patient, family_name="Ost"), Where("revision", "=", 99), old=patient)
+
+
+def test_several_steps_of_one_thread_share_a_commit_and_one_that_fails_is_undone_alone(store: SqliteStore) -> None:
+    steps = [lambda session, name=name: session.add(job(name)) for name in ("a", "b", "b", "c")]
+    commits = store._commits
+    raised = store.carry_out_each(steps)
+    assert [type(one) for one in raised] == [type(None), type(None), Duplicate, type(None)]
+    assert (names(store), store._commits) == (["a", "b", "c"], commits + 1)
+    assert store.carry_out_each([lambda session: session.add(job("d"))]) == [None]
+    assert isinstance(store.carry_out_each([lambda session: session.add(job("d"))])[0], Duplicate)
+    assert names(store) == ["a", "b", "c", "d"]
+    assert not store._together._queue
