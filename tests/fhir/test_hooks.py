@@ -1061,7 +1061,8 @@ def test_what_cannot_be_compared_for_who_is_kept_here_is_told_and_no_error(ehr: 
 
 def test_a_possible_safety_event_there_stops_for_who_is_kept_here_too(ehr: Ehr) -> None:
     ident = stored(ehr.house)
-    sent = {"conditions": searchset([{"resourceType": "Condition", "code": {"text": "Lung embolism"}}])}
+    embolism = courses.condition(RISING, code={"text": "Lung embolism"})
+    sent = {"conditions": searchset([embolism])}
     (card,) = ehr.cards(VIEW, of_stored(**sent))
     assert (card["indicator"], "suggestions" in card) == ("critical", False)
     assert card["summary"] == "Romiplostim: a possible safety event: a prescriber decides"

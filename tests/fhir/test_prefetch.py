@@ -121,7 +121,15 @@ PASSED_OVER = {
     ),
     "another procedure": one("procedures", procedure(TRANSFUSION, code={"text": "Appendectomy"}, status="in-progress")),
     "a transfusion that was not done": one("procedures", procedure(TRANSFUSION, status="not-done")),
-    "a condition of others": one("conditions", {"resourceType": "Condition", "code": {"text": "Asthma"}, "what": 1}),
+    "a condition of others": one(
+        "conditions",
+        {
+            "resourceType": "Condition",
+            "code": {"text": "Asthma"},
+            "what": 1,
+            "subject": {"reference": "Patient/ehr-17"},
+        },
+    ),
     "a condition by another protocol": one("conditions", condition(COURSE | {"protocol": "jp-itp-adult"})),
     "a condition that is over": one("conditions", condition(COURSE, clinicalStatus={"coding": [{"code": "inactive"}]})),
     "a condition in error": one(
@@ -174,13 +182,16 @@ def test_what_is_left_out_is_told(case: str) -> None:
     assert not any(found.document[key] for key in ("weights", "platelet_counts", "doses", "events"))
 
 
+OURS = {"subject": {"reference": f"Patient/{PATIENT}"}}
+
+
 def of(kind: str, words: str, status: str | None = None, **more: Any) -> dict[str, Any]:
     """A Condition or an AdverseEvent of 2026-03-06, in words."""
     if kind == "AdverseEvent":
         event = {**adverse_event(THROMBOSIS | {"occurred_on": "2026-03-06"}), "event": {"text": words}}
         return one("adverseEvents", event | more)
     clinical = {} if status is None else {"clinicalStatus": {"coding": [{"code": status}]}}
-    found = {"resourceType": "Condition", "code": {"text": words}, "onsetDateTime": "2026-03-06", **clinical}
+    found = {"resourceType": "Condition", "code": {"text": words}, "onsetDateTime": "2026-03-06", **OURS, **clinical}
     return one("conditions", found | more)
 
 

@@ -241,7 +241,7 @@ def test_a_held_result_is_assigned_as_what_it_is(lab: Ward) -> None:
     assert (answer.status, answer.json["status"]) == (201, "unverified")
     with lab.house.services.store.reading() as session:
         (fact,) = session.find(Fact)
-    assert fact.detail["at"] == "2026-03-09T07:45:00+01:00"
+    assert fact.taken_at == "2026-03-09T07:45:00+01:00"
 
 
 def test_what_is_said_of_a_held_result_changes_what_is_held(lab: Ward) -> None:

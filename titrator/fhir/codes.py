@@ -78,23 +78,47 @@ EVENT_TEXT: Final = {
 #: By what a code or the words of a diagnosis may mean: SNOMED CT codes, the beginnings of ICD-10 codes, and words.
 _SAFETY_CODES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
     "thrombosis": (
-        frozenset({"128053003", "59282003", "22298006", "230690007"}),
-        ("I26", "I80", "I81", "I82", "I63", "I21"),
+        frozenset({"128053003", "59282003", "22298006", "230690007", "132281000119108", "443210003", "195080001"}),
+        (
+            *(
+                "I21",
+                "I22",
+                "I23",
+                "I24",
+                "I26",
+                "I63",
+                "I64",
+                "I676",
+                "I74",
+                "I80",
+                "I81",
+                "I82",
+                "G08",
+                "G45",
+                "K550",
+            ),
+            *("O223", "O225", "O87", "O88", "H340", "H341", "H342", "H348"),
+        ),
     ),
-    "marrow disorder": (frozenset({"109995007"}), ("D46", "C92", "D474")),
+    "marrow disorder": (
+        frozenset({"109995007", "91861009"}),
+        ("C90", "C91", "C92", "C93", "C94", "C95", "D45", "D46", "D47"),
+    ),
 }
 _SAFETY_WORDS: Final = {
     "thrombosis": re.compile(
         r"thrombos[ie]|thrombosen|thrombus|thrombi\b|thrombophleb|thrombotic (?:event|stroke|occlusion)"
-        r"|embol(?:ism|ie|us|i\b|ic\b)|\b(?:DVTs?|TVT|VTE|PE|LAE|TIA|N?STEMI)\b|\bCVA\b(?! tender)"
-        r"|(?<!heat )\bstrokes?\b(?! volume)|schlaganf|apople[xk]|hirninsult|isch(?:ä|ae|a)mischer insult"
+        r"|embol(?:ism|ie|us|i\b|ic\b)|\b(?:DVTs?|TVT|VTE|PE|LAE|TIA|N?STEMI|AMI)\b|\bacute MI\b|\bCVA\b(?! tender)"
+        r"|(?<!heat )\bstrokes?\b(?! volume)|schlaganf|apople[xk]|hirnschlag|hirninsult"
+        r"|(?:isch(?:ä|ae|a)misch|zerebral)er insult"
         r"|cerebrovascular accident|transient isch|transitorische isch|infarct|infarkt|heart attack|herzanfall"
-        r"|vein occlusion|venenverschlu|blood clot|blutgerinnsel",
+        r"|acute coronary|akutes koronar|vein occlusion|venenverschlu|budd.chiari|\bclots?\b|gerinnsel"
+        r"|血栓(?!性血小板|溶解|予防)|塞栓|梗塞|脳卒中",
         re.IGNORECASE,
     ),
     "marrow disorder": re.compile(
-        r"\b(?:MDS|AML|CML|CMML)\b|myelodysplas|leuk(?:a?e|ä)mi|myelofibros|marrow fibros|knochenmarks?fibros"
-        r"|reticulin|retikulin",
+        r"\b(?:MDS|AML|ALL|CML|CLL|CMML)\b|myelodysplas|leuk(?:a?e|ä)mi|myelofibros|marrow fibros|knochenmarks?fibros"
+        r"|blast crisis|blastenkrise|reticulin|retikulin|骨髄異形成|白血病|骨髄線維",
         re.IGNORECASE,
     ),
 }
@@ -102,7 +126,7 @@ _SAFETY_WORDS: Final = {
 _NO_EVENT: Final = re.compile(
     r"(?:thrombose|embolie|schlaganfall)[ -]?(?:prophyla|risiko|neigung)\w*"
     r"|(?:thrombo(?:sis|embolism)|dvt|vte|stroke)[ -](?:prophyla\w*|prevention)"
-    r"|(?:family history|familienanamnese)[^.;,]*"
+    r"|family history (?:of|for)(?: \w+){1,4}|familienanamnese[: ]+(?:positiv )?(?:für |auf |mit )?\w+"
     r"|\brisk (?:of|for) (?:(?:venous|deep|vein|arterial) )*(?:thrombos\w*|thromboembol\w*|embol\w*|stroke|dvt)"
     r"|\b(?:mds|myelodysplas\w*(?: syndromes?)?)[ ,:-]*(?:was |wurde )?(?:excluded|ruled out|ausgeschlossen)",
     re.IGNORECASE,

@@ -24,6 +24,7 @@ T = TypeVar("T")
 DEEPEST: Final = 24
 #: So many faults are told: to look for more would take ever longer.
 MOST_FAULTS: Final = 1000
+LONGEST_TEXT: Final = 5000
 _SHOWN: Final = 40
 #: An instant as FHIR has it, with seconds.
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -116,7 +117,10 @@ class Place:
         return Place(None, name, self.faults, self)
 
     def text(self) -> str | None:
-        """A text, None where there is none."""
+        """A text, None where there is none. A name or a code as long as a book is a fault: it is searched for words."""
+        if isinstance(self.value, str) and len(self.value) > LONGEST_TEXT:
+            self.wrong(f"must have at most {LONGEST_TEXT} characters")
+            return None
         if self.value is None or isinstance(self.value, str):
             return self.value
         self.wrong(f"must be a text, not {kind_of(self.value)}")

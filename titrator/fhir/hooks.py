@@ -422,7 +422,7 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         )
     faults: list[Fault] = []
     made = [
-        course_of(service.protocol, day, ZoneInfo(zone), sent, faults, patient=asked.patient)
+        course_of(service.protocol, day, ZoneInfo(zone), sent, faults, patient=asked.patient, base=_base(asked))
         for zone, day in days.items()
     ]
     if faults:
@@ -491,6 +491,10 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         stored=True,
     )
     return [*differing, *_at_hook(service, asked, basis)]
+
+
+def _base(asked: Asked) -> str | None:
+    return None if asked.server is None else asked.server.base
 
 
 def _last_dose(document: Mapping[str, object]) -> str:
@@ -567,7 +571,7 @@ def _sent_of_stored(  # noqa: PLR0913, PLR0917 (whom it is about, and what was s
     Raises Unsatisfied for faults of what is needed.
     """
     zone = ZoneInfo(visit.clinic(patient.clinic_id).time_zone)
-    read = partial(course_of, course.protocol, visit.today(patient), zone, patient=asked.patient)
+    read = partial(course_of, course.protocol, visit.today(patient), zone, patient=asked.patient, base=_base(asked))
     faults: list[Fault] = []
     made = read(needed, faults)
     if faults:

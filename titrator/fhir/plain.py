@@ -21,6 +21,7 @@ from titrator.titration.course import is_right
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS, Collection
+from titrator.workflow.measured import tells_of_clumps
 
 #: Whose and since when it is, the caller looks at; what is not named here makes a resource unusual.
 _ANY: Final = (
@@ -76,12 +77,26 @@ def _observation(resource: Mapping[str, Any], zone: ZoneInfo) -> Plain | None:
     when = moment_of(resource["effectiveDateTime"], zone)
     if collection is None or when is None or not quantity.keys() <= _QUANTITY or quantity["system"] != UCUM:
         return None
+    if collection is PLATELET_COUNTS and not _is_unremarkable(resource):
+        return None
     unit = _unit(collection.name, quantity["code"], quantity.get("unit"))
     value = Place(quantity["value"], "", faults := list[Fault]()).field(VALUES[collection.name])
     if unit is None or value is None or faults:
         return None
     entry = {DAY_KEY[collection.name]: when.day, "value": value, "unit": unit}
     return Plain(_LISTS[collection.name], when.day, when.at, entry)
+
+
+def _is_unremarkable(resource: Mapping[str, Any]) -> bool:
+    """Whether the words beside the code and the specimen say nothing of a sample that is no good."""
+    code, specimen = resource["code"], resource.get("specimen", {})
+    words = [code.get("text", ""), specimen.get("display", ""), *(one.get("display", "") for one in code["coding"])]
+    return sum(map(len, words)) < 3 * _SHORT and not _tells_of_clumps(" ".join(words))
+
+
+@lru_cache(maxsize=256)
+def _tells_of_clumps(words: str) -> bool:
+    return tells_of_clumps(words)
 
 
 def _administration(resource: Mapping[str, Any], zone: ZoneInfo) -> Plain | None:

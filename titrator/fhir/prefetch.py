@@ -75,7 +75,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "conditions": f"Condition?patient={_OF_PATIENT}&_count=1000",
 }
 
-_PATIENT_REFERENCE: Final = re.compile(r"(?:.*/)?Patient/([A-Za-z0-9.-]{1,64})(?:/_history/.*)?", re.ASCII)
+_PATIENT_REFERENCE: Final = re.compile(r"(https?://\S+/)?Patient/([A-Za-z0-9.-]{1,64})(?:/_history/[^/\s]*)?", re.ASCII)
 #: Elements that say nothing of what a rule looks at, and so are not read.
 _UNREAD: Final = ("identifier", "note", "text", "contained")
 _NO_RESULT: Final = ("registered", "cancelled", "entered-in-error")
@@ -85,6 +85,7 @@ _MEASURED: Final = ("measured_on", "collected_on", "value", "unit")
 _GIVEN: Final = ("given_on", "micrograms", "micrograms_per_kg")
 _HAPPENED: Final = ("kind", "occurred_on", "resolved_on")
 _OVER: Final = ("inactive", "remission", "resolved")
+_NOT_SO: Final = ("entered-in-error", "refuted")
 _SNOMED_KINDS: Final = frozenset(code for code, _ in TRANSFUSIONS.values())
 _PROCEDURES: Final = (*TRANSFUSIONS, EventKind.RESCUE_THERAPY)
 #: Kinds of events that change no dose.
@@ -172,15 +173,23 @@ def course_of(  # noqa: PLR0913 (the question, the place, the facts, and what is
     faults: list[Fault],
     *,
     patient: str | None = None,
+    base: str | None = None,
 ) -> Made:
     """The course document of a patient on a day, made of resources of the types KINDS, at a clinic of a time zone.
 
     Of resources of one day the last one stands, by instant of taking, then of issue, then as sent. If the id of the
-    patient is named, what is of another one is a fault. A document is to be answered only if there are no faults.
+    patient is named, what is of another one, or of nobody, is a fault; so is an absolute reference to another server
+    than `base`, if that is named. A document is to be answered only if there are no faults.
     """
     sent = list(resources)
     reader = _Reader(
-        protocol=protocol, on=on, zone=zone, faults=faults, patient=patient, medications=_medications(sent)
+        protocol=protocol,
+        on=on,
+        zone=zone,
+        faults=faults,
+        patient=patient,
+        base=base,
+        medications=_medications(sent),
     )
     for one in sent:
         reader.read(one)
@@ -203,8 +212,10 @@ def _referred(order: Place, medicine: Place, medications: Mapping[str, object]) 
     """The Medication that is referred to, if it is there."""
     if not (reference := medicine["reference"].text()):
         return None
-    known = {**medications, **_contained(order)}
-    found = known.get(reference) or known.get("/".join(reference.split("/")[-2:]))
+    if reference.startswith("#"):
+        found = _contained(order).get(reference)
+    else:
+        found = medications.get(reference) or medications.get("/".join(reference.split("/")[-2:]))
     return Place(found, medicine.path, order.faults) if isinstance(found, dict) else None
 
 
@@ -285,6 +296,7 @@ class _Reader:
     zone: ZoneInfo
     faults: list[Fault]
     patient: str | None
+    base: str | None
     medications: Mapping[str, object]
     lists: dict[str, list[_Entry]] = field(
         default_factory=lambda: {"weights": [], "platelet_counts": [], "doses": [], "events": []}
@@ -348,6 +360,11 @@ class _Reader:
         self.born_on = patient["birthDate"].field(fhir.BORN)
         if any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime")):
             patient["deceased"].wrong("there is no next dose for who has died")
+        if patient["active"].flag() is False:
+            patient["active"].wrong("the record is not in use")
+        for link in patient["link"]:
+            if link["type"].text() == "replaced-by":
+                link["type"].wrong("another record has taken the place of this one")
 
     def observation(self, place: Place) -> None:
         """A platelet count or a weight."""
@@ -454,8 +471,8 @@ class _Reader:
         if not urls & {ELIGIBILITY_EXTENSION, BASELINE_EXTENSION, PROTOCOL_EXTENSION}:
             return
         condition = root(place.value, "Condition", self.faults, place.path)
-        over = {code for _, code in coding_codes(condition["clinicalStatus"])} & set(_OVER)
-        wrong = {code for _, code in coding_codes(condition["verificationStatus"])} & {"entered-in-error", "refuted"}
+        over = _says_only(condition["clinicalStatus"], "condition-clinical", _OVER)
+        wrong = _says_only(condition["verificationStatus"], "condition-ver-status", _NOT_SO)
         parts = [(one["url"].value, one) for one in condition["extension"]]
         protocols = [part["valueCode"].text() for url, part in parts if url == PROTOCOL_EXTENSION]
         if over or wrong or (protocols and self.protocol not in protocols):
@@ -476,9 +493,9 @@ class _Reader:
         looks, itp = looks_like(codes, words), is_itp(codes, words)
         if looks is None and not itp:
             return
-        status = {code for _, code in coding_codes(place["clinicalStatus"])}
-        over = bool(status & set(_OVER)) or (not status and any(key.startswith("abatement") for key in _keys(place)))
-        wrong = {code for _, code in coding_codes(place["verificationStatus"])} & {"entered-in-error", "refuted"}
+        ended = not place["clinicalStatus"].there and any(key.startswith("abatement") for key in _keys(place))
+        over = ended or _says_only(place["clinicalStatus"], "condition-clinical", _OVER)
+        wrong = _says_only(place["verificationStatus"], "condition-ver-status", _NOT_SO)
         if over or wrong:
             return
         self.indicated = self.indicated or itp
@@ -558,12 +575,14 @@ class _Reader:
         return False
 
     def _refuse_others(self, place: Place) -> None:
-        reference = place["subject"]["reference"].text()
-        if self.patient is None or reference is None or reference.startswith("urn:"):
+        if self.patient is None or place["resourceType"].value == "Patient":
             return
-        named = _PATIENT_REFERENCE.fullmatch(reference)
-        if named is None or named[1] != self.patient:
-            place["subject"]["reference"].wrong(f"must be Patient/{self.patient}, the patient of the context")
+        subject = place["subject"]["reference"]
+        reference = subject.text()
+        named = None if reference is None else _PATIENT_REFERENCE.fullmatch(reference)
+        elsewhere = named is not None and named[1] is not None and self.base not in (None, named[1].rstrip("/"))
+        if named is None or named[2] != self.patient or elsewhere:
+            subject.wrong(f"must be Patient/{self.patient}, the patient of the context")
 
 
 _READERS: Final[Mapping[str, Callable[[_Reader, Place], None]]] = {
@@ -574,6 +593,12 @@ _READERS: Final[Mapping[str, Callable[[_Reader, Place], None]]] = {
     "AdverseEvent": _Reader.adverse_event,
     "Condition": _Reader.condition,
 }
+
+
+def _says_only(status: Place, system: str, codes: Iterable[str]) -> bool:
+    """Whether a status says one of some codes, and nothing else; codes of other systems than HL7's do not count."""
+    said = {code for of, code in coding_codes(status) if of is None or of.endswith(f"/{system}")}
+    return bool(said) and said <= set(codes)
 
 
 def _some(said: Said, keys: Iterable[str]) -> dict[str, object]:

@@ -217,12 +217,19 @@ def refuse_other_unit(quantity: Place) -> None:
 
 
 def is_unreliable(place: Place) -> bool:
-    """Whether it says of itself that it may dose nothing: by our code, or by a remark that the platelets clumped."""
+    """Whether it says of itself that it may dose nothing: by our code, by a reason why there is no value, or in words.
+
+    A remark that the sample was no good may stand in a note, an interpretation, a component, or beside the code.
+    """
     if any((RELIABILITY, "unreliable") in coding_codes(concept) for concept in place["interpretation"]):
         return True
     said = [note["text"].value for note in place["note"]] if isinstance(place["note"].value, list) else []
     said += [texts_of(concept) for concept in place["interpretation"]]
-    return any(isinstance(text, str) and tells_of_clumps(text) for text in said)
+    said += [texts_of(place["code"]), place["specimen"]["display"].value]
+    for part in place["component"]:
+        value = part["valueString"].value or texts_of(part["valueCodeableConcept"])
+        said.append(f"{texts_of(part['code'])}: {value}")
+    return place["dataAbsentReason"].there or any(isinstance(text, str) and tells_of_clumps(text) for text in said)
 
 
 def _lower_limit(place: Place, unit: str | None) -> Decimal | None:

@@ -127,12 +127,13 @@ _COUNTED: Final[Mapping[str, int]] = {
     )
     for word in words.split()
 }
+_LONGEST_UNIT: Final = 60
 _CELLS: Final = re.compile(r"\b(?:cells?|zellen|platelets?|thrombozyten|plt)\b|\{(?!#)[^}]*\}")
 
 
 def differ(one: str, other: str) -> bool:
-    """Whether two units are both known, and are not the same amount."""
-    if one == other:
+    """Whether two units are both known, and are not the same amount. A text that is longer than any unit is none."""
+    if one == other or max(len(one), len(other)) > _LONGEST_UNIT:
         return False
     first, second = _meant(one), _meant(other)
     return bool(first and second) and first.isdisjoint(second)
@@ -166,10 +167,25 @@ _NO_COUNT: Final = re.compile(
     r"|aggregat|presence|morpholog|clump|/100|ratio|plateletcrit|transfus",
     re.IGNORECASE,
 )
-_CLUMPS: Final = re.compile(r"[ck]lump|aggregat|agglutin|\bEDTA\b|pseudothrombo", re.IGNORECASE)
+_SPOILT: Final = (
+    r"[ck]lump|aggregat|agglutin|agglomer|pseudothrombo|satellit|\bclot|microclot|geronnen|gerinnsel|koagel|coagul"
+    r"|fibrin(?! ?ogen)|凝集|凝固|凝血|フィブリン"
+)
+_CLUMPS: Final = re.compile(
+    _SPOILT + r"|\bEDTA\b|unreliable|not reliable|unzuverl(?:ä|ae)ssig|nicht verwertbar|not valid\b|invalid|unsuitable"
+    r"|(?:please|bitte) (?:repeat|wiederhol|recollect|redraw)|repeat (?:sample|specimen|collection|draw|venipuncture)"
+    r"|(?:sample|specimen|collection) (?:should be |to be |must be )?(?:repeated|recollected|redrawn)|\brecollect\b"
+    r"|insufficient (?:sample|specimen|quantity|volume|blood)"
+    r"|(?:quantity|volume) (?:is |was )?(?:not sufficient|insufficient)"
+    r"|\bQNS\b|short draw|unterfüllt|zu wenig (?:material|blut|probe)|再採血|検体不良|参考値",
+    re.IGNORECASE,
+)
 _NO_CLUMPS: Final = re.compile(
-    r"\b(?:no|not|without|kein\w*|ohne|nicht) (?:(?:visible|platelet|platelets|evidence|signs?|of|seen) ){0,3}"
-    r"(?:clump|verklump|aggregat|agglutin)\w*",
+    r"\b(?:no|not|without|kein\w*|ohne|nicht|free of) "
+    rf"(?:(?:visible|platelet|platelets|fibrin|evidence|signs?|of|seen|or|any) ){{0,4}}(?:{_SPOILT})\w*"
+    rf"|(?:{_SPOILT})\w*(?: (?:in|of) \w+)?[ :-]+"
+    r"(?:none|absent|negative?|not (?:seen|present|detected)|nicht nachweisbar|keine)\b"
+    r"|凝集(?:なし|無し|\(-\)|を認めず)",
     re.IGNORECASE,
 )
 
@@ -182,5 +198,5 @@ def is_like_a_count(loinc: Iterable[str], words: str) -> bool:
 
 
 def tells_of_clumps(words: str) -> bool:
-    """Whether what a laboratory remarks on a count says that the platelets clumped."""
+    """Whether what a laboratory remarks on a count says that the platelets clumped, or that the sample is no good."""
     return bool(_CLUMPS.search(_NO_CLUMPS.sub(" ", words)))
