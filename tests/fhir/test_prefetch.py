@@ -400,7 +400,7 @@ def test_what_may_have_raised_the_count_is_a_caution(prefetch: dict[str, Any]) -
 )
 def test_other_medicines_and_procedures_are_passed_over(prefetch: dict[str, Any]) -> None:
     found, wrong = read(prefetch)
-    assert (wrong, found[1:]) == ([], ((), (), (), False))
+    assert (wrong, found[1:]) == ([], ((), (), (), False, False))
 
 
 #: By case: what was sent, and the path and the beginning of the fault; there is no other.
@@ -419,16 +419,6 @@ AT_FAULT = {
         one("platelets", without(count(COUNT), "valueQuantity")),
         "prefetch.platelets.entry[0].resource.value",
         "required",
-    ),
-    "a count in words": (
-        one("platelets", without(count(COUNT, valueString="few"), "valueQuantity")),
-        "prefetch.platelets.entry[0].resource.value",
-        "required: a quantity",
-    ),
-    "a count below a limit": (
-        one("platelets", count(COUNT, valueQuantity={"value": 5, "unit": "10*9/L", "comparator": "<"})),
-        "prefetch.platelets.entry[0].resource.value.comparator",
-        "is not taken",
     ),
     "a count beyond bounds": (
         one("platelets", count(COUNT | {"value": 5001})),
@@ -489,18 +479,6 @@ AT_FAULT = {
         one("doses", dose(DOSE, status="in-progress")),
         "prefetch.doses.entry[0].resource.status",
         "in-progress is not taken",
-    ),
-    "a medicine that is only referred to": (
-        one(
-            "doses", without(dose(DOSE, medicationReference={"reference": "Medication/1"}), "medicationCodeableConcept")
-        ),
-        "prefetch.doses.entry[0].resource.medication",
-        "which medicine it is cannot be told",
-    ),
-    "a medicine by a code alone": (
-        one("doses", dose(DOSE, medicationCodeableConcept={"coding": [{"system": "urn:local", "code": "1"}]})),
-        "prefetch.doses.entry[0].resource.medication",
-        "which medicine it is cannot be told",
     ),
     "a transfusion that was stopped": (
         one("procedures", procedure(TRANSFUSION, status="stopped")),

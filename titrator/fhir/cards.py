@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import reduce
 from typing import Final, NamedTuple, cast
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
 from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
-from titrator.fhir.elements import Place, coding_codes, texts_of
+from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
 from titrator.titration.errors import Fault
@@ -40,21 +40,27 @@ _NO_DOSE: Final = {
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>#|~&!@])")
 _AT_BEGINNING: Final = re.compile(r"(?:[-+=]|[0-9]+(?=[.)]))")
 _LINKS: Final = re.compile(r"://|(?<=www)\.", re.IGNORECASE)
-#: Amounts by other names than those of taking.
-_AMOUNTS: Final = {**MICROGRAMS, "microgram": 0, "micrograms": 0}
+_AMOUNTS: Final = MICROGRAMS
 #: Units of time of a timing, in seconds.
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo": 2_592_000, "a": 31_536_000}
 
 
+DAYS_OF_A_WEEK: Final = 7
 _AS_NEEDED: Final = ("asNeeded", "asNeededBoolean", "asNeededCodeableConcept", "asNeededFor")
 _SUBCUTANEOUS: Final = re.compile(
-    r"(?:subcutaneous(?:ly)?|subcutan|subkutan|sub-?q|s\.?c\.?|sq|皮下注?)"
-    r"(?: (?:route|use|injection|administration|\(qualifier value\)))*",
+    r"(?:injection,? |injektion,? |by |via )?(?:sub-?cut(?:aneous(?:ly)?)?|subcutan|subkutan|sous[- ]cutan(?:é|e)e?"
+    r"|subcut(?:á|a)nea|sub-?q|s\.?c\.?|sq|皮下(?:注射?)?)"
+    r"(?:,? ?\(?(?:s\.?c\.?|sq|route|use|injection|administration|qualifier value)\)?)*",
+    re.IGNORECASE,
+)
+_OTHER_ROUTE: Final = re.compile(
+    r"intraven|\bi\.?v\.?\b|intramus|\bi\.?m\.?\b|\boral|by mouth|per os|\bp\.?o\.?\b|intrathec|intraderm|topical"
+    r"|inhal|静脈|筋肉|経口",
     re.IGNORECASE,
 )
 _NAMED: Final = re.compile(
     r"(?<![\d.,])(?<![×x] )(?<![×x])(\d+(?:,\d+)*(?:\.\d+)?)\s*"
-    r"(micrograms?|milligrams?|mcg|mg|[uµμ]g)(?![a-z])(?!\s*(?:/|per\b))",
+    r"(micrograms?|milligrams?|mcg|mg|[uµμ]g)(?![a-z])(?!\s*(?:/|per\b|vials?\b|powder|pulver|durchstech|pre-?filled))",
     re.IGNORECASE,
 )
 #: Rhythms in words that are more than one dose a week, in English, German and Japanese.
@@ -99,7 +105,7 @@ class Basis:
     """What cards are made of: the answer document, its protocol, of whom (by the client's id), when, and notes.
 
     `decided` is what was signed already, if anything was: drafts are held against it then, and nothing is suggested
-    but its dose. `given` are the days on which doses were given, `zone` is the time zone of the clinic.
+    but its dose. `given` are the micrograms that were given, by day, `zone` is the time zone of the clinic.
     `cautions` may matter; `stops` may be a safety event: nothing is suggested then. `suggests` is whether a new draft
     may be. `last_dose` is the last one in words. `stored` is whether the course is kept here, so that somebody started
     it here.
@@ -111,7 +117,7 @@ class Basis:
     at: str
     notes: Sequence[str] = ()
     decided: Decided | None = None
-    given: frozenset[str] = frozenset()
+    given: Mapping[str, Decimal] = field(default_factory=dict)
     zone: str = "UTC"
     cautions: Sequence[str] = ()
     stops: Sequence[str] = ()
@@ -151,7 +157,7 @@ class Basis:
 
 
 class Draft(NamedTuple):
-    """A draft order of romiplostim, and where it stood; `told` is whether it could be told that it is one."""
+    """A draft order of romiPLOStim, and where it stood; `told` is whether it could be told that it is one."""
 
     order: Mapping[str, object]
     path: str
@@ -177,8 +183,11 @@ def next_dose(basis: Basis) -> Card:
         return _decided(basis, basis.decided)
     alerts, summary = _statements(basis.answer, "alerts"), _headline(basis)
     indicator = "critical" if _is_unsafe(basis.answer) else _URGENCY.get(basis.action, "info")
+    if _is_between(basis):
+        summary = f"romiPLOStim: given, {basis.last_dose}; next platelet count {basis.answer['next_count_on']}"
+        indicator = "info"
     if basis.stops:
-        summary = "Romiplostim: a possible safety event: a prescriber decides"
+        summary = "romiPLOStim: a possible safety event: a prescriber decides"
         return _card(basis.protocol, summary, "critical", f"{_stops_in_words(basis)}\n\n{_detail(basis)}")
     if alerts or basis.cautions or basis.is_first:
         indicator = "warning" if indicator == "info" else indicator
@@ -188,7 +197,7 @@ def next_dose(basis: Basis) -> Card:
     card = _card(basis.protocol, summary, indicator, _detail(basis))
     if basis.dose is None or not basis.suggests:
         return card
-    description = f"Put a draft of {_amounts(basis.dose)} of romiplostim{_due(basis.answer)}, to be checked and signed"
+    description = f"Put a draft of {_amounts(basis.dose)} of romiPLOStim{_due(basis.answer)}, to be checked and signed"
     action = {
         "type": "create",
         "description": description,
@@ -197,14 +206,22 @@ def next_dose(basis: Basis) -> Card:
     return card | _suggested(description, action)
 
 
+def _is_between(basis: Basis) -> bool:
+    """Whether a dose was given in the last days, and only the count of the next one is missing yet."""
+    codes = {one["code"] for one in _statements(basis.answer, "reasons")}
+    day = DAYS[cast(str, basis.answer["on"])]
+    lately = any(day - DAYS_OF_A_WEEK < DAYS[given] <= day for given in basis.given)
+    return basis.action is Action.INCOMPLETE and codes == {Reason.COUNT_NEEDED} and lately
+
+
 def several(basis: Basis, drafts: Sequence[Draft]) -> Card:
-    """That there are several draft orders of romiplostim, with what they come to together."""
+    """That there are several draft orders of romiPLOStim, with what they come to together."""
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     amounts = [_ordered(draft, kg)[0] for draft in drafts]
     known = [one for one in amounts if one is not None]
     total = _number(reduce(EXACT.add, known, Decimal(0)))
     more = "" if len(known) == len(amounts) else ", and some that cannot be read"
-    summary = f"{len(drafts)} draft orders of romiplostim at once: {total} micrograms together{more}"
+    summary = f"{len(drafts)} draft orders of romiPLOStim at once: {total} micrograms together{more}"
     return _card(basis.protocol, summary, "critical", _detail(basis)) | {"overrideReasons": _override_reasons()}
 
 
@@ -236,21 +253,24 @@ def decided_in_words(decided: Decided) -> str:
     return "\n\n".join(parts)
 
 
-def of_draft(basis: Basis, draft: Draft) -> Card | None:
-    """What there is to say of a draft order; None of one that agrees with the answer."""
+def of_draft(basis: Basis, draft: Draft, *, alone: bool = False) -> Card | None:
+    """What there is to say of a draft order; None of one that agrees with the answer.
+
+    Where it stands `alone`, without a card of the answer, that has what there is to look at in the answer, too.
+    """
     if not draft.told:
         text = "Its medicine has neither an ATC code nor a name, so it was not compared with the proposed dose."
         return warning(basis.protocol, "The medicine of a draft order cannot be told", text)
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     ordered, wrong = _ordered(draft, kg)
-    stopped = [Finding(" of romiplostim: a possible safety event", bullets(basis.stops), critical=True, cured=False)]
+    stopped = [Finding(" of romiPLOStim: a possible safety event", bullets(basis.stops), critical=True, cured=False)]
     findings = [
         *(stopped if basis.stops else []),
         *_of_amount(basis, ordered, wrong),
         *_of_the_rest(basis, draft, ordered, kg),
     ]
     if not findings:
-        return None
+        return _to_look_at(basis, ordered) if alone and basis.decided is None else None
     findings.sort(key=lambda one: not one.critical)
     named = "A draft order" if ordered is None else f"Draft order of {_number(ordered)} micrograms"
     paragraphs = [one.why for one in findings if one.why]
@@ -264,6 +284,22 @@ def of_draft(basis: Basis, draft: Draft) -> Card | None:
     if all(one.cured for one in findings) and _is_replaceable(draft) and not basis.stops:
         return card | _replaced(basis, draft)
     return card | {"overrideReasons": _override_reasons()}
+
+
+def _to_look_at(basis: Basis, ordered: Decimal | None) -> Card | None:
+    """What there is to look at before an order is signed that agrees with the answer; None if there is nothing."""
+    if ordered is None or not is_remarkable(basis):
+        return None
+    alerts = _statements(basis.answer, "alerts")
+    look = "the data" if basis.cautions else "the indication"
+    look = alerts[0]["code"].replace("-", " ").lower() if alerts else look
+    summary = f"Draft order of {_number(ordered)} micrograms of romiPLOStim is what is proposed; look at: {look}"
+    return _card(basis.protocol, summary, "warning", _detail(basis)) | {"overrideReasons": _override_reasons()}
+
+
+def is_remarkable(basis: Basis) -> bool:
+    """Whether there is something to look at in an answer."""
+    return bool(_statements(basis.answer, "alerts") or basis.cautions or basis.stops or basis.is_first)
 
 
 def escaped(text: str) -> str:
@@ -325,17 +361,17 @@ def _override_reasons() -> list[object]:
 
 def _headline(basis: Basis) -> str:
     if basis.dose is not None:
-        return f"Romiplostim {_amounts(basis.dose)}{_due(basis.answer)}: {basis.action}"
+        return f"romiPLOStim {_amounts(basis.dose)}{_due(basis.answer)}: {basis.action}"
     codes = ", ".join(one["code"] for one in _statements(basis.answer, "reasons"))
     count = basis.answer["next_count_on"]
     after = f"; next platelet count {count}" if count else ""
-    return f"Romiplostim: {_NO_DOSE[basis.action]} ({codes}){after}"
+    return f"romiPLOStim: {_NO_DOSE[basis.action]} ({codes}){after}"
 
 
 def _detail(basis: Basis) -> str:
     answer, dose = basis.answer, basis.dose
     parts = [f"**{escaped(str(basis.action).capitalize())}**"]
-    if dose is not None:
+    if dose is not None and not basis.stops:
         parts.append(_dose_in_words(basis, dose))
     parts.append(f"Last dose: {escaped(basis.last_dose or 'none is known')}.")
     if (count := answer["next_count_on"]) is not None:
@@ -363,6 +399,7 @@ def _dose_in_words(basis: Basis, dose: Answer) -> str:
     strength = f"{_plain(dose, 'concentration_micrograms_per_ml')} micrograms/mL"
     lines = [
         f"Dose: {_amounts(dose)}{_due(basis.answer)}",
+        *_calculated(dose, cast(Decimal, evidence["dosing_weight_kg"])),
         f"To inject: {_plain(dose, 'volume_ml')} mL of {strength}, subcutaneously",
         "Vials: " + ", ".join(f"{one['count']} × {one['size_micrograms']} micrograms" for one in vials),
         f"Dosing weight: {_number(cast(Decimal, evidence['dosing_weight_kg']))} kg of {evidence['dosing_weight_on']}",
@@ -370,6 +407,14 @@ def _dose_in_words(basis: Basis, dose: Answer) -> str:
     if dose["concentration_micrograms_per_ml"] == DILUTED:
         lines += _dilution(int(one["size_micrograms"]) for one in vials)
     return bullets(lines)
+
+
+def _calculated(dose: Answer, kg: Decimal) -> Iterator[str]:
+    """The dose as computed, where the syringe cannot measure just that."""
+    if dose["micrograms"] != dose["delivered_micrograms"]:
+        level = level_text(cast(Decimal, dose["micrograms_per_kg"]))
+        computed = _number(cast(Decimal, dose["micrograms"]))
+        yield f"Calculated: {level} × {_number(kg)} kg = {computed} micrograms; the dose is what can be measured of it"
 
 
 def _dilution(sizes: Iterable[int]) -> Iterator[str]:
@@ -394,7 +439,7 @@ def _standing(protocol: Protocol) -> str:
 
 def _decided(basis: Basis, decided: Decided) -> Card:
     """What was decided already, and then the answer."""
-    summary = f"Romiplostim: decided already: {decided.what}"
+    summary = f"romiPLOStim: decided already: {decided.what}"
     if not decided.supported:
         summary += "; NO LONGER SUPPORTED by the facts"
     elif decided.awaits_second:
@@ -415,19 +460,19 @@ def _of_amount(basis: Basis, ordered: Decimal | None, wrong: str) -> Iterator[Fi
     """What there is to say of the micrograms of a draft, None where they cannot be told, and why."""
     decided = basis.decided
     if decided is None and basis.dose is None:
-        yield Finding(f" of romiplostim: {_NO_DOSE[basis.action]}", critical=basis.is_urgent, cured=False)
+        yield Finding(f" of romiPLOStim: {_NO_DOSE[basis.action]}", critical=basis.is_urgent, cured=False)
         return
     if decided is not None and decided.dose is None:
-        said = f" of romiplostim: decided already: NO DOSE, signed by {decided.signed_by}"
+        said = f" of romiPLOStim: decided already: NO DOSE, signed by {decided.signed_by}"
         yield Finding(said, critical=True, cured=False)
         return
     if decided is not None and not decided.supported:
-        said = f" of romiplostim: the decision signed by {decided.signed_by} is no longer supported"
+        said = f" of romiPLOStim: the decision signed by {decided.signed_by} is no longer supported"
         yield Finding(said, critical=True, cured=False)
     expected = cast(Decimal, cast(Answer, basis.expected)["delivered_micrograms"])
     so = "proposed" if decided is None else "decided"
     if ordered is None:
-        said = f" of romiplostim: its dose cannot be read; {plain(expected)} micrograms are {so}"
+        said = f" of romiPLOStim: its dose cannot be read; {plain(expected)} micrograms are {so}"
         yield Finding(said, f"{escaped(wrong)}.")
     elif departs(ordered, expected) and decided is None:
         yield Finding(f" departs from the proposed {plain(expected)} micrograms")
@@ -440,75 +485,129 @@ def _of_the_rest(basis: Basis, draft: Draft, ordered: Decimal | None, kg: Decima
     faults: list[Fault] = []
     order = Place(draft.order, draft.path, faults)
     if order["status"].text() not in (None, "draft"):
-        yield Finding(f" of romiplostim: its status is {order['status'].text()}, not draft", cured=False)
+        yield Finding(f" of romiPLOStim: its status is {order['status'].text()}, not draft", cured=False)
     subject = order["subject"]["reference"].text()
     if subject is not None and subject.partition("/_history/")[0].split("/")[-2:] != ["Patient", basis.patient]:
-        yield Finding(" of romiplostim is for ANOTHER PATIENT", critical=True, cured=False)
+        yield Finding(" of romiPLOStim is for ANOTHER PATIENT", critical=True, cured=False)
     if order["dispenseRequest"]["numberOfRepeatsAllowed"].value not in (None, Decimal(0)):
-        yield Finding(" of romiplostim may be repeated: each dose is decided anew", cured=False)
+        yield Finding(" of romiPLOStim may be repeated: each dose is decided anew", cured=False)
     if ordered is not None:
         yield from _too_much(basis, ordered, kg)
-    days = {cast(str, basis.answer["on"])}
+    today = cast(str, basis.answer["on"])
+    days = {today}
     for instruction in order["dosageInstruction"]:
         yield from _of_dosage(instruction, ordered)
-        if instruction["timing"].there:
+        if not instruction["timing"].there:
+            yield from _of_day(basis, today)
+        else:
             event = _one_day(instruction["timing"], basis.zone)
             days = set() if event is None else {event or cast(str, basis.answer["on"])}
             yield from _of_timing(basis, instruction["timing"], event)
-    if days & basis.given:
-        yield Finding(f" of romiplostim: a dose was given on {min(days)} already", critical=True, cured=False)
+    if days & basis.given.keys():
+        yield Finding(f" of romiPLOStim: a dose was given on {min(days)} already", critical=True, cured=False)
+    elif ordered is not None and days:
+        yield from _within_a_week(basis, ordered, min(days), kg)
     if said := [fault for fault in faults if "dosageInstruction" not in fault.path]:
-        yield Finding(" of romiplostim cannot be read", f"{escaped(str(said[0]))}.", cured=False)
+        yield Finding(" of romiPLOStim cannot be read", f"{escaped(str(said[0]))}.", cured=False)
 
 
 def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]:
     """What there is to say of the route, the units and the words of a dosage."""
     if instruction["route"].there and not _is_subcutaneous(instruction["route"]):
-        yield Finding(" of romiplostim: its route is not subcutaneous", critical=True)
+        other = _is_another(instruction["route"])
+        said = "its route is not subcutaneous" if other else "its route is not understood; it must be subcutaneous"
+        yield Finding(f" of romiPLOStim: {said}", critical=other)
     if any(instruction[name].value not in (None, False) for name in _AS_NEEDED):
-        yield Finding(" of romiplostim is to be given as needed")
+        yield Finding(" of romiPLOStim is to be given as needed")
     for rate in instruction["doseAndRate"]:
         if _units_disagree(rate.choice("dose", "Quantity")):
-            yield Finding(" of romiplostim: the unit in words and its code disagree")
+            yield Finding(" of romiPLOStim: the unit in words and its code disagree")
     if _says_often(instruction):
-        yield Finding(" of romiplostim: its text names another rhythm than once a week")
+        yield Finding(" of romiPLOStim: its text names another rhythm than once a week", critical=True)
     if ordered is not None and _says_otherwise(instruction, ordered):
-        yield Finding(" of romiplostim: its text names another amount")
+        yield Finding(" of romiPLOStim: its text names another amount")
 
 
 def _too_much(basis: Basis, ordered: Decimal, kg: Decimal | None) -> Iterator[Finding]:
     """What there is to say of more than the protocol ever gives, or than twice what is expected."""
     expected = None if basis.expected is None else cast(Decimal, basis.expected["delivered_micrograms"])
-    if expected is not None and far_more(ordered, expected):
-        yield Finding(" of romiplostim is more than twice the dose that is expected", critical=True)
+    if expected is not None and not departs(EXACT.scaleb(ordered, -3), expected):
+        yield Finding(" of romiPLOStim is 1000 times the dose: milligrams in place of micrograms?", critical=True)
+    elif expected is not None and far_more(ordered, expected):
+        yield Finding(" of romiPLOStim is more than twice the dose that is expected", critical=True)
     if basis.decided is not None and expected is not None and not departs(ordered, expected):
         return
     if (most := maximum_exceeded(basis.protocol, ordered, kg)) is not None:
-        said = f" of romiplostim is above the maximum of the protocol, {_number(most)} micrograms"
+        said = f" of romiPLOStim is above the maximum of the protocol, {_number(most)} micrograms"
         yield Finding(said, critical=True)
 
 
 def _of_timing(basis: Basis, timing: Place, event: str | None) -> Iterator[Finding]:
-    if _more_than_weekly(timing):
-        yield Finding(" of romiplostim is given more often than once a week")
+    if event is None and _more_than_weekly(timing):
+        yield Finding(" of romiPLOStim is given more often than once a week", critical=True)
     elif event is None:
-        yield Finding(" of romiplostim: its timing is not plainly one dose: each dose is decided anew")
-    elif event and basis.due_on is not None:
+        yield Finding(" of romiPLOStim: its timing is not plainly one dose: each dose is decided anew")
+    elif event:
+        yield from _of_day(basis, event)
+
+
+def _of_day(basis: Basis, event: str) -> Iterator[Finding]:
+    """What there is to say of the day for which a dose is ordered."""
+    if basis.due_on is not None:
         day, due = DAYS[event], DAYS[basis.due_on]
         if is_early(day, due) or is_late(day, due):
             when = "before" if is_early(day, due) else f"more than {LATEST} days after"
-            yield Finding(f" of romiplostim is for {event}, {when} the due day, {basis.due_on}")
+            yield Finding(f" of romiPLOStim is for {event}, {when} the due day, {basis.due_on}")
+
+
+def _within_a_week(basis: Basis, ordered: Decimal, on: str, kg: Decimal | None) -> Iterator[Finding]:
+    """That a dose comes, with those of the six days before, to more than the protocol ever gives in a week."""
+    day = DAYS[on]
+    before = [amount for given, amount in basis.given.items() if day - DAYS_OF_A_WEEK < DAYS[given] < day]
+    most = maximum_exceeded(basis.protocol, reduce(EXACT.add, before, ordered), kg) if before else None
+    if most is not None:
+        said = (
+            f" of romiPLOStim: with what was given in the week before, above the maximum of {_number(most)} micrograms"
+        )
+        yield Finding(said, critical=True, cured=False)
 
 
 def _one_day(timing: Place, zone: str) -> str | None:
     """The day of a timing that is plainly one dose, empty if it names none; None of any other."""
     value = timing.value
-    if value == {"repeat": {"count": 1}}:
-        return ""
+    if (
+        isinstance(value, dict)
+        and set(value) <= {"repeat", "code"}
+        and (bounds := _once(value.get("repeat"))) is not None
+    ):
+        return bounds and _day_at(bounds, zone)
     events = value.get("event") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or set(value) != {"event"} or not isinstance(events, list) or len(events) != 1:
+    others = set(value) - {"event", "code"} if isinstance(value, dict) else {""}
+    if others or not isinstance(events, list) or len(events) != 1:
         return None
     found = Place(events[0], timing.path, []).moment(ZoneInfo(zone)) if isinstance(events[0], str) else None
+    return None if found is None else found.day
+
+
+def _once(repeat: object) -> str | None:
+    """Where a repeat is plainly one dose: the day of its bounds as it was written, empty without; None of any other."""
+    if not isinstance(repeat, dict):
+        return None
+    bounds = repeat.get("boundsPeriod")
+    start, end = (bounds.get("start"), bounds.get("end")) if isinstance(bounds, dict) else (None, None)
+    one_day = (
+        isinstance(start, str) and isinstance(end, str) and start[:10] == end[:10] and len(start) >= len("2026-03-09")
+    )
+    if repeat.get("count") == 1 and repeat.get("countMax") in (None, Decimal(1)):
+        return start if isinstance(start, str) and len(start) >= len("2026-03-09") else ""
+    daily = repeat.get("frequency") == 1 and repeat.get("period") == 1 and repeat.get("periodUnit") == "d"
+    more = set(repeat) - {"boundsPeriod", "frequency", "period", "periodUnit", "timeOfDay"}
+    return cast(str, start) if one_day and daily and not more else None
+
+
+def _day_at(text: str, zone: str) -> str | None:
+    """The day of a date or an instant at a clinic; None if it is neither."""
+    found = moment_of(text, ZoneInfo(zone))
     return None if found is None else found.day
 
 
@@ -518,6 +617,12 @@ def _is_subcutaneous(route: Place) -> bool:
     said = [_SUBCUTANEOUS.fullmatch(word.strip()) is not None for word in words if word]
     codes = [code for system, code in coding_codes(route) if system == SNOMED]
     return bool(said or codes) and all(said) and all(code == SUBCUTANEOUS["code"] for code in codes)
+
+
+def _is_another(route: Place) -> bool:
+    """Whether a route is plainly another one than subcutaneous."""
+    codes = [code for system, code in coding_codes(route) if system == SNOMED]
+    return bool(_OTHER_ROUTE.search(texts_of(route))) or any(code != SUBCUTANEOUS["code"] for code in codes)
 
 
 def _units_disagree(quantity: Place) -> bool:
@@ -570,7 +675,8 @@ def _is_replaceable(draft: Draft) -> bool:
 def _replaced(basis: Basis, draft: Draft) -> Card:
     """The suggestion to put the dose that is expected in a draft."""
     dose = cast(Answer, basis.expected)
-    label = f"Change the draft to {_amounts(dose)}"
+    due = f" due {basis.due_on}" if basis.due_on else ""
+    label = f"Change the draft to one dose of {_amounts(dose)}{due}"
     resource = {**draft.order, "dosageInstruction": [dosage(dose, basis.due_on)]}
     return _suggested(label, {"type": "update", "description": label, "resource": resource})
 
@@ -583,6 +689,9 @@ def _ordered(draft: Draft, kg: Decimal | None) -> tuple[Decimal | None, str]:
         order["modifierExtension"].wrong("is not known here, and may change what all else means")
     instructions = list(order["dosageInstruction"])
     rates = [rate for one in instructions for rate in one["doseAndRate"]]
+    by_volume = [rate for rate in rates if _is_volume(rate.choice("dose", "Quantity"))]
+    if len(by_volume) < len(rates):  # what is to be drawn up, beside what is ordered
+        rates = [rate for rate in rates if rate not in by_volume]
     if len(instructions) != 1 or not rates:
         order["dosageInstruction"].wrong("must be one dosage with one dose")
     found = [_micrograms(rate.choice("dose", "Quantity"), kg) for rate in rates]
@@ -592,6 +701,10 @@ def _ordered(draft: Draft, kg: Decimal | None) -> tuple[Decimal | None, str]:
     if any(departs(one, amounts[0]) for one in amounts):
         return None, "The dosage gives several doses, which differ"
     return amounts[0], ""
+
+
+def _is_volume(quantity: Place) -> bool:
+    return (quantity["code"].text() or quantity["unit"].text() or "").casefold() == "ml"
 
 
 def _micrograms(quantity: Place, kg: Decimal | None) -> Decimal | None:

@@ -47,7 +47,7 @@ RED_CELL_TRANSFUSION: Final = "116863004"
 
 
 #: Units of micrograms, as dose of a dose given: one of each in micrograms, as a power of ten.
-MICROGRAMS: Final = {"ug": 0, "mcg": 0, "µg": 0, "μg": 0, "mg": 3}
+MICROGRAMS: Final = {"ug": 0, "mcg": 0, "MCG": 0, "µg": 0, "μg": 0, "microgram": 0, "micrograms": 0, "mg": 3}
 #: Units of a level, of micrograms by kg of body weight.
 LEVELS: Final = ("ug/kg", "mcg/kg", "µg/kg", "μg/kg", "microgram/kg", "micrograms/kg")
 #: UCUM codes of units that we know by another name.
@@ -102,13 +102,14 @@ _SAFETY_CODES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
     ),
     "marrow disorder": (
         frozenset({"109995007", "91861009"}),
-        ("C90", "C91", "C92", "C93", "C94", "C95", "D45", "D46", "D47"),
+        ("C92", "C93", "C94", "C95", "D45", "D46", "D47"),
     ),
 }
 _SAFETY_WORDS: Final = {
     "thrombosis": re.compile(
         r"thrombos[ie]|thrombosen|thrombus|thrombi\b|thrombophleb|thrombotic (?:event|stroke|occlusion)"
-        r"|embol(?:ism|ie|us|i\b|ic\b)|\b(?:DVTs?|TVT|VTE|PE|LAE|TIA|N?STEMI|AMI)\b|\bacute MI\b|\bCVA\b(?! tender)"
+        r"|embol(?:ism|ie|us|i\b|ic\b)|\b(?:DVTs?|TVT|VTE|PE(?! tube| exam)|LAE|TIA|N?STEMI|AMI)\b|\bacute MI\b"
+        r"|\bCVA\b(?! tender)"
         r"|(?<!heat )\bstrokes?\b(?! volume)|schlaganf|apople[xk]|hirnschlag|hirninsult"
         r"|(?:isch(?:ä|ae|a)misch|zerebral)er insult"
         r"|cerebrovascular accident|transient isch|transitorische isch|infarct|infarkt|heart attack|herzanfall"
@@ -117,7 +118,8 @@ _SAFETY_WORDS: Final = {
         re.IGNORECASE,
     ),
     "marrow disorder": re.compile(
-        r"\b(?:MDS|AML|ALL|CML|CLL|CMML)\b|myelodysplas|leuk(?:a?e|ä)mi|myelofibros|marrow fibros|knochenmarks?fibros"
+        r"\b(?:MDS|AML|CML|CMML)\b|refractory an(?:ae|e)mia|myelodysplas|leuk(?:a?e|ä)mi|myelofibros|marrow fibros"
+        r"|knochenmarks?fibros"
         r"|blast crisis|blastenkrise|reticulin|retikulin|骨髄異形成|白血病|骨髄線維",
         re.IGNORECASE,
     ),
@@ -128,7 +130,16 @@ _NO_EVENT: Final = re.compile(
     r"|(?:thrombo(?:sis|embolism)|dvt|vte|stroke)[ -](?:prophyla\w*|prevention)"
     r"|family history (?:of|for)(?: \w+){1,4}|familienanamnese[: ]+(?:positiv )?(?:für |auf |mit )?\w+"
     r"|\brisk (?:of|for) (?:(?:venous|deep|vein|arterial) )*(?:thrombos\w*|thromboembol\w*|embol\w*|stroke|dvt)"
+    r"|\bexam(?:ination)? PE\b|chroni(?:c|sche) lymph\w+ leuk\w+|lymphoblast\w+ leuk\w+"
     r"|\b(?:mds|myelodysplas\w*(?: syndromes?)?)[ ,:-]*(?:was |wurde )?(?:excluded|ruled out|ausgeschlossen)",
+    re.IGNORECASE,
+)
+#: Words that say that something was, or is not.
+_PAST: Final = re.compile(
+    r"\b(?:history|hx|h/o) of\b|\bhistory\b(?! unknown)|\b(?:previous|prior|old|past|remote)\b|zustand nach"
+    r"|\bz\.? ?n\."
+    r"|anamnes|no (?:evidence|sign)s? of|ruled out|\bexcluded\b|ausgeschlossen|\bkein\w* (?:hinweis|anhalt)"
+    r"|陳旧性|既往|否定",
     re.IGNORECASE,
 )
 _ICD_10: Final = re.compile(r"icd-?10|2\.16\.840\.1\.113883\.6\.(?:3|90)\Z", re.IGNORECASE)
@@ -142,14 +153,17 @@ _ITP: Final = re.compile(
 #: Beginnings of the ATC codes of medicines that may raise a count, and words.
 _RAISING_ATC: Final = ("J06BA", "J06BB01", "H02AB", "B02BX05", "B02BX07", "B02BX08")
 _GLOBULINS: Final = (
-    r"immun(?:o|e)?[ -]?globulin|\b(?:IVIG|SCIG|IVIGG)\b|anti[- ]?D\b|\bRh[o0]? ?\(D\)|winrho|rhophylac|rhesogam"
+    r"immun(?:o|e)?[ -]?globulin|globulina? inmun|inmunoglobulin|グロブリン|privigen|octagam|gammagard|gamunex|gammaked"
+    r"|gammaplex|kiovig|intratect|flebogamma|panzyga|bivigam|asceniv|hizentra|cuvitru|xembify|sandoglobulin|"
+    r"\b(?:IVIG|SCIG|IVIGG)\b|anti[- ]?D\b|\bRh[o0]? ?\(D\)|winrho|rhophylac|rhesogam"
 )
 _RAISING: Final = re.compile(
-    _GLOBULINS + r"|(?:el|ava|lusu|he)trombopag|rilzabrutinib|revolade|promacta|doptelet|mulpleta|wayrilz",
+    _GLOBULINS + r"|(?:el|ava|lusu|he)trombopag|rilzabrutinib|revolade|promacta|doptelet|mulpleta|wayrilz"
+    r"|fostamatinib|tavalisse|tavlesse|rituximab|mabthera|rituxan|efgartigimod|vyvgart|vincristin|エルトロンボパグ",
     re.IGNORECASE,
 )
 _STEROIDS: Final = re.compile(
-    r"predniso|dexameth?as|betameth?as|[ck]ortison|steroid|gluco[ck]orti|glukokorti|triamcinolon|deflazacort",
+    r"predniso|dexameth?as|medrol|decadron|urbason|プレドニゾロン|デキサメタゾン|betameth?as|[ck]ortison|steroid|gluco[ck]orti|glukokorti|triamcinolon|deflazacort",
     re.IGNORECASE,
 )
 #: Steroids that are put on or breathed in, by the beginnings of their ATC codes, and words.
@@ -181,6 +195,11 @@ def looks_like(codes: Iterable[tuple[str | None, str]], words: str) -> str | Non
         if by_code or _SAFETY_WORDS[what].search(said):
             return what
     return None
+
+
+def is_of_the_past(words: str) -> bool:
+    """Whether the words of a diagnosis say that it was once, or is not."""
+    return bool(_PAST.search(words))
 
 
 def is_itp(codes: Iterable[tuple[str | None, str]], words: str) -> bool:

@@ -377,6 +377,8 @@ class Dealt(NamedTuple):
 def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> Dealt:
     if found[PATIENT].faults:
         _needed(found, *TEMPLATES)
+    if _has_died(found[PATIENT].sent[0].resource):
+        return Dealt(_of_the_dead(visit, service, asked), None)
     patient = _stored(visit, asked, found[PATIENT].sent[0].resource)
     course = None if patient is None else open_course(visit, patient)
     if patient is None or course is None:
@@ -389,6 +391,20 @@ def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Fou
     key, account = visit.services.audit_key, visit.who.account_id
     dealt = [_marked(card, key, service, account) for card in made]
     return Dealt(dealt, patient.id if patient is not None and course is not None and dealt else None)
+
+
+def _has_died(resource: object) -> bool:
+    patient = Place(resource, PATIENT, [])
+    return any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime"))
+
+
+def _of_the_dead(visit: Visit, service: Service, asked: Asked) -> list[Card]:
+    """A card for an order for who is recorded as having died; nothing where a record is only opened."""
+    if not asked.drafts:
+        return []
+    protocol = visit.services.catalogue.get(service.protocol)
+    card = cards.warning(protocol, "Draft order of romiPLOStim: the patient is recorded as having died")
+    return [_marked(card | {"indicator": "critical"}, visit.services.audit_key, service, visit.who.account_id)]
 
 
 def _marked(card: Card, key: bytes, service: Service, account: str) -> Card:
@@ -442,13 +458,11 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         patient=asked.patient,
         at=instant(visit.now),
         notes=made[0].notes,
-        given=frozenset(
-            cast(str, one["given_on"]) for one in cast("list[dict[str, object]]", made[0].document["doses"])
-        ),
+        given=_given(made[0].document),
         zone=next(iter(days)),
         cautions=made[0].cautions,
         stops=made[0].stops,
-        suggests=not asked.beside and made[0].concerns,
+        suggests=not asked.beside and made[0].concerns and not made[0].doubts,
         last_dose=_last_dose(made[0].document),
     )
     return _at_hook(service, asked, basis)
@@ -482,11 +496,11 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         at=instant(visit.now),
         notes=[*_notes(visit, live, answered), *unread],
         decided=_signed(visit, live, answer),
-        given=frozenset(fact.day for fact in facts if fact.kind == "dose"),
+        given=_given(made.document) | _by_day(_ours(facts)),
         zone=visit.clinic(patient.clinic_id).time_zone,
         cautions=made.cautions,
         stops=made.stops,
-        suggests=not asked.beside,
+        suggests=not asked.beside and not made.doubts and not differing,
         last_dose=_last_dose(course_document(patient, course, facts, visit.today(patient))),
         stored=True,
     )
@@ -499,17 +513,19 @@ def _base(asked: Asked) -> str | None:
 
 def _last_dose(document: Mapping[str, object]) -> str:
     """The last dose of a course document in words."""
-    doses = _by_day((one["given_on"], one["micrograms"]) for one in _entries(document, "doses"))
+    doses = _given(document)
     return f"{plain(doses[max(doses)])} micrograms on {max(doses)}" if doses else ""
 
 
 def _at_hook(service: Service, asked: Asked, basis: Basis) -> list[Card]:
     """The cards of an answer at a hook: what is next, and what departs from it."""
-    shown = [] if service.hook == "order-sign" else [cards.next_dose(basis)]
-    held = [cards.of_draft(basis, draft) for draft in asked.drafts]
+    alone = service.hook == "order-sign"
+    held = [card for draft in asked.drafts if (card := cards.of_draft(basis, draft, alone=alone)) is not None]
     if len(asked.beside) > 1:
-        shown = [cards.several(basis, asked.beside), *shown]
-    return [*shown, *(card for card in held if card is not None)]
+        held = [cards.several(basis, asked.beside), *held]
+    if alone or (service.hook == "order-select" and not held and not cards.is_remarkable(basis)):
+        return held
+    return [cards.next_dose(basis), *held]
 
 
 def _refused(protocol: Protocol, refusal: Refusal, signed: Decided | None, drafts: tuple[Draft, ...]) -> Card:
@@ -517,12 +533,16 @@ def _refused(protocol: Protocol, refusal: Refusal, signed: Decided | None, draft
     faults = [str(fault) for fault in refusal.faults]
     card = cards.warning(
         protocol,
-        f"Romiplostim: no dose can be proposed ({refusal.code})",
+        f"romiPLOStim: no dose can be proposed ({refusal.code})",
         *([] if signed is None else [cards.decided_in_words(signed)]),
         cards.escaped(refusal.message),
         *([cards.bullets(faults)] if faults else []),
         f"**{NEVER_AN_ORDER}**",
     )
+    if possible := [fault.message for fault in refusal.faults if fault.message.startswith("possible ")]:
+        what = possible[0].removesuffix(", not verified")
+        said = f"romiPLOStim: {what} is not verified: no dose until a pharmacist or prescriber has verified it"
+        return card | {"indicator": "critical", "summary": cards.short(said)}
     if signed is None or (signed.dose is not None and (signed.supported or not drafts)):
         return card
     harm = "NO DOSE" if signed.dose is None else "it is no longer supported"
@@ -603,15 +623,14 @@ def _differing(visit: Visit, protocol: Protocol, patient: Patient, course: Cours
     texts += _not_here(made.document, facts, course.started_on)
     if not texts:
         return []
-    summary = "The calling system has data that differ from those by which romiplostim is dosed"
+    summary = f"romiPLOStim: data here and there differ. {texts[-1]}"
     ask = "Record or correct what is missing before a dose is decided."
     return [cards.warning(protocol, summary, cards.bullets(texts), ask)]
 
 
 def _not_here(document: Mapping[str, object], facts: Sequence[CourseFact], since: str) -> list[str]:
     """The doses since the course began, and the events, that another system has and that are not recorded here."""
-    ours = _by_day((fact.day, Decimal(fact.value or 0)) for fact in facts if fact.kind == "dose")
-    theirs = _by_day((one["given_on"], one["micrograms"]) for one in _entries(document, "doses"))
+    ours, theirs = _by_day(_ours(facts)), _given(document)
     texts = []
     for day in sorted(day for day in theirs if day >= since and theirs[day] != ours.get(day)):
         here = f"{plain(ours[day])} micrograms here" if day in ours else "none here"
@@ -631,6 +650,16 @@ def _by_day(doses: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
     for day, micrograms in doses:
         found[day] = EXACT.add(found.get(day, Decimal(0)), micrograms)
     return found
+
+
+def _ours(facts: Iterable[CourseFact]) -> Iterator[tuple[str, Decimal]]:
+    """The doses among facts, each with its day."""
+    return ((fact.day, Decimal(fact.value or 0)) for fact in facts if fact.kind == "dose")
+
+
+def _given(document: Mapping[str, object]) -> dict[str, Decimal]:
+    """The micrograms that were given by a course document, by day."""
+    return _by_day((one["given_on"], one["micrograms"]) for one in _entries(document, "doses"))
 
 
 def _entries(document: Mapping[str, object], name: str) -> list[dict[str, Any]]:

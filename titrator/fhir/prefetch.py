@@ -8,6 +8,7 @@ does not count (a preliminary weight, what is dated later) is told in notes, for
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +29,7 @@ from titrator.fhir.codes import (
     is_atc,
     is_itp,
     is_like_a_count,
+    is_of_the_past,
     is_romiplostim,
     looks_like,
     may_raise,
@@ -40,9 +42,12 @@ from titrator.fhir.plain import plain
 from titrator.fhir.taking import RESOLVED_EXTENSION, Said, is_unreliable, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
+from titrator.titration.quantities import EXACT, GIGA_PER_LITRE_PER, KILOGRAMS_PER, tidy
+from titrator.titration.quantities import plain as plain_number
 from titrator.titration.terms import RESCUE_CONFOUNDS
 from titrator.workflow.errors import Invalid
 from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
+from titrator.workflow.plausibility import TENFOLD, WEIGHT_WITHIN
 
 PATIENT: Final = "patient"
 #: What each key of a prefetch has: one Patient, or a searchset Bundle of resources of a type.
@@ -93,6 +98,10 @@ _IDLE: Final = (EventKind.ADVERSE_EVENT, EventKind.RED_CELL_TRANSFUSION)
 _ALL: Final = "all of it must be sent, or be left to be fetched"
 _MOST_NAMED: Final = 10
 _SHOWN: Final = 200
+#: Days within which a medicine that cannot be told may be a dose that counts.
+_RECENT: Final = 35
+_UNRELIABLE: Final = " (unreliable)"
+_FACTORS: Final = {"platelet_counts": GIGA_PER_LITRE_PER, "weights": KILOGRAMS_PER}
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -115,7 +124,7 @@ class Made(NamedTuple):
 
     `cautions` tell what was not understood and may matter; `stops` what looks like a safety event without our code.
     `concerns` is whether anything but counts speaks of romiplostim: a dose of it, immune thrombocytopenia, or what was
-    confirmed for it.
+    confirmed for it. `doubts` is whether cautions are such that no dose should be suggested before they are looked at.
     """
 
     document: dict[str, object]
@@ -123,6 +132,15 @@ class Made(NamedTuple):
     cautions: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     concerns: bool = False
+    doubts: bool = False
+
+
+class _Value(NamedTuple):
+    """A count or a weight in its base unit."""
+
+    day: str
+    value: Decimal
+    unreliable: bool
 
 
 class _Dated(NamedTuple):
@@ -310,6 +328,8 @@ class _Reader:
     other_counts: list[tuple[_Dated, datetime | None]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
     indicated: bool = False
+    unnamed: list[_Dated] = field(default_factory=list)
+    named: set[tuple[object, ...]] = field(default_factory=set)
     seen: dict[tuple[str, str], object] = field(default_factory=dict)
 
     def read(self, sent: Sent) -> None:
@@ -325,7 +345,7 @@ class _Reader:
             self._refuse_others(place)
             if (said := plain(sent.resource, self.zone)) is None:
                 read(self, place)
-            else:
+            elif said.name != "doses" or not self._is_told_again(place, said.entry):
                 self._add(said.name, said.day, said.at, said.entry, place)
 
     def made(self) -> Made:
@@ -346,11 +366,63 @@ class _Reader:
             cautions.append(f"Not understood here, check before dosing: {_listed(self.others)}.")
         if newer := self._newer_counts():
             told = _listed(newer)
-            cautions.append(f"A platelet count by a code that is not read here is newer than those that are: {told}.")
+            cautions.append(f"A platelet count that is not read here is newer than those that are: {told}.")
         if self.raising:
             cautions.append(f"May have raised the count and was not considered: {_listed(self.raising)}.")
-        concerns = self.indicated or bool(self.lists["doses"])
-        return Made(document, tuple(self.notes), tuple(cautions), tuple(dict.fromkeys(self.stops)), concerns)
+        if self.unnamed:
+            cautions.append(f"Given, and which medicine it was cannot be told: {_listed(self.unnamed)}.")
+        cautions += self._unlikely()
+        return Made(
+            document,
+            tuple(self.notes),
+            tuple(cautions),
+            tuple(dict.fromkeys(self.stops)),
+            concerns=self.indicated or bool(self.lists["doses"]),
+            doubts=len(cautions) > bool(self.others),
+        )
+
+    def _unlikely(self) -> list[str]:
+        """What is odd about newest values: another count of the day, one that is far from that before, a dose twice."""
+        counts, weights = self._read("platelet_counts"), self._read("weights")
+        told = []
+        if counts and len(of_day := [one for one in counts if one.day == counts[-1].day]) > 1:
+            values = ", ".join(
+                f"{plain_number(one.value)}{' (unreliable)' if one.unreliable else ''}" for one in of_day
+            )
+            if len({one.value for one in of_day}) > 1:
+                told.append(f"There are several platelet counts of {counts[-1].day}: {values} ×10⁹/L.")
+        for name, found, factor, unit in (
+            ("platelet count", counts, TENFOLD, "×10⁹/L"),
+            ("weight", weights, 1 + WEIGHT_WITHIN, "kg"),
+        ):
+            if len(found) > 1 and _far(found[-1].value, found[-2].value, factor):
+                newest, before = (f"{plain_number(one.value)} {unit} of {one.day}" for one in (found[-1], found[-2]))
+                told.append(
+                    f"The newest {name}, {newest}, is far from the one before, {before}: check it and its unit."
+                )
+        doses = Counter((one.day, str(one.entry["micrograms"])) for one in self.lists["doses"])
+        told += [
+            f"Of {day} there are {times} doses of {amount} micrograms: they are added. Is it one, reported twice?"
+            for (day, amount), times in sorted(doses.items())
+            if times > 1
+        ]
+        return told
+
+    def _read(self, name: str) -> list[_Value]:
+        """The values of counts or weights in base units, in order."""
+        factors = _FACTORS[name]
+        return [
+            _Value(
+                one.day,
+                tidy(
+                    EXACT.multiply(
+                        cast(Decimal, one.entry["value"]), factors[cast(str, one.entry["unit"])] or Decimal(1)
+                    )
+                ),
+                one.entry.get("unreliable") is True,
+            )
+            for one in sorted(self.lists[name], key=lambda one: one[:3])
+        ]
 
     def patient_of(self, place: Place) -> None:
         """The birth date."""
@@ -376,34 +448,55 @@ class _Reader:
             elif not any(code in BY_LOINC for code in loinc) and is_like_a_count(loinc, texts_of(place["code"])):
                 self._other_count(place)
             return
-        if place["status"].value in _NO_RESULT:
-            return
-        if place["dataAbsentReason"].there and not place.choice("value", "Quantity").there:
-            self.notes.append(f"A result without a value was passed over ({_day_of(place)}).")
+        if place["status"].value in _NO_RESULT or self._is_without_value(place):
             return
         said = self._taken(place, "Observation")
-        if said is None:
-            return
+        if said is not None:
+            self._measured(place, said)
+
+    def _is_without_value(self, place: Place) -> bool:
+        """Whether a result has no value; what it has in place of one is told if it is newer than all counts."""
+        if place["valueQuantity"].there:
+            return False
+        in_words = texts_of(place["valueCodeableConcept"]) or place["valueString"].text()
+        if in_words or place["status"].value == "unknown":
+            self._other_count(place, in_words or "unknown status")
+            return True
+        if place["dataAbsentReason"].there and not place.choice("value", "Quantity").there:
+            self.notes.append(f"A result without a value was passed over ({_day_of(place)}).")
+            return True
+        return False
+
+    def _measured(self, place: Place, said: Said) -> None:
+        """Keep a count or a weight; what is preliminary, unreliable or no exact number doses nothing."""
         entry = _some(said, _MEASURED)
+        bounded = place["valueQuantity"]["comparator"].text()
+        if bounded is not None:
+            shown = f"{bounded}{plain_number(cast(Decimal, entry['value']))} {entry['unit']}"
+            self.notes.append(f"{shown} of {_day_of(place)} is no exact value: it counts as unreliable.")
         if said.collection is WEIGHTS:
             if said.source.preliminary:
                 self.notes.append(f"A preliminary weight of {entry['measured_on']} was left out.")
-                return
-            self._keep("weights", "measured_on", entry, said, place)
+            elif bounded is None:
+                self._keep("weights", "measured_on", entry, said, place)
             return
-        if said.source.preliminary or is_unreliable(place):
+        if said.source.preliminary or bounded is not None or is_unreliable(place):
             entry["unreliable"] = True
         self._keep("platelet_counts", "collected_on", entry, said, place)
 
-    def _other_count(self, place: Place) -> None:
-        """Keep a count by a code that is not read, to tell it if it is newer than all that are."""
+    def _other_count(self, place: Place, said: str = "") -> None:
+        """Keep a count by a code that is not read, or in words, to tell it if it is newer than all that are read."""
+        if BY_LOINC.get(next((code for _, code in coding_codes(place["code"])), "")) is _RELEVANT[WEIGHTS.name]:
+            self.notes.append(f"A weight in words was passed over ({_day_of(place)}): {_on_a_line(said)}.")
+            return
         if place["status"].value in _NO_RESULT:
             return
         when = place["effectiveDateTime"].value or place["effectiveInstant"].value
         when = when or place["effectivePeriod"]["start"].value or place["issued"].value
         codes, words = coding_codes(place["code"]), texts_of(place["code"])
         known = [OTHER_COUNTS[code] for _, code in codes if code in OTHER_COUNTS]
-        dated = _Dated(self._day(when), _name(codes, words or " ".join(known)))
+        named = _name(codes, words or " ".join(known))
+        dated = _Dated(self._day(when), f"{named}: {_on_a_line(said)}" if said else named)
         self.other_counts.append((dated, _instant(when)))
 
     def _newer_counts(self) -> list[_Dated]:
@@ -419,16 +512,37 @@ class _Reader:
     def administration(self, place: Place) -> None:
         """A dose of romiplostim that was given."""
         told = romiplostim(place, self.medications)
-        if told is None:
-            place["medication"].wrong("which medicine it is cannot be told: send its ATC code, its name or its display")
+        if told is None and place["status"].value not in _NOT_GIVEN:
+            self._unnamed(place)
         if told is False and place["status"].value not in _NOT_GIVEN:
             self._other_medicine(place)
         if not told or place["status"].value in _NOT_GIVEN:
             return
         said = self._taken(place, "MedicationAdministration", medicationCodeableConcept=MEDICINE)
-        if said is not None:
+        if said is not None and not self._is_told_again(place, said.body):
             entry = _some(said, _GIVEN)
             self._keep("doses", "given_on", entry, said, place)
+
+    def _unnamed(self, place: Place) -> None:
+        """Tell of a medicine that may be romiplostim, of the weeks in which a dose would count."""
+        when = place["effectiveDateTime"].value or place["effectivePeriod"]["start"].value
+        codes = coding_codes(place.choice("medication", "CodeableConcept", "Reference"))
+        dated = _Dated(self._day(when), _name(codes, place["medicationReference"]["reference"].text() or ""))
+        since = (date.fromisoformat(self.on) - timedelta(days=_RECENT)).isoformat()
+        if not dated.day or dated.day >= since[: len(dated.day)]:
+            self.unnamed.append(dated)
+
+    def _is_told_again(self, place: Place, body: Mapping[str, object]) -> bool:
+        """Whether a dose of the same identifier, day and amount has been there: the same one, under two ids."""
+        again = False
+        for one in place["identifier"]:
+            name = one["system"].text(), one["value"].text(), body.get("given_on"), body.get("micrograms")
+            if name[1] is not None:
+                again = again or name in self.named
+                self.named.add(name)
+        if again:
+            self.notes.append(f"A dose of {body['given_on']} is there twice under one identifier: it counts once.")
+        return again
 
     def procedure(self, place: Place) -> None:
         """A transfusion or rescue therapy."""
@@ -502,7 +616,11 @@ class _Reader:
         if looks is None:
             return
         when = place["onsetDateTime"].value or place["onsetPeriod"]["start"].value or place["recordedDate"].value
-        self.stops.append(f"possible {looks} in the record: {_Dated(self._day(when), _name(codes, words))}")
+        dated = _Dated(self._day(when), _name(codes, words))
+        if is_of_the_past(words):
+            self.others.append(dated)
+        else:
+            self.stops.append(f"possible {looks} in the record: {dated}")
 
     def _other_medicine(self, place: Place) -> None:
         medicine = place.choice("medication", "CodeableConcept", "Reference")
@@ -540,6 +658,8 @@ class _Reader:
         """What a resource says; None, with faults, where that cannot be told."""
         before = len(self.faults)
         resource = {key: value for key, value in cast("dict[str, Any]", place.value).items() if key not in _UNREAD}
+        if kind == "Observation":
+            resource = _timed({key: value for key, value in resource.items() if key != "dataAbsentReason"})
         if instead:
             resource = {key: value for key, value in resource.items() if not key.startswith("medication")} | instead
         said = take(resource, kind, self.zone, self.faults, place.path)
@@ -593,6 +713,25 @@ _READERS: Final[Mapping[str, Callable[[_Reader, Place], None]]] = {
     "AdverseEvent": _Reader.adverse_event,
     "Condition": _Reader.condition,
 }
+
+
+def _timed(resource: dict[str, Any]) -> dict[str, Any]:
+    """An Observation with an exact value and one instant: of a period its start; without one, when it was issued."""
+    quantity, period = resource.get("valueQuantity"), resource.get("effectivePeriod")
+    if isinstance(quantity, dict):
+        resource["valueQuantity"] = {key: value for key, value in quantity.items() if key != "comparator"}
+    if isinstance(period, dict) and "start" in period:
+        resource = {key: value for key, value in resource.items() if key != "effectivePeriod"}
+        resource["effectiveDateTime"] = period["start"]
+    elif "issued" in resource and not any(key.startswith("effective") for key in resource):
+        resource["effectiveDateTime"] = resource["issued"]
+    return resource
+
+
+def _far(one: Decimal, other: Decimal, factor: Decimal) -> bool:
+    """Whether one of two values is so many times the other, or more."""
+    least, most = sorted((one, other))
+    return most >= EXACT.multiply(least, factor) and most != least
 
 
 def _says_only(status: Place, system: str, codes: Iterable[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -32,6 +32,7 @@ from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, SAFETY_EVENTS, Collection
+from titrator.workflow.measured import same_unit
 from titrator.workflow.record import Source
 
 #: The types that are facts here.
@@ -205,7 +206,11 @@ def unit_of(quantity: Place, collection: str) -> str | None:
 
 def _named_unit(place: Place, field: ma.fields.Field[Any]) -> str | None:
     text = place.text()
-    found: str | None = Place(WRITTEN.get(text or "", text), place.path, place.faults).field(field)
+    options: Sequence[str] = getattr(field, "options", ())
+    named = WRITTEN.get(text or "", text)
+    if text is not None and options and named not in options:
+        named = same_unit(text, options) or named
+    found: str | None = Place(named, place.path, place.faults).field(field)
     return found
 
 

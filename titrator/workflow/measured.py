@@ -103,7 +103,7 @@ _PARTS: Final[Mapping[str, tuple[str, int]]] = {
         ("l", 0, "l liter litre liters litres"),
         ("l", -1, "dl deciliter decilitre"),
         ("l", -3, "ml milliliter millilitre milliliters millilitres cm3 cc"),
-        ("l", -6, "ul µl microliter microlitre mikroliter mm3 mm^3 mm³ cmm"),
+        ("l", -6, "ul µl mcl microliter microlitre mikroliter mm3 mm^3 mm³ cmm"),
         ("l", -9, "nl nanoliter nanolitre"),
         ("mol", 0, "mol mole moles"),
         ("mol", -3, "mmol millimol millimole millimoles"),
@@ -120,10 +120,10 @@ _COUNTED: Final[Mapping[str, int]] = {
     word: power
     for power, words in (
         (0, "{#} # 1"),
-        (3, "10*3 10^3 10e3 10³ k thou thousand thousands thsd tsd tausend"),
+        (3, "10*3 10^3 10e3 10³ 10(3) e3 k thou thousand thousands thsd tsd tausend"),
         (6, "10*6 10^6 10e6 10⁶ million millions mio mill"),
         (12, "10*12 10^12 10e12 10¹²"),
-        (9, "10*9 10^9 10e9 10⁹ giga gpt billion billions mrd"),
+        (9, "10*9 10^9 10e9 10⁹ 10(9) e9 giga gpt billion billions mrd"),
     )
     for word in words.split()
 }
@@ -137,6 +137,12 @@ def differ(one: str, other: str) -> bool:
         return False
     first, second = _meant(one), _meant(other)
     return bool(first and second) and first.isdisjoint(second)
+
+
+def same_unit(written: str, units: Iterable[str]) -> str | None:
+    """Of some units the first that is the same amount as one that somebody wrote in his own way; None if none is."""
+    meant = _meant(written) if len(written) <= _LONGEST_UNIT else frozenset()
+    return next((unit for unit in units if meant & _meant(unit)), None)
 
 
 def _meant(unit: str) -> frozenset[_Unit]:
