@@ -51,3 +51,9 @@ class FactOut(Schema):
     recorded_by = Text(required=True)
     recorded_at = Instant(required=True)
     reason = Text(required=True, allow_none=True, longest=1000, lines=True)
+
+
+class KnownOut(Schema):
+    """A fact that was recorded already, told to a client whose scopes do not let it read: which one it is."""
+
+    id = Whole(required=True, least=1, most=2**53)

@@ -4,7 +4,7 @@ The rooms, from the ground up; a room knows only those below it:
 
     titration     the medicine: pure functions over values
     protocols     the labels and the case report, as checked data files
-    outgoing      sessions of HTTP to other systems
+    outgoing      connections to other systems, ended in time
     store         what is kept: records in, records out
     security      who may do what: roles, passwords, secrets, the audit chain
     notify        channels by which reminders are told: mail, SMS, chat, webhooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -1745,8 +1746,11 @@ def test_answers_that_are_none_are_not_taken(server: Receiver, case: str) -> Non
     assert len(server.seen) == 1
 
 
-def test_a_server_that_drips_or_is_not_there_is_not_waited_for() -> None:
-    first = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+@pytest.mark.parametrize(
+    "first", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"]
+)
+def test_a_server_that_drips_or_is_not_there_is_not_waited_for(first: bytes) -> None:
+    begun = time.monotonic()
     with (
         dripping_server(first=first, drip=b" ") as port,
         Fetching(Server(f"http://127.0.0.1:{port}", None), seconds=0.4) as found,
@@ -1754,6 +1758,7 @@ def test_a_server_that_drips_or_is_not_there_is_not_waited_for() -> None:
         for _ in range(2):
             with pytest.raises(NotFetched, match="the server took too long"):
                 found.fetch("Patient/1")
+    assert time.monotonic() - begun < 3, "it drips for 10 seconds"
     with Fetching(Server("http://127.0.0.1:1", None)) as found, pytest.raises(NotFetched, match="could not be reached"):
         found.fetch("Patient/1")
 

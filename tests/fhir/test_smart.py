@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import pytest
 from joserfc.jwk import OctKey
+from structlog.testing import capture_logs
 
-from tests.api.support import NOON, Answer, House
+from tests.api.support import NOON, Answer, House, count, dose, named, weight
 from tests.fhir import smart
 from tests.fhir.resources import (
     bundle,
@@ -329,19 +330,38 @@ def test_the_trail_has_each_and_no_secret(shared: House, client: str) -> None:
     before = len(shared.trail())
     token = smart.assertion(client, TOKEN_URL, NOW)
     issued = ask(shared, smart.form(token, "system/Observation.rs")).json["access_token"]
-    asserted(shared, client, key=smart.STRANGE)
     asked(shared, client, "openid")
-    ask(shared, {})
+    ask(shared, smart.form(token, "system/Observation.rs"))
+    asked(shared, client, client_id="another")
     rows = shared.trail()[before:]
     assert [(row.action, row.subject, json.loads(row.detail).get("error")) for row in rows] == [
         ("grant-token", f"client/{client}", None),
-        ("refuse-token", "client", "invalid_client"),
         ("refuse-token", f"client/{client}", "invalid_scope"),
-        ("refuse-token", "client", "invalid_request"),
+        ("refuse-token", f"client/{client}", "invalid_client"),
+        ("refuse-token", f"client/{client}", "invalid_client"),
     ]
     for row in rows:
         assert issued not in row.detail
         assert not any(len(part) > 20 and part in row.detail for part in token.split("."))
+
+
+def test_who_has_proved_nothing_leaves_no_entry(shared: House, client: str) -> None:
+    """Or anyone could make the trail grow without end."""
+    before = len(shared.trail())
+    with capture_logs() as logs:
+        statuses = [
+            ask(shared, {}).status,
+            ask(shared, "nonsense").status,
+            ask(shared, "{}", Content_Type="x/y").status,
+        ]
+        statuses += [asked(shared, client, **changed).status for changed in ({"grant_type": "x"}, {"scope": None})]
+        statuses += [asserted(shared, client, **changed).status for changed, _ in ASSERTIONS]
+    assert len(shared.trail()) == before
+    assert set(statuses) == {400, 401}
+    told = [line for line in logs if line["event"] == "assertion-refused"]
+    assert len(told) == len(statuses)
+    assert {line["address"] for line in told} == {"127.0.0.1"}
+    assert {reason for _, reason in ASSERTIONS} <= {line["why"] for line in told}
 
 
 def test_what_is_done_with_a_token_names_it(house: House) -> None:
@@ -475,6 +495,72 @@ def test_conditions_within_a_bundle_are_searches_too(shared: House, patient: str
             inner = refused.json["entry"][0]["response"]["status"][:3] if kind == "batch" else str(refused.status)
             assert inner == "403", (kind, one)
         assert can(shared, enough, "POST", "/", bundle("transaction", one)).status == 200
+
+
+def by_number(value: str, **more: object) -> dict[str, object]:
+    return {**platelets("nobody", 12), "subject": {"identifier": {"system": "urn:mrn", "value": value}}, **more}
+
+
+def test_who_may_not_search_learns_nothing_from_numbers(shared: House, patient: str) -> None:
+    """A create that names its patient by a number finds one, whatever else is wrong with it."""
+    assert send(shared, "POST", "/Patient", person(number="smart-4", **managing(shared)), "pharmacist").status == 201
+    wrong = {"valueQuantity": None}
+    for scopes in ("system/Observation.cru", "system/*.cru"):
+        for more in ({}, wrong):
+            known, unknown = (
+                can(shared, scopes, "POST", "/Observation", by_number(value, **more)) for value in ("smart-4", "no-one")
+            )
+            assert is_beyond(known, "system/Patient.s")
+            assert is_beyond(unknown, "system/Patient.s")
+    both = platelets(patient, 12)
+    both["subject"] = {**both["subject"], "identifier": {"system": "urn:mrn", "value": "smart-4"}}
+    assert is_beyond(can(shared, "system/Observation.c", "POST", "/Observation", both), "system/Patient.s")
+    enough = "system/Observation.c system/Patient.s"
+    assert can(shared, enough, "POST", "/Observation", by_number("smart-4")).status == 201
+    assert can(shared, enough, "POST", "/Observation", by_number("no-one")).status == 422
+    assert can(shared, enough, "POST", "/Observation", both).status == 422
+
+
+def test_a_result_by_a_number_is_a_search_of_patients(shared: House) -> None:
+    body = {"identifier": {"system": "urn:mrn", "value": "x"}, "platelet_count": count(1)}
+    refused = shared.call(shared.scoped("system/Observation.cruds"), "POST", "/results", body)
+    assert (refused.status, refused.code) == (403, "INSUFFICIENT-SCOPE")
+    enough = shared.scoped("system/Observation.c", "system/Patient.s")
+    assert shared.call(enough, "POST", "/results", body).status == 201
+
+
+@pytest.mark.parametrize(
+    ("collection", "kind", "first", "twin"),
+    [
+        ("doses", "MedicationAdministration", dose(3, note="Held at home."), dose(3)),
+        ("weights", "Observation", weight(4, 81, note="Shoes on.", **named("smart-w")), None),
+        ("platelet-counts", "Observation", count(4, 61, note="Clots.", **named("smart-p")), None),
+    ],
+)
+def test_a_twin_tells_a_client_that_may_not_read_which_it_is_and_no_more(
+    shared: House, collection: str, kind: str, first: dict[str, object], twin: dict[str, object] | None
+) -> None:
+    patient = shared.on_course()
+    made = shared.record(patient, collection, first, "ehr" if twin is None else "pharmacist")
+    assert made.status == 201, made.text
+    again = first if twin is None else twin
+    blind = shared.call(shared.scoped(f"system/{kind}.c"), "POST", f"/patients/{patient}/{collection}", again)
+    assert (blind.status, blind.json) == (200, {"id": made.json["id"]})
+    assert blind.headers["Location"] == made.headers["Location"]
+    seeing = shared.call(shared.scoped(f"system/{kind}.cr"), "POST", f"/patients/{patient}/{collection}", again)
+    assert (seeing.status, seeing.json["note"]) == (200, first["note"])
+
+
+def test_cards_need_the_scopes_of_all_that_they_tell(shared: House) -> None:
+    """They tell doses, events and courses, too: without one of these they are refused before anything is read."""
+    told = ("GuidanceResponse", "MedicationRequest", "Patient", "Observation", "MedicationAdministration")
+    told += ("AdverseEvent", "Procedure", "Condition")
+    path = "/cds-services/romiplostim-us-itp-adult-patient-view"
+    for lacking in told:
+        less = shared.scoped(*(f"system/{one}.r" for one in told if one != lacking))
+        assert shared.call(less, "POST", path, {}).status == 403, lacking
+    enough = shared.scoped(*(f"system/{one}.r" for one in told))
+    assert shared.call(enough, "POST", path, {}).status == 400
 
 
 def managing(house: House) -> dict[str, object]:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -864,6 +865,22 @@ def test_who_needs_no_new_keys_waits_for_none(ehr: Ehr, gate: threading.Event) -
         assert fetching.result() is None
 
 
+def test_while_keys_hold_nobody_waits_for_others(ehr: Ehr, gate: threading.Event) -> None:
+    """Or a stranger with a key id of his own would hold the threads of all who come with the next one."""
+    gate.set()
+    assert ehr.reason() is None
+    gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(ehr.reason, 60, "new")
+        while ehr.asked < 2:
+            assert ehr.reason(60) is None
+        begun = time.monotonic()
+        assert ehr.reason(60, "other") == "unknown key"
+        assert time.monotonic() - begun < PATIENT / 2
+        gate.set()
+        assert fetching.result() == "unknown key"
+
+
 def failing(url: str, timeout_seconds: float = SOON) -> str:
     client = Client(ISSUER, "ehr", jwks_url=url)
     error = refusal(Assertions([client], timeout_seconds=timeout_seconds), token())
@@ -876,10 +893,26 @@ def test_servers_that_do_not_answer() -> None:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         assert failing(f"http://127.0.0.1:{taken.getsockname()[1]}/", PATIENT) == BROKE_OFF
     with silent_server() as port:
-        assert failing(f"http://127.0.0.1:{port}/") == "the server of the keys did not answer in time"
-        assert failing(f"https://127.0.0.1:{port}/") == "the server of the keys did not answer in time"
-    with dripping_server(first=b"HTTP/1.1 200 OK\r\n\r\n", drip=b" ") as port:
-        assert failing(f"http://127.0.0.1:{port}/", DEADLINE) == "the server of the keys took too long"
+        assert failing(f"http://127.0.0.1:{port}/") == "the server of the keys took too long"
+        assert failing(f"https://127.0.0.1:{port}/") == "the server of the keys took too long"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "first"),
+    [
+        ("http", b""),
+        ("http", b"HTTP/1.1 200 OK\r\nX: "),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ("https", b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"),
+    ],
+    ids=["status", "headers", "body", "handshake"],
+)
+def test_a_server_that_drips_is_not_waited_for(scheme: str, first: bytes) -> None:
+    """It would hold whoever calls, and others with it."""
+    with dripping_server(first=first, drip=b" ") as port:
+        begun = time.monotonic()
+        assert failing(f"{scheme}://127.0.0.1:{port}/", DEADLINE) == "the server of the keys took too long"
+        assert time.monotonic() - begun < DEADLINE + 2, "it drips for 10 seconds"
 
 
 class KeysOverTls(BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ from titrator.workflow.accounts import Issued, authenticate
 from titrator.workflow.clients import Denied
 from titrator.workflow.errors import Conflict, Invalid, Unauthorised, Unknown
 from titrator.workflow.housekeeping import keep_house
-from titrator.workflow.visit import Services, Visit, leave
+from titrator.workflow.visit import Services, Visit, instant, leave
 
 EC = ECKey.generate_key("P-384")
 URL = "https://ehr.example/jwks.json"
@@ -225,6 +225,31 @@ def test_what_ends_a_client_ends_its_tokens_at_once(house: House, end: Callable[
     assert asks(house, client, "system/Patient.rs", "two").error == "invalid_client"
 
 
+@pytest.mark.parametrize(
+    ("end", "back"), [(disable, {"active": True}), (make_a_person, {"role": "ehr"})], ids=["closed", "another role"]
+)
+def test_an_account_that_comes_back_comes_without_its_clients(
+    house: House, end: Callable[[House], None], back: dict[str, object]
+) -> None:
+    client, gone = registered(house, "system/Patient.rs"), registered(house, "system/Task.r")
+    with house.visit() as visit:
+        clients.revoke_client(visit, gone.id)
+    house.clock.on(minutes=1)
+    end(house)
+    with house.visit() as visit:
+        accounts.change_account(visit, house.ids["ehr"], back, None)
+        found = {one.id: one.revoked_at for one in clients.clients(visit.session)}
+    assert found[client.id] == instant(house.clock())
+    assert found[gone.id] is not None
+    assert found[gone.id] < found[client.id]
+    assert clients.known(house.services, client.id) is None
+    assert asks(house, client, "system/Patient.rs").error == "invalid_client"
+    assert [row.subject for row in house.trail() if row.action == "revoke-client"] == [
+        f"client/{gone.id}",
+        f"client/{client.id}",
+    ]
+
+
 def test_only_the_client_that_is_revoked_ends_and_only_once(house: House) -> None:
     mine, other = (registered(house, "system/Patient.rs") for _ in range(2))
     tokens = [asks(house, client, "system/Patient.rs", ident) for client in (mine, other) for ident in ("one", "two")]
@@ -272,6 +297,3 @@ def test_the_trail_tells_of_clients_and_of_what_they_got(house: House) -> None:
 @pytest.mark.parametrize("name", ["", "x" * 20, "\ud800" * 20, "0" * 20, "../" * 7, "0" * 19 + "\n"])
 def test_a_name_of_no_client_is_nobody(house: House, name: str) -> None:
     assert clients.known(house.services, name) is None
-    with house.visit() as visit:
-        clients.deny(visit, Denied("invalid_client", "x"), name)
-    assert house.trail()[-1].subject == "client"

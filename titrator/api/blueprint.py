@@ -55,6 +55,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         gives: type[ma.Schema] | None,
         status: int = 200,
         also: int | None = None,
+        or_else: type[ma.Schema] | None = None,
         body: type[ma.Schema] | None = None,
         query: type[ma.Schema] | None = None,
         versioned: bool = False,
@@ -71,10 +72,10 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
 
         `needs` says by which scopes a SMART client may come, `Patient.r Task.u` for both, `closed` for none, nothing
         where anybody may.
-        `also` is a second status of success. `stores` says whether the view writes where the method does not tell; a
-        view that `drafts` reads nothing that it has written itself, so that others may write meanwhile. `before` is
-        done ahead of the visit, a view that stands `alone` opens its own, `refuses` has statuses of problems that the
-        rest does not tell.
+        `also` is a second status of success, of which the body may be `or_else`, too. `stores` says whether the view
+        writes where the method does not tell; a view that `drafts` reads nothing that it has written itself, so that
+        others may write meanwhile. `before` is done ahead of the visit, a view that stands `alone` opens its own,
+        `refuses` has statuses of problems that the rest does not tell.
         """
 
         def decorator(view: View) -> View:
@@ -106,7 +107,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             if also is not None:
                 manual["responses"][also] = {
                     "description": HTTPStatus(also).phrase,
-                    "content": {"application/json": {"schema": gives}},
+                    "content": {"application/json": {"schema": {"anyOf": [gives, or_else]} if or_else else gives}},
                 }
             if permission is None:
                 manual["security"] = []

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from schemas.course import ReasonIn
 from schemas.dose import DoseCorrection, DoseIn, DoseOut
 from schemas.event import EventCorrection, EventIn, EventOut, ResolutionIn
-from schemas.fact import VerificationIn
+from schemas.fact import KnownOut, VerificationIn
 from schemas.fields import Many, Object, Schema
 from schemas.observation import (
     CountCorrection,
@@ -71,10 +71,12 @@ def _routes(wire: Wire) -> None:
 
     def add(visit: Visit, body: Fields, patient_id: str) -> tuple[Fields, int, dict[str, str]]:
         recorded = record.record(visit, patient_id, collection, body)
+        seen = recorded.new or all(map(visit.who.may, wire.needs("r").split()))  # what was there may have more in it
         where = f"/api/v1/patients/{patient_id}/{collection.name}/{recorded.fact.id}"
         flags = {"flags": [str(Code.DOSE_MISMATCH_DECISION)] if recorded.departs else []} if collection is DOSES else {}
         headers = {**etag(recorded.fact.version), "Location": where}
-        return {**show(recorded.fact), **flags}, 201 if recorded.new else 200, headers
+        told: Fields = {**show(recorded.fact), **flags} if seen else {"id": recorded.fact.id}
+        return told, 201 if recorded.new else 200, headers
 
     def get(visit: Visit, patient_id: str, fact_id: int) -> Answer:
         return _sent(record.versions(visit, Which(patient_id, collection, fact_id))[-1])
@@ -111,6 +113,7 @@ def _routes(wire: Wire) -> None:
         gives=wire.gives,
         status=201,
         also=200,
+        or_else=KnownOut,
         drafts=True,
         name=f"add_{word}",
     )

@@ -25,7 +25,7 @@ Fields = dict[str, object]
     "POST",
     "/results",
     Permission.RECORD_FACTS,
-    "Observation.c",
+    "Observation.c Patient.s",
     body=ResultIn,
     gives=ResultOut,
     status=201,

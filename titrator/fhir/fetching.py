@@ -6,16 +6,15 @@ a token never goes elsewhere; answers are bounded in size, pages and time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
 from titrator.fhir.elements import decoded
-from titrator.outgoing import new_session
+from titrator.outgoing import Deadline, new_session
 from titrator.titration.errors import InvalidDocument
 
 #: Of one call: how long it may fetch, in seconds, and how many bytes; of one search, how many pages.
@@ -23,6 +22,7 @@ MOST_SECONDS: Final = 10.0
 MOST_BYTES: Final = 8_000_000
 MOST_PAGES: Final = 20
 _CHUNK: Final = 65_536
+_TOO_LONG: Final = "the server took too long"
 _HEADERS: Final = {"Accept": "application/fhir+json", "Accept-Encoding": "identity", "User-Agent": "titrator"}
 
 
@@ -42,17 +42,20 @@ class Fetching:
 
     def __init__(self, server: Server, seconds: float = MOST_SECONDS) -> None:
         self._server = server
-        self._ends = time.monotonic() + seconds
+        self._deadline = Deadline(seconds)
+        self._seconds = seconds
         self._left = MOST_BYTES
         self._session = new_session()
         self._session.headers.update(_HEADERS)
         if server.token is not None:
             self._session.headers["Authorization"] = f"Bearer {server.token}"
 
-    def __enter__(self) -> Fetching:
+    def __enter__(self) -> Self:
+        self._deadline.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._deadline.__exit__()
         self._session.close()
 
     def fetch(self, query: str) -> object:
@@ -82,34 +85,39 @@ class Fetching:
         return None
 
     def _get(self, url: str) -> object:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise NotFetched("the server took too long")
         try:
-            with self._session.get(url, timeout=left, allow_redirects=False, stream=True) as response:
-                if response.status_code != requests.codes.ok:
-                    raise NotFetched(f"the server answered {response.status_code}")
-                content = self._body(response)
-        except requests.Timeout:
-            raise NotFetched("the server did not answer in time") from None
-        except requests.exceptions.SSLError:
-            raise NotFetched("the certificate of the server is not trusted") from None
-        except (requests.RequestException, HTTPError, OSError, UnicodeError):
-            raise NotFetched("the server could not be reached, or broke off") from None
+            content = self._answered(url)
+        except NotFetched:
+            if self._deadline.passed:
+                raise NotFetched(_TOO_LONG) from None
+            raise
+        if self._deadline.passed:  # what was cut off looks as if it were all
+            raise NotFetched(_TOO_LONG)
         try:
             return decoded(content)
         except InvalidDocument as error:
             raise NotFetched(f"the answer cannot be read: {error.faults[0].message}") from None
 
+    def _answered(self, url: str) -> bytes:
+        try:
+            with self._session.get(url, timeout=self._seconds, allow_redirects=False, stream=True) as response:
+                if response.status_code != requests.codes.ok:
+                    raise NotFetched(f"the server answered {response.status_code}")
+                return self._body(response)
+        except requests.Timeout:
+            raise NotFetched(_TOO_LONG) from None
+        except requests.exceptions.SSLError:
+            raise NotFetched("the certificate of the server is not trusted") from None
+        except (requests.RequestException, HTTPError, OSError, UnicodeError):
+            raise NotFetched("the server could not be reached, or broke off") from None
+
     def _body(self, response: requests.Response) -> bytes:
         content = bytearray()
-        while part := response.raw.read1(_CHUNK):  # as soon as it comes: one that drips is not waited for
+        while part := response.raw.read1(_CHUNK):
             content += part
             self._left -= len(part)
             if self._left < 0:
                 raise NotFetched(f"the answers are larger than {MOST_BYTES} bytes")
-            if time.monotonic() > self._ends:
-                raise NotFetched("the server took too long")
         return bytes(content)
 
 

@@ -64,6 +64,11 @@ _MOST_FAULTS: Final = 1000
 #: Keys that are looked at, but not needed, of a patient whose course is kept here; so many differences are told.
 _BESIDE: Final = ("doses", "procedures", "adverseEvents", "conditions")
 _MOST_TOLD: Final = 10
+#: The scopes of all that cards may tell of a patient whose course is kept here.
+_OF_CARDS: Final = (
+    "GuidanceResponse.r MedicationRequest.r Patient.r Observation.r "
+    "MedicationAdministration.r AdverseEvent.r Procedure.r Condition.r"
+)
 _TITLES: Final = {
     "patient-view": "the next dose of romiplostim, when a record is opened",
     "order-select": "the next dose of romiplostim, when an order of it is selected",
@@ -195,7 +200,7 @@ def _feedback(service_id: str) -> Response:
 def _make_routes() -> None:
     for method, rule, needs, view in (
         ("GET", "", "PlanDefinition.s", _discover),
-        ("POST", "/<service_id>", "GuidanceResponse.r MedicationRequest.r Patient.r Observation.r", _call),
+        ("POST", "/<service_id>", _OF_CARDS, _call),
         ("POST", "/<service_id>/feedback", "GuidanceResponse.u", _feedback),
     ):
         passed = guarded(view, Permission.RECOMMEND, needs=read_needs(needs), known_by=caller)

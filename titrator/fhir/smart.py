@@ -2,7 +2,8 @@
 
 1. a client asks for a token with an assertion that it signed (RFC 7523), for this URL, once
 2. the form is read, with all that is missing
-3. the assertion is verified; keys may be fetched, so no transaction waits for it
+3. the assertion is verified; keys may be fetched, so no transaction waits for it; what is refused up to here stands
+   in the log, what is refused later in the trail
 4. in one transaction: the assertion is used up, the scopes are weighed, the token is issued, the trail has it
 
 Errors are those of RFC 6749, section 5.2. `add_to` puts it into an app.
@@ -94,14 +95,13 @@ def scopes_supported() -> list[str]:
 
 def _token() -> Response:
     if (denied := _unfit_form()) is not None:
-        return _denied(denied)
+        return _refused(denied, denied.why)
     form = request.form
     try:
         accepted = _verified(door(), form["client_assertion"])
     except NotAccepted as error:
-        log = structlog.get_logger()
-        log.info("assertion-refused", request=g.request_id, why=error.reason, detail=error.detail)
-        return _denied(Denied("invalid_client", f"The assertion is not accepted: {error.reason}."))
+        denied = Denied("invalid_client", f"The assertion is not accepted: {error.reason}.")
+        return _refused(denied, error.reason, error.detail)
     client = accepted.client.issuer
     if form.get("client_id", client) != client:
         return _denied(Denied("invalid_client", "client_id is not the issuer of the assertion."), client)
@@ -146,8 +146,15 @@ def _issued(issued: Issued) -> Response:
     )
 
 
-def _denied(denied: Denied, client: str | None = None) -> Response:
-    """A refusal, with its mark in the trail."""
+def _refused(denied: Denied, why: str, detail: str = "") -> Response:
+    """A refusal of somebody who has proved nothing: in the log only, or anyone could make the trail grow."""
+    log = structlog.get_logger()
+    log.info("assertion-refused", request=g.request_id, address=request.remote_addr, why=why, detail=detail)
+    return _error(denied)
+
+
+def _denied(denied: Denied, client: str) -> Response:
+    """A refusal of a client that has proved itself, with its mark in the trail."""
     with visiting(None) as visit:
         deny(visit, denied, client)
     return _error(denied)

@@ -216,7 +216,12 @@ def _confirmed(resource: object) -> list[str]:
 
 
 def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Fault]) -> Patient | None:
-    """The patient of the account's clinics whom a resource names, None with a fault where there is none."""
+    """The patient of the account's clinics whom a resource names, None with a fault where there is none.
+
+    Raises Beyond for an identifier of a token that may not search: what comes of it tells whether somebody has it.
+    """
+    if subject.identifier is not None:
+        visit.who.must("Patient.s")
     try:
         if subject.reference is not None:
             reference = context.known.get(subject.reference, subject.reference)

@@ -5,7 +5,6 @@ address            which addresses are accepted, and what may be shown of one
 apprise_channel    mail, SMS and chat
 mail               mail, with a Message-ID of our own
 webhook            Standard Webhooks, signed
-deadline           how long a whole send may take
 log                where there is no channel yet
 texts              what is told, as data: texts/en.toml
 """

@@ -23,7 +23,7 @@ from typing import Final
 from apprise.plugins.email import NotifyEmail
 
 from titrator.notify.base import Message, NotSent
-from titrator.notify.deadline import Deadline
+from titrator.outgoing import Deadline
 
 #: What a server says of a mailbox that it will never have (RFC 5321, 4.2.3).
 _NO_SUCH_MAILBOX: Final = frozenset({550, 551, 553})

@@ -13,10 +13,8 @@ import hmac
 import json
 import re
 import secrets
-import socket
 import threading
 from collections.abc import Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -26,23 +24,17 @@ from importlib.metadata import version
 from typing import Final
 
 import requests
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
-from urllib3.response import HTTPResponse
+from urllib3.exceptions import HTTPError
 
 from titrator.notify.address import faults, redacted
 from titrator.notify.base import Message, NotSent, Unacceptable
-from titrator.notify.deadline import Deadline
-from titrator.outgoing import Trusting, new_session
+from titrator.outgoing import Deadline, new_session
 
 _PREFIX: Final = "whsec_"
 _MOST_SECRETS: Final = 4
 _MOST_BYTES_READ: Final = 1024
 _DAY_SECONDS: Final = 86400
 _TOO_LONG: Final = "the receiver took too long"
-#: Of the send that this thread is about.
-_DEADLINE: Final[ContextVar[Deadline]] = ContextVar("_DEADLINE")
 
 
 def new_secret() -> str:
@@ -88,15 +80,12 @@ class Webhook:
         """Post the event of a message; returns when the receiver has answered 2xx. Raises NotSent."""
         body = _body(message)
         with Deadline(self._deadline_seconds) as deadline:
-            within = _DEADLINE.set(deadline)
             try:
                 response = self._posted(message, body)
             except NotSent:
                 if deadline.passed:
                     raise NotSent(_TOO_LONG) from None
                 raise
-            finally:
-                _DEADLINE.reset(within)
             with response:
                 if deadline.passed:  # headers that were cut off look like headers
                     raise NotSent(_TOO_LONG)
@@ -138,67 +127,9 @@ class Webhook:
         """The session of this thread: sessions are not made for several."""
         session: requests.Session | None = getattr(self._own, "session", None)
         if session is None:
-            session = self._own.session = new_session(_Guarded())
+            session = self._own.session = new_session()
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.mount("http://", _Guarded())
         return session
-
-
-class _Plain(HTTPConnection):
-    """A connection under the deadline of the send that it is used for."""
-
-    def _new_conn(self) -> socket.socket:
-        return _connected(self)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as in urllib3 itself
-        """The answer; a connection that was kept is guarded anew."""
-        _guard(self)
-        return super().getresponse()
-
-
-class _Encrypted(HTTPSConnection):
-    """The same, encrypted."""
-
-    def _new_conn(self) -> socket.socket:
-        return _connected(self)
-
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override] # as in urllib3 itself
-        """The answer; a connection that was kept is guarded anew."""
-        _guard(self)
-        return super().getresponse()
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain
-
-
-class _EncryptedPool(HTTPSConnectionPool):
-    ConnectionCls = _Encrypted
-
-
-class _Guarded(Trusting):
-    """Makes connections under a deadline."""
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: object) -> None:
-        """Make the pool of connections of ours."""
-        super().init_poolmanager(connections, maxsize, block, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
-
-
-def _connected(connection: HTTPConnection) -> socket.socket:
-    """The socket of a new connection. Raises the errors of urllib3."""
-    seconds = connection.timeout
-    try:
-        return _DEADLINE.get().connect(connection.host, connection.port, float(seconds or 0))
-    except TimeoutError:
-        raise ConnectTimeoutError(connection, "timed out") from None
-    except OSError:
-        raise NewConnectionError(connection, "not connected") from None
-
-
-def _guard(connection: HTTPConnection) -> None:
-    if connection.sock is not None:
-        _DEADLINE.get().guard(connection.sock)
 
 
 def _key(secret: str) -> bytes:

@@ -15,7 +15,6 @@ import ipaddress
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -33,7 +32,7 @@ from joserfc.jwk import ECKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 from urllib3.exceptions import HTTPError
 
-from titrator.outgoing import new_session
+from titrator.outgoing import Deadline, new_session
 from titrator.security.secrets import sha256
 
 #: Why an assertion is not accepted.
@@ -60,6 +59,7 @@ _AT_ONCE_SECONDS: Final = 0.001
 #: Between two fetches while there are keys that hold, and while there are none.
 _PAUSE_SECONDS: Final = 60
 _RETRY_SECONDS: Final = 10
+_TOO_LONG: Final = "the server of the keys took too long"
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 _CURVES: Final[Mapping[object, tuple[str, ...]]] = MappingProxyType({"P-256": ("ES256",), "P-384": ("ES384",)})
 _SECRET: Final = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
@@ -138,7 +138,7 @@ class Assertions:
 
     Keys and the ids of tokens are kept in the memory of the process: each process takes a token once. Of a client,
     `most_remembered` tokens that have not expired are remembered; beyond them no more are accepted until some have.
-    `timeout_seconds` is for the connection to a server of keys, for each wait for it, and for all of its answer.
+    `timeout_seconds` is for all of a fetch of keys, from the connection to the end of the answer.
     Raises ValueError where an issuer stands twice.
     """
 
@@ -355,7 +355,7 @@ class _Fetched:
 
 
 class _Url:
-    """Keys at a URL: fetched by one thread at a time, while those that need no new ones go on."""
+    """Keys at a URL: fetched by one thread at a time. Others wait for it only while no keys hold, and no longer."""
 
     def __init__(self, url: str, least_seconds: float, timeout_seconds: float) -> None:
         self._url = url
@@ -374,7 +374,7 @@ class _Url:
         return held.keys
 
     def _renew(self, kid: str, now: float) -> None:
-        if not self._lock.acquire(timeout=self._timeout_seconds):
+        if not self._lock.acquire(timeout=0 if self._held.holds(now) else self._timeout_seconds):
             return
         try:
             held = self._held
@@ -597,31 +597,38 @@ def _public_key(jwk: _Object) -> _Key | None:
 
 def _fetch(url: str, timeout_seconds: float) -> tuple[bytes, int]:
     """What stands at a URL, and for how many seconds it holds. Raises _Unusable."""
-    ends = time.monotonic() + timeout_seconds
-    with new_session() as session:
-        headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "titrator"}
+    with new_session() as session, Deadline(timeout_seconds) as deadline:
         try:
-            with session.get(
-                url, headers=headers, timeout=timeout_seconds, allow_redirects=False, stream=True
-            ) as response:
-                if response.status_code != requests.codes.ok:
-                    raise _Unusable(f"the server of the keys answered {response.status_code}")
-                return _body(response, ends), _holds_seconds(response.headers.get("cache-control", ""))
-        except requests.Timeout:
-            raise _Unusable("the server of the keys did not answer in time") from None
-        except requests.exceptions.SSLError:
-            raise _Unusable("the certificate of the server of the keys is not trusted") from None
-        except (requests.RequestException, HTTPError, OSError, UnicodeError):
-            raise _Unusable("the server of the keys could not be reached, or broke off") from None
+            found = _answered(session, url, timeout_seconds)
+        except _Unusable:
+            if deadline.passed:
+                raise _Unusable(_TOO_LONG) from None
+            raise
+        if deadline.passed:  # what was cut off looks as if it were all
+            raise _Unusable(_TOO_LONG)
+        return found
 
 
-def _body(response: requests.Response, ends: float) -> bytes:
-    """All of an answer, as soon as it comes, up to one byte more than is accepted."""
+def _answered(session: requests.Session, url: str, timeout_seconds: float) -> tuple[bytes, int]:
+    headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "titrator"}
+    try:
+        with session.get(url, headers=headers, timeout=timeout_seconds, allow_redirects=False, stream=True) as response:
+            if response.status_code != requests.codes.ok:
+                raise _Unusable(f"the server of the keys answered {response.status_code}")
+            return _body(response), _holds_seconds(response.headers.get("cache-control", ""))
+    except requests.Timeout:
+        raise _Unusable(_TOO_LONG) from None
+    except requests.exceptions.SSLError:
+        raise _Unusable("the certificate of the server of the keys is not trusted") from None
+    except (requests.RequestException, HTTPError, OSError, UnicodeError):
+        raise _Unusable("the server of the keys could not be reached, or broke off") from None
+
+
+def _body(response: requests.Response) -> bytes:
+    """All of an answer, up to one byte more than is accepted."""
     content = b""
     while len(content) <= _MOST_BYTES and (part := response.raw.read1(_MOST_BYTES + 1 - len(content))):
         content += part
-        if time.monotonic() > ends:
-            raise _Unusable("the server of the keys took too long")
     return content
 
 

@@ -242,7 +242,7 @@ def link_used() -> Unauthorised:
 def change_account(visit: Visit, account_id: str, body: Body, version: int | None) -> Account:
     """An account with another name to show, role, clinics, or active or not; what its tokens allow follows at once.
 
-    One that becomes a system's loses its password.
+    One that becomes a system's loses its password. One that is closed or gets another role loses its clients for good.
     """
     account = find_account(visit, account_id)
     refuse_outdated(account.version, version)
@@ -262,8 +262,19 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
     visit.session.change(changed, Where("version", "=", account.version))
     if not changed.active or changed.role != account.role:
         _end_tokens(visit, account, ("session", "api", "activation", "access"))
+        for client in visit.session.find(ApiClient, Where("account_id", "=", account.id)):
+            if client.revoked_at is None:
+                end_client(visit, client)
     visit.note("change", f"account/{account.id}", old=account_fields(account), new=account_fields(changed))
     return changed
+
+
+def end_client(visit: Visit, client: ApiClient) -> ApiClient:
+    """A client that gets no more tokens from now on; those that it has are not ended by this."""
+    ended = replace(client, revoked_at=instant(visit.now))
+    visit.session.change(ended)
+    visit.note("revoke-client", f"client/{client.id}", label=client.label)
+    return ended
 
 
 def find_account(visit: Visit, account_id: str) -> Account:

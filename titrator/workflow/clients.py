@@ -18,7 +18,7 @@ from titrator.security.secrets import new_id
 from titrator.store.base import Session, Where
 from titrator.store.records import Account, ApiClient, Token, UsedAssertion
 from titrator.titration.errors import Fault
-from titrator.workflow.accounts import Issued, issue_access
+from titrator.workflow.accounts import Issued, end_client, issue_access
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.visit import Services, Visit, instant
 
@@ -98,14 +98,12 @@ def revoke_client(visit: Visit, client_id: str) -> ApiClient:
         raise Unknown("client")
     if client.revoked_at is not None:
         return client
-    client = replace(client, revoked_at=instant(visit.now))
-    visit.session.change(client)
+    ended = end_client(visit, client)
     going_on = Where("client_id", "=", client.id), Where("expires_at", ">", instant(visit.now))
     for token in visit.session.find(Token, *going_on):
         if token.revoked_at is None:
             visit.session.change(replace(token, revoked_at=instant(visit.now)))
-    visit.note("revoke-client", f"client/{client.id}", label=client.label)
-    return client
+    return ended
 
 
 def client_fields(client: ApiClient) -> dict[str, object]:
@@ -170,8 +168,7 @@ def grant(visit: Visit, client_id: str, ident: str, ends: float, asked: str) -> 
     return issued
 
 
-def deny(visit: Visit, denied: Denied, client_id: str | None) -> Denied:
-    """Leave in the trail that somebody got no token: as a client that is there, or as nobody."""
-    there = client_id is not None and _ID.fullmatch(client_id) and visit.session.get(ApiClient, client_id) is not None
-    visit.note("refuse-token", f"client/{client_id}" if there else "client", error=denied.error, why=denied.why)
+def deny(visit: Visit, denied: Denied, client_id: str) -> Denied:
+    """Leave in the trail that a client got no token, though it proved itself."""
+    visit.note("refuse-token", f"client/{client_id}", error=denied.error, why=denied.why)
     return denied
