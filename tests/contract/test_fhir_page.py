@@ -159,8 +159,8 @@ def test_how_units_are_written_is_told() -> None:
     assert set(said("Common ways to write them are understood")) == set(codes.WRITTEN)
     told = re.findall(r"`([^`]+)` as `([^`]+)`", PAGE.split("by its UCUM code", 1)[1].split(")")[0])
     assert dict(told) == codes.UNIT_NAMES
-    assert f"`dosage.dose` in {', '.join(f'`{unit}`' for unit in ('ug', 'mcg'))} or `mg`" in PAGE
-    assert {"ug", "mcg", "mg"} == {unit for unit in codes.MICROGRAMS if unit.isascii()}
+    known = [unit for unit in codes.MICROGRAMS if unit.isascii()]
+    assert f"`dosage.dose` in {', '.join(f'`{unit}`' for unit in known[:-1])} or `{known[-1]}`" in PAGE
 
 
 def statuses(heading: str) -> dict[str, str]:
