@@ -670,16 +670,21 @@ def test_an_order_that_agrees_tells_what_there_is_to_look_at(ehr: Ehr) -> None:
 
 
 def test_an_order_without_a_day_is_for_today(ehr: Ehr) -> None:
-    course = RISING | {"doses": [dose(9), dose(2, 75)], "platelet_counts": [count(9, 60), count(2, 60)]}
-    found = ehr.cards(SIGN, ordering("order-sign", draft(75), course=course))
-    assert found, "it is before the due day, or no dose is proposed"
+    weeks = [37, 30, 23, 16, 9, 2]
+    course = RISING | {
+        "weights": [weight(45)],
+        "doses": [dose(ago, 150) for ago in weeks],
+        "platelet_counts": [count(ago, 90) for ago in weeks],
+    }
+    (card,) = ehr.cards(SIGN, ordering("order-sign", draft(150), course=course))
+    assert "of romiPLOStim is for 2026-03-09, before the due day, 2026-03-14" in card["summary"]
 
 
 def test_more_than_the_maximum_within_a_week_is_critical(ehr: Ehr) -> None:
-    course = RISING | {"doses": [dose(14, 700), dose(3, 700)], "platelet_counts": [count(14, 20), count(0, 20)]}
+    course = RISING | {"doses": [dose(14, 700), dose(3, 900)], "platelet_counts": [count(14, 20), count(0, 20)]}
     (card,) = ehr.cards(SIGN, ordering("order-sign", draft(700), course=course))
     assert card["indicator"] == "critical"
-    assert "with what was given in the week before, above the maximum" in card["detail"]
+    assert "with what was given within seven days, above 1500 micrograms" in card["summary"] + card["detail"]
 
 
 ONCE = (

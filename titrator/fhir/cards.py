@@ -20,10 +20,11 @@ from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
 from titrator.titration.errors import Fault
-from titrator.titration.override import LATEST, departs, far_more, is_early, is_late, maximum_exceeded
+from titrator.titration.override import LATEST, ceiling_exceeded, departs, far_more, is_early, is_late, maximum_exceeded
 from titrator.titration.preparation import DILUTED, VIALS
 from titrator.titration.protocol import Protocol, Status
 from titrator.titration.quantities import DAYS, EXACT, HUNDREDTH, plain, rounded, times
+from titrator.titration.recommend import WEEK
 from titrator.titration.wording import level_text
 
 Card = dict[str, object]
@@ -40,12 +41,10 @@ _NO_DOSE: Final = {
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>#|~&!@])")
 _AT_BEGINNING: Final = re.compile(r"(?:[-+=]|[0-9]+(?=[.)]))")
 _LINKS: Final = re.compile(r"://|(?<=www)\.", re.IGNORECASE)
-_AMOUNTS: Final = MICROGRAMS
 #: Units of time of a timing, in seconds.
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo": 2_592_000, "a": 31_536_000}
 
 
-DAYS_OF_A_WEEK: Final = 7
 _AS_NEEDED: Final = ("asNeeded", "asNeededBoolean", "asNeededCodeableConcept", "asNeededFor")
 _SUBCUTANEOUS: Final = re.compile(
     r"(?:injection,? |injektion,? |by |via )?(?:sub-?cut(?:aneous(?:ly)?)?|subcutan|subkutan|sous[- ]cutan(?:é|e)e?"
@@ -157,7 +156,7 @@ class Basis:
 
 
 class Draft(NamedTuple):
-    """A draft order of romiPLOStim, and where it stood; `told` is whether it could be told that it is one."""
+    """A draft order of romiplostim, and where it stood; `told` is whether it could be told that it is one."""
 
     order: Mapping[str, object]
     path: str
@@ -181,7 +180,7 @@ def next_dose(basis: Basis) -> Card:
     """The answer as a card, with the dose to order as a suggestion if there is one; what was decided comes first."""
     if basis.decided is not None:
         return _decided(basis, basis.decided)
-    alerts, summary = _statements(basis.answer, "alerts"), _headline(basis)
+    summary = _headline(basis)
     indicator = "critical" if _is_unsafe(basis.answer) else _URGENCY.get(basis.action, "info")
     if _is_between(basis):
         summary = f"romiPLOStim: given, {basis.last_dose}; next platelet count {basis.answer['next_count_on']}"
@@ -189,11 +188,9 @@ def next_dose(basis: Basis) -> Card:
     if basis.stops:
         summary = "romiPLOStim: a possible safety event: a prescriber decides"
         return _card(basis.protocol, summary, "critical", f"{_stops_in_words(basis)}\n\n{_detail(basis)}")
-    if alerts or basis.cautions or basis.is_first:
+    if is_remarkable(basis):
         indicator = "warning" if indicator == "info" else indicator
-        look = "the data" if basis.cautions else "the indication"
-        look = alerts[0]["code"].replace("-", " ").lower() if alerts else look
-        summary = f"{summary}; look at: {look}"
+        summary = f"{summary}; look at: {_what_to_look_at(basis)}"
     card = _card(basis.protocol, summary, indicator, _detail(basis))
     if basis.dose is None or not basis.suggests:
         return card
@@ -210,12 +207,12 @@ def _is_between(basis: Basis) -> bool:
     """Whether a dose was given in the last days, and only the count of the next one is missing yet."""
     codes = {one["code"] for one in _statements(basis.answer, "reasons")}
     day = DAYS[cast(str, basis.answer["on"])]
-    lately = any(day - DAYS_OF_A_WEEK < DAYS[given] <= day for given in basis.given)
+    lately = any(day - WEEK < DAYS[given] <= day for given in basis.given)
     return basis.action is Action.INCOMPLETE and codes == {Reason.COUNT_NEEDED} and lately
 
 
 def several(basis: Basis, drafts: Sequence[Draft]) -> Card:
-    """That there are several draft orders of romiPLOStim, with what they come to together."""
+    """That there are several draft orders of romiplostim, with what they come to together."""
     kg = cast("Decimal | None", cast(Answer, basis.answer["evidence"])["dosing_weight_kg"])
     amounts = [_ordered(draft, kg)[0] for draft in drafts]
     known = [one for one in amounts if one is not None]
@@ -290,11 +287,16 @@ def _to_look_at(basis: Basis, ordered: Decimal | None) -> Card | None:
     """What there is to look at before an order is signed that agrees with the answer; None if there is nothing."""
     if ordered is None or not is_remarkable(basis):
         return None
-    alerts = _statements(basis.answer, "alerts")
-    look = "the data" if basis.cautions else "the indication"
-    look = alerts[0]["code"].replace("-", " ").lower() if alerts else look
+    look = _what_to_look_at(basis)
     summary = f"Draft order of {_number(ordered)} micrograms of romiPLOStim is what is proposed; look at: {look}"
     return _card(basis.protocol, summary, "warning", _detail(basis)) | {"overrideReasons": _override_reasons()}
+
+
+def _what_to_look_at(basis: Basis) -> str:
+    """Of what is remarkable the first, in a few words."""
+    if alerts := _statements(basis.answer, "alerts"):
+        return alerts[0]["code"].replace("-", " ").lower()
+    return "the data" if basis.cautions else "the indication"
 
 
 def is_remarkable(basis: Basis) -> bool:
@@ -561,14 +563,12 @@ def _of_day(basis: Basis, event: str) -> Iterator[Finding]:
 
 
 def _within_a_week(basis: Basis, ordered: Decimal, on: str, kg: Decimal | None) -> Iterator[Finding]:
-    """That a dose comes, with those of the six days before, to more than the protocol ever gives in a week."""
-    day = DAYS[on]
-    before = [amount for given, amount in basis.given.items() if day - DAYS_OF_A_WEEK < DAYS[given] < day]
-    most = maximum_exceeded(basis.protocol, reduce(EXACT.add, before, ordered), kg) if before else None
-    if most is not None:
-        said = (
-            f" of romiPLOStim: with what was given in the week before, above the maximum of {_number(most)} micrograms"
-        )
+    """That a dose comes, with what was given within seven days, to more than is allowed by whatever protocol."""
+    given = [(DAYS[day], micrograms) for day, micrograms in basis.given.items()]
+    weights = [] if kg is None else [kg]
+    most = ceiling_exceeded(given, DAYS[on], weights, ordered)
+    if most is not None and ceiling_exceeded([], DAYS[on], weights, ordered) is None:
+        said = f" of romiPLOStim: with what was given within seven days, above {_number(most)} micrograms"
         yield Finding(said, critical=True, cured=False)
 
 
@@ -636,7 +636,7 @@ def _unit(text: str) -> int | str:
     folded = text.strip().casefold()
     if folded in {one.casefold() for one in LEVELS}:
         return "level"
-    return {name.casefold(): power for name, power in _AMOUNTS.items()}.get(folded, folded)
+    return {name.casefold(): power for name, power in MICROGRAMS.items()}.get(folded, folded)
 
 
 def _says_often(instruction: Place) -> bool:
@@ -714,8 +714,8 @@ def _micrograms(quantity: Place, kg: Decimal | None) -> Decimal | None:
         quantity["value"].wrong("must be a number above 0")
     elif quantity["comparator"].there:
         quantity["comparator"].wrong("is not taken: a dose must be exact")
-    elif text in _AMOUNTS:
-        return EXACT.scaleb(value, _AMOUNTS[text])
+    elif text in MICROGRAMS:
+        return EXACT.scaleb(value, MICROGRAMS[text])
     elif text not in LEVELS:
         unit.wrong("must be ug, mcg, mg or ug/kg")
     elif kg is None:

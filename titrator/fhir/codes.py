@@ -80,7 +80,7 @@ _SAFETY_CODES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
     "thrombosis": (
         frozenset({"128053003", "59282003", "22298006", "230690007", "132281000119108", "443210003", "195080001"}),
         (
-            *(
+            *[
                 "I21",
                 "I22",
                 "I23",
@@ -96,7 +96,7 @@ _SAFETY_CODES: Final[Mapping[str, tuple[frozenset[str], tuple[str, ...]]]] = {
                 "G08",
                 "G45",
                 "K550",
-            ),
+            ],
             *("O223", "O225", "O87", "O88", "H340", "H341", "H342", "H348"),
         ),
     ),

@@ -35,7 +35,7 @@ from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
 from titrator.fhir.giving import NEVER_AN_ORDER, decided, is_open_again
 from titrator.fhir.kinds import Accounts
 from titrator.fhir.outcome import BadRequest, of_input, outcome
-from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, romiplostim
+from titrator.fhir.prefetch import PATIENT, TEMPLATES, Found, Made, Sent, course_of, found_in, has_died, romiplostim
 from titrator.security.assertions import Assertions, NotAccepted
 from titrator.security.permissions import Permission
 from titrator.security.scopes import read_needs
@@ -382,7 +382,7 @@ class Dealt(NamedTuple):
 def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Found]) -> Dealt:
     if found[PATIENT].faults:
         _needed(found, *TEMPLATES)
-    if _has_died(found[PATIENT].sent[0].resource):
+    if has_died(Place(found[PATIENT].sent[0].resource, PATIENT, [])):
         return Dealt(_of_the_dead(visit, service, asked), None)
     patient = _stored(visit, asked, found[PATIENT].sent[0].resource)
     course = None if patient is None else open_course(visit, patient)
@@ -396,11 +396,6 @@ def _cards(visit: Visit, service: Service, asked: Asked, found: Mapping[str, Fou
     key, account = visit.services.audit_key, visit.who.account_id
     dealt = [_marked(card, key, service, account) for card in made]
     return Dealt(dealt, patient.id if patient is not None and course is not None and dealt else None)
-
-
-def _has_died(resource: object) -> bool:
-    patient = Place(resource, PATIENT, [])
-    return any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime"))
 
 
 def _of_the_dead(visit: Visit, service: Service, asked: Asked) -> list[Card]:

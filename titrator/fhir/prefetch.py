@@ -214,6 +214,11 @@ def course_of(  # noqa: PLR0913 (the question, the place, the facts, and what is
     return reader.made()
 
 
+def has_died(patient: Place) -> bool:
+    """Whether a Patient is recorded as having died."""
+    return any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime"))
+
+
 def romiplostim(order: Place, medications: Mapping[str, object] | None = None) -> bool | None:
     """Whether what is given or ordered is romiplostim; None where it cannot be told.
 
@@ -430,7 +435,7 @@ class _Reader:
         if self.patient is not None and patient["id"].there and patient["id"].text() != self.patient:
             patient["id"].wrong(f"must be {self.patient}, the patient of the context")
         self.born_on = patient["birthDate"].field(fhir.BORN)
-        if any(patient[key].value not in (None, False) for key in ("deceasedBoolean", "deceasedDateTime")):
+        if has_died(patient):
             patient["deceased"].wrong("there is no next dose for who has died")
         if patient["active"].flag() is False:
             patient["active"].wrong("the record is not in use")
