@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshmallow as ma
 
-from schemas.fields import Amount, Choice, Day, Many, Object, Schema, Text, Whole
+from schemas.fields import COUNT_UNITS, Amount, Choice, Day, Flag, Many, Object, Schema, Text, Whole
 from schemas.patient import IdentifierPart
 
 TASKS = (
@@ -31,6 +31,7 @@ class WorklistQuery(Schema):
 
     clinic = Text()
     task = Choice(TASKS)
+    text = Text(metadata={"description": "Words, each of which the name or the identifier has in it."})
     on = Day()
     cursor = Text(longest=100)
     limit = Whole(least=1, most=200, digits=True)
@@ -49,6 +50,25 @@ class AnswerInShort(Schema):
 
     action = Text(required=True)
     dose = Object(AmountsOfDose, required=True, allow_none=True)
+
+
+class LastCount(Schema):
+    """The newest platelet count; `trend` is that from the day before it on which one was counted."""
+
+    collected_on = Day(required=True)
+    value = Amount(required=True, most="5000000")
+    unit = Choice(COUNT_UNITS, required=True)
+    unreliable = Flag(required=True)
+    ctcae_grade = Whole(required=True, allow_none=True, least=0, most=4)
+    trend = Choice(("up", "down", "same"), required=True, allow_none=True)
+
+
+class LastDose(Schema):
+    """What was given on the last day of a dose, and its level as it was recorded."""
+
+    given_on = Day(required=True)
+    micrograms = Amount(required=True, most=_MOST)
+    micrograms_per_kg = Amount(required=True, allow_none=True, most=_MOST)
 
 
 class DecisionInShort(Schema):
@@ -95,6 +115,7 @@ class WorklistLine(Schema):
     on = Day(required=True)
     tasks = Many(Choice(TASKS), required=True)
     overdue_days = Whole(required=True, least=0, most=200_000)
+    protocol = Text(required=True, allow_none=True)
     action = Text(required=True, allow_none=True)
     reasons = Many(Text(), required=True, allow_none=True)
     alerts = Many(Text(), required=True, allow_none=True)
@@ -102,6 +123,12 @@ class WorklistLine(Schema):
     due_on = Day(required=True, allow_none=True)
     next_count_on = Day(required=True, allow_none=True)
     proposal_sha256 = Text(required=True, allow_none=True)
+    last_count = Object(LastCount, required=True, allow_none=True)
+    last_dose = Object(LastDose, required=True, allow_none=True)
+    changes_nothing = Flag(
+        required=True,
+        metadata={"description": "It maintains the micrograms given last, without an alert: POST /decisions takes it."},
+    )
     refused = Text(required=True, allow_none=True)
     decision = Object(DecisionInShort, required=True, allow_none=True)
     reopened = Many(Object(SideBySide), required=True)

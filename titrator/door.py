@@ -15,14 +15,18 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
+import marshmallow as ma
 import structlog
 from flask import current_app, g, request
 
+from schemas.fields import Schema
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
 from titrator.security.scopes import CLOSED, Needs
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.draft import Draft
+from titrator.titration.documents import join
+from titrator.titration.errors import Fault
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import (
     Asked,
@@ -259,3 +263,25 @@ def _drafted(step: Callable[[Visit], Any]) -> Any:
 
     services.store.carry_out(write)
     return given
+
+
+def faults_of(messages: object, path: str = "") -> list[Fault]:
+    """The faults that marshmallow names, each with its path: `identifiers[0].value`."""
+    if isinstance(messages, Mapping):
+        return [fault for key, below in messages.items() for fault in _of_key(below, path, key)]
+    if isinstance(messages, list):
+        return [fault for message in messages for fault in faults_of(message, path)]
+    return [Fault(path, str(messages))]
+
+
+def _of_key(messages: object, path: str, key: object) -> list[Fault]:
+    """Those of a key; under `_schema` stand those of the object itself, and that of an unknown key of that name."""
+    if isinstance(key, int):
+        return faults_of(messages, f"{path}[{key}]")
+    place = join(path, str(key))
+    if key != ma.exceptions.SCHEMA:
+        return faults_of(messages, place)
+    return [
+        Fault(place if fault.message == Schema.error_messages["unknown"] else path, fault.message)
+        for fault in faults_of(messages)
+    ]

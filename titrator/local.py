@@ -20,9 +20,9 @@ import click
 import marshmallow as ma
 from rich.box import SIMPLE_HEAD
 
-from titrator.api.problems import faults_of
 from titrator.assembly import make_services
 from titrator.console import FittingTable
+from titrator.door import faults_of
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings, load_settings
 from titrator.store.base import StoreError, Unusable

@@ -24,7 +24,7 @@ from schemas.event import KINDS
 from schemas.fields import COUNT_UNITS, WEIGHT_UNITS
 from tests.support import CATALOGUE
 from tests.titration import test_course as tables
-from titrator.api.problems import faults_of
+from titrator.door import faults_of
 from titrator.titration.course import EventKind, read_document
 from titrator.titration.documents import decode, encode, exact
 from titrator.titration.errors import InvalidDocument

@@ -142,6 +142,7 @@ _SAMPLES: dict[type[Record], Record] = {
             clinic_id="c",
             day="2026-03-09",
             program="0" * 64,
+            search_name="doe jane",
             rank=10,
             tasks=("dose-due",),
             line="{}",

@@ -25,7 +25,7 @@ from titrator.titration.documents import encode
 from titrator.workflow import sign_off
 from titrator.workflow.errors import Code
 from titrator.workflow.visit import Visit
-from titrator.workflow.worklist import settle_first, worklist
+from titrator.workflow.worklist import as_sent, settle_first, worklist
 
 blueprint = Blueprint(
     "decisions",
@@ -54,7 +54,7 @@ _CHANGES = "GuidanceResponse.u MedicationRequest.u GuidanceResponse.r Medication
 )
 def get_worklist(visit: Visit, query: Fields) -> Response:
     """What waits for somebody, by urgency."""
-    return json_text(worklist(visit, query))
+    return json_text(as_sent(worklist(visit, query)))
 
 
 @blueprint.operation(

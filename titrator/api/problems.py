@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Final
 
-import marshmallow as ma
 from flask import Response, g
 from werkzeug.exceptions import HTTPException
 
-from schemas.fields import Schema
 from titrator.door import STATUS, challenge
-from titrator.titration.documents import encode, join
+from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.errors import (
     Asked,
@@ -84,25 +82,3 @@ def problem(
         "request_id": g.get("request_id", ""),
     }
     return Response(encode(body), status=status, content_type=MEDIA_TYPE)
-
-
-def faults_of(messages: object, path: str = "") -> list[Fault]:
-    """The faults that marshmallow names, each with its path: `identifiers[0].value`."""
-    if isinstance(messages, Mapping):
-        return [fault for key, below in messages.items() for fault in _of_key(below, path, key)]
-    if isinstance(messages, list):
-        return [fault for message in messages for fault in faults_of(message, path)]
-    return [Fault(path, str(messages))]
-
-
-def _of_key(messages: object, path: str, key: object) -> list[Fault]:
-    """Those of a key; under `_schema` stand those of the object itself, and that of an unknown key of that name."""
-    if isinstance(key, int):
-        return faults_of(messages, f"{path}[{key}]")
-    place = join(path, str(key))
-    if key != ma.exceptions.SCHEMA:
-        return faults_of(messages, place)
-    return [
-        Fault(place if fault.message == Schema.error_messages["unknown"] else path, fault.message)
-        for fault in faults_of(messages)
-    ]

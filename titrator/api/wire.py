@@ -11,7 +11,7 @@ from flask.json.provider import JSONProvider
 from webargs.flaskparser import FlaskParser, is_json_request
 from werkzeug.exceptions import UnsupportedMediaType
 
-from titrator.api.problems import faults_of
+from titrator.door import faults_of
 from titrator.titration.documents import decode, encode, join
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid, VersionNeeded

@@ -175,7 +175,8 @@ class Standing(Record):
 class Waiting(Record):
     """What waits for somebody of a patient on a day: a line of the worklist, made with the standing.
 
-    `tasks` are its kinds, the most urgent first; lines are shown in order of `rank`. `line` is the JSON that is sent.
+    `tasks` are its kinds, the most urgent first; lines are shown in order of `rank`. `line` is the JSON that is sent,
+    `search_name` what a search looks in.
     """
 
     TABLE = "worklist"
@@ -185,6 +186,7 @@ class Waiting(Record):
     clinic_id: str
     day: str
     program: str
+    search_name: str
     rank: int
     tasks: tuple[str, ...]
     line: str

@@ -79,7 +79,8 @@ MIGRATIONS: Final = (
             "create index standings_by_program on standings (clinic_id, program)",
             """create table worklist (
                 patient_id text primary key references patients (id), clinic_id text not null, day text not null,
-                program text not null, rank integer not null, tasks text not null, line text not null
+                program text not null, search_name text not null, rank integer not null, tasks text not null,
+                line text not null
             ) strict, without rowid""",
             "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks)",
             "create index worklist_by_day on worklist (clinic_id, day)",

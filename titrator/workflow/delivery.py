@@ -45,6 +45,14 @@ class Essence(NamedTuple):
     due_on: object
 
 
+class LastDose(NamedTuple):
+    """What was given on the last day of a dose: micrograms in all, and the level of the last one as recorded."""
+
+    day: str
+    micrograms: Decimal
+    level: Decimal | None
+
+
 class _OfDay(NamedTuple):
     """The doses of a day: upon which decision, how much in micrograms, and in what they depart from it."""
 
@@ -127,6 +135,16 @@ def change_decision(
 def subject(decision: Decision) -> str:
     """A decision as the trail names it."""
     return f"patient/{decision.patient_id}/decision/{decision.id}"
+
+
+def last_dose(visit: Visit, patient: Patient) -> LastDose | None:
+    """What was given on the last day on which a dose was given, as far as it is final."""
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
+    doses = visit.session.find(Fact, *mine, Where("kind", "=", "dose"), order=("-day", "-id"), limit=10)
+    if not doses:
+        return None
+    of_day = [one for one in doses if one.day == doses[0].day]
+    return LastDose(of_day[0].day, reduce(EXACT.add, (cast(Decimal, one.value) for one in of_day)), of_day[0].level)
 
 
 def void(visit: Visit, patient: Patient, why: str) -> Patient:

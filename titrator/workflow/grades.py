@@ -31,6 +31,14 @@ def unit_is_known(fact: Fact) -> bool:
     return analyte is not None and fact.unit in _UNITS[analyte]
 
 
+def base_value(fact: Fact) -> Decimal | None:
+    """A blood value in the unit of its grades, 10⁹/L or g/L; None where its unit cannot be turned into that."""
+    analyte = analyte_of(fact)
+    if analyte is None or fact.value is None or fact.unit is None or fact.unit not in _UNITS[analyte]:
+        return None
+    return times(fact.value, _UNITS[analyte][fact.unit] or Decimal(1))
+
+
 def ctcae_grade(fact: Fact) -> int | None:
     """The CTCAE 5.0 grade of a blood value, where its number tells it."""
     analyte = analyte_of(fact)

@@ -20,13 +20,13 @@ from typing import Final, NamedTuple, cast
 
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.store.base import Where
-from titrator.store.records import Account, Decision, DoseMismatch, Fact, Patient, ProtocolEdition, Standing
+from titrator.store.records import Account, Decision, DoseMismatch, Patient, ProtocolEdition, Standing
 from titrator.titration.answer import dose_text
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.override import CEILING, Choice, above_maximum, chosen_dose, highest_by_step, within
 from titrator.titration.preparation import DoseToGive
-from titrator.titration.quantities import EXACT, ZERO, iso, plain
+from titrator.titration.quantities import iso, plain
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.workflow.delivery import (
     UNDELIVERED,
@@ -34,6 +34,7 @@ from titrator.workflow.delivery import (
     decision_of,
     dosing_weight,
     lapsed,
+    last_dose,
     open_mismatches,
     over_ceiling,
     subject,
@@ -43,7 +44,7 @@ from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Proposa
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
-from titrator.workflow.tasks import covered
+from titrator.workflow.tasks import changes_nothing, covered
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
@@ -297,13 +298,7 @@ def _refuse_unacknowledged(said: Body, acknowledged: Sequence[str]) -> None:
 def _refuse_for_batch(visit: Visit, patient_id: str) -> None:
     patient = visit.patient(patient_id)
     said = _answer(proposed(visit, patient))
-    dose = cast("dict[str, Decimal] | None", said["dose"])
-    if (
-        said["action"] != "maintain"
-        or said["alerts"]
-        or dose is None
-        or _last_given(visit, patient) not in (dose["micrograms"], dose["delivered_micrograms"])
-    ):
+    if not changes_nothing(said, last_dose(visit, patient)):
         raise Conflict(
             Code.NOT_FOR_BATCH,
             "Only a proposal to maintain, of the same micrograms as given last and without alerts, is accepted among "
@@ -395,17 +390,6 @@ def _refuse_above_ceiling(visit: Visit, patient: Patient, due: str, micrograms: 
 def _dosing_weight(said: Body) -> Decimal:
     """That of an answer with a dose, which has one, in kg."""
     return cast("dict[str, Decimal]", said["evidence"])["dosing_weight_kg"]
-
-
-def _last_given(visit: Visit, patient: Patient) -> Decimal | None:
-    """The micrograms of the last day on which a dose was given."""
-    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
-    doses = visit.session.find(Fact, *mine, Where("kind", "=", "dose"), order=("-day",), limit=10)
-    total = None
-    for dose in doses:
-        if dose.day == doses[0].day:
-            total = EXACT.add(total or ZERO, cast(Decimal, dose.value))
-    return total
 
 
 # What is kept

@@ -6,6 +6,7 @@ A line of the worklist is made whenever the standing is, so that to show the wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final, cast
 
@@ -13,8 +14,9 @@ from titrator.store.base import Where
 from titrator.store.records import Decision, Delivery, Fact, Identifier, Patient, Standing, Waiting
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
-from titrator.workflow.delivery import named, open_mismatches, standing_decision
+from titrator.workflow.delivery import LastDose, last_dose, named, open_mismatches, standing_decision
 from titrator.workflow.facts import BY_KIND
+from titrator.workflow.grades import base_value, ctcae_grade
 from titrator.workflow.visit import Visit
 
 
@@ -73,6 +75,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
         "tasks": by_urgency,
         "overdue_days": late,
         **_told(answer, standing),
+        **_last(visit, patient, answer),
         "refused": refused,
         "decision": decision and _summary(decision),
         "reopened": [_side_by_side(one) for one in reopened],
@@ -84,6 +87,7 @@ def waiting(visit: Visit, patient: Patient, standing: Standing | None, refused: 
         clinic_id=patient.clinic_id,
         day=day,
         program=visit.services.program,
+        search_name=_sought(patient, line),
         rank=_rank(tasks, late, _ahead(standing, decision, day)),
         tasks=tuple(by_urgency),
         line=encode(line),
@@ -114,6 +118,14 @@ def _gist(answer: Answer) -> tuple[object, ...]:
     counts = cast(Answer, answer["evidence"])["counts_used"]
     reasons = [named(one) for one in cast("list[dict[str, str]]", answer["reasons"])]
     return answer["action"], answer["dose"], counts, reasons
+
+
+def changes_nothing(answer: Answer, last: LastDose | None) -> bool:
+    """Whether an answer maintains the micrograms that were given last, and raises no alert."""
+    dose = cast("Mapping[str, Decimal] | None", answer["dose"])
+    if answer["action"] != "maintain" or answer["alerts"] or dose is None or last is None:
+        return False
+    return last.micrograms in (dose["micrograms"], dose["delivered_micrograms"])
 
 
 def _of_decision(decision: Decision | None, answer: Answer | None, day: str) -> set[Task]:
@@ -171,12 +183,13 @@ def _ahead(standing: Standing | None, decision: Decision | None, day: str) -> in
 
 def _told(answer: Answer | None, standing: Standing | None) -> dict[str, object]:
     if answer is None or standing is None:
-        nothing = ("action", "reasons", "alerts", "dose", "due_on", "next_count_on", "proposal_sha256")
+        nothing = ("protocol", "action", "reasons", "alerts", "dose", "due_on", "next_count_on", "proposal_sha256")
         return dict.fromkeys(nothing)
     codes = {
         name: [one["code"] for one in cast("list[dict[str, str]]", answer[name])] for name in ("reasons", "alerts")
     }
     return {
+        "protocol": standing.protocol,
         "action": answer["action"],
         **codes,
         "dose": _amounts(answer["dose"]),
@@ -184,6 +197,44 @@ def _told(answer: Answer | None, standing: Standing | None) -> dict[str, object]
         "next_count_on": answer["next_count_on"],
         "proposal_sha256": standing.proposal_sha256,
     }
+
+
+def _last(visit: Visit, patient: Patient, answer: Answer | None) -> dict[str, object]:
+    """The last count and dose of a patient, and whether the answer changes nothing."""
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("kind", "=", "platelet-count")
+    sound = Where("status", "!=", "entered-in-error")
+    counts = visit.session.find(Fact, *mine, sound, order=("-day", "-id"), limit=5)
+    before = next((one for one in counts if one.day < counts[0].day), None)
+    dose = last_dose(visit, patient)
+    return {
+        "last_count": _count(counts[0], before) if counts else None,
+        "last_dose": dose and {"given_on": dose.day, "micrograms": dose.micrograms, "micrograms_per_kg": dose.level},
+        "changes_nothing": answer is not None and changes_nothing(answer, dose),
+    }
+
+
+def _count(last: Fact, before: Fact | None) -> dict[str, object]:
+    unreliable = last.unreliable or last.status == "unverified"
+    return {
+        "collected_on": last.day,
+        "value": last.value,
+        "unit": last.unit,
+        "unreliable": unreliable,
+        "ctcae_grade": None if unreliable else ctcae_grade(last),
+        "trend": None if before is None else _trend(base_value(before), base_value(last)),
+    }
+
+
+def _trend(before: Decimal | None, now: Decimal | None) -> str | None:
+    if before is None or now is None:
+        return None
+    return "same" if now == before else "up" if now > before else "down"
+
+
+def _sought(patient: Patient, line: Answer) -> str:
+    """What the free text of a search is looked for in: the name, as it is searched, and the identifier."""
+    identifier = cast("dict[str, str] | None", line["identifier"])
+    return patient.search_name if identifier is None else f"{patient.search_name} {identifier['value'].casefold()}"
 
 
 def _amounts(dose: object) -> object:

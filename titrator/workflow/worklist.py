@@ -7,9 +7,9 @@ treated. Whoever something was recorded of since is settled first: nobody reads 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from titrator.store.base import Where
 from titrator.store.records import Clinic, Patient, UnmatchedResult, Waiting
@@ -17,6 +17,7 @@ from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.propose import refuse_if_broken
+from titrator.workflow.record import searched
 from titrator.workflow.results import open_results
 from titrator.workflow.silence import silent_feeds
 from titrator.workflow.standing import settle_all, stand_on
@@ -40,30 +41,53 @@ def settle_first(services: Services) -> None:
         services.still(("settled", days), lambda: settle_all(services, now))
 
 
-def worklist(visit: Visit, query: Mapping[str, object]) -> str:
-    """A page of the worklist with its tallies, as JSON; raises Invalid for a day that is past or far, Unready."""
+class Page(NamedTuple):
+    """A page of the worklist: its lines as JSON, `next` the cursor of the following page; tallies are of all lines."""
+
+    on: str | None
+    tallies: dict[str, int]
+    unmatched_results: int
+    silent_feeds: int
+    next: str | None
+    lines: list[str]
+
+
+def worklist(visit: Visit, query: Mapping[str, object]) -> Page:
+    """A page of the worklist with its tallies; raises Invalid for a day that is past or far, Unready."""
     refuse_if_broken(visit.services)
     scope = _scope(visit, cast("str | None", query.get("clinic")))
     only = cast("str | None", query.get("task"))
     on = cast("str | None", query.get("on"))
+    words = searched(cast(str, query.get("text", ""))).split()
     limit, after = cast(int, query.get("limit", PAGE)), _place(cast("str | None", query.get("cursor")))
     ahead = [clinic for clinic in scope if on is not None and _is_ahead(visit, clinic, on)]
     if ahead:
         rows = _computed(visit, scope, cast(str, on))
         tallies = _tallied((row.tasks, 1) for row in rows)
-        some = [row for row in rows if (row.rank, row.patient_id) > after and (only is None or only in row.tasks)]
+        some = [
+            row
+            for row in rows
+            if (row.rank, row.patient_id) > after
+            and (only is None or only in row.tasks)
+            and all(word in row.search_name for word in words)
+        ]
     else:
         tallies = _tallies(visit, scope)
-        some = _kept(visit, scope, only, after, limit + 1)
+        having = [] if only is None else [Where("tasks", "contains", f'"{only}"')]
+        having += [Where("search_name", "contains", word) for word in words]
+        some = _kept(visit, scope, having, after, limit + 1)
     page, more = some[:limit], len(some) > limit
     visit.note("worklist", "worklist", on=on, found=[row.patient_id for row in page])
     following = f"{page[-1].rank}.{page[-1].patient_id}" if more else None
-    lines = ", ".join([row.line for row in page])
     unmatched = visit.session.count(UnmatchedResult, *open_results(visit, cast("str | None", query.get("clinic"))))
     silent = len(silent_feeds(visit.services, visit.session, [clinic.id for clinic in scope], visit.now))
-    said = {"on": on, "tallies": tallies, "unmatched_results": unmatched, "silent_feeds": silent}
-    head = encode({**said, "next": following})
-    return f'{head[:-1]}, "items": [{lines}]}}'
+    return Page(on, tallies, unmatched, silent, following, [row.line for row in page])
+
+
+def as_sent(page: Page) -> str:
+    """A page as JSON."""
+    head = encode({name: getattr(page, name) for name in Page._fields if name != "lines"})
+    return f'{head[:-1]}, "items": [{", ".join(page.lines)}]}}'
 
 
 def _scope(visit: Visit, clinic: str | None) -> list[Clinic]:
@@ -87,9 +111,10 @@ def _place(cursor: str | None) -> tuple[int, str]:
     return int(rank), ident
 
 
-def _kept(visit: Visit, scope: Iterable[Clinic], only: str | None, after: tuple[int, str], limit: int) -> list[Waiting]:
+def _kept(
+    visit: Visit, scope: Iterable[Clinic], having: Sequence[Where], after: tuple[int, str], limit: int
+) -> list[Waiting]:
     rank, ident = after
-    having = [] if only is None else [Where("tasks", "contains", f'"{only}"')]
     found: list[Waiting] = []
     for clinic in scope:
         mine = [Where("clinic_id", "=", clinic.id), *having]
