@@ -48,7 +48,7 @@ from titrator.security.assertions import Assertions, Client
 from titrator.security.limits import Limit
 from titrator.settings import Settings
 from titrator.titration.errors import InvalidInput
-from titrator.web import activation
+from titrator.web import site
 from titrator.workflow import trail
 from titrator.workflow.errors import Code, Refusal
 from titrator.workflow.standing import settle
@@ -117,7 +117,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(reminders.subscriptions)
-    app.register_blueprint(activation.blueprint)
+    site.add_to(app, app.extensions["titrator"].services)
     app.register_blueprint(fhir.blueprint)
     smart.add_to(app, settings.base_url)
     app.register_blueprint(hl7.blueprint)
@@ -191,7 +191,7 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
             headers.add("Cache-Control", "no-store")
         headers.add("X-Request-Id", g.request_id)
         headers.add("X-Content-Type-Options", "nosniff")
-        headers.add("Referrer-Policy", "no-referrer")
+        headers.setdefault("Referrer-Policy", "no-referrer")
         if response.mimetype == "text/html":
             headers.setdefault("Content-Security-Policy", _POLICY)
         if request.is_secure:

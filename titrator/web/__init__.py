@@ -1,1 +1,11 @@
-"""Pages for people. So far one: where a new account sets its password."""
+"""The pharmacist's pages: what REST does, in a browser, and without a script if need be.
+
+frame           what every page passes: cookie, permission, visit, template; forms and what is wrong with them
+forms           the forms; what they say goes through the schema of the REST route, and through its step
+words           how amounts, days and codes are said: with units, without trailing zeros
+assets          style and script, from this machine, once compressed
+login           in and out; a form that was sent too late is kept
+worklist        the first page
+patients        a patient at a glance, found, made, changed
+...             a module a noun
+"""

@@ -1,4 +1,4 @@
-"""The page behind a one-time link: a form for the password, without a script.
+"""The page behind a one-time link: a form for the password.
 
 The secret in the link is what allows it, so the form needs no further token against forged requests.
 """
@@ -6,43 +6,45 @@ The secret in the link is what allows it, so the form needs no further token aga
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
-from flask import Blueprint, g, render_template, request
+from flask import g, request
+from flask_babel import gettext as _
 
 from titrator.door import count_login, visiting
+from titrator.web.frame import Pages, rendered
 from titrator.workflow import accounts
 from titrator.workflow.errors import Refusal
 
-blueprint = Blueprint("activation", __name__, template_folder="templates")
-
-Page = tuple[str, int]
+pages = Pages("activation")
 
 
-@blueprint.get("/activate/<secret>")
-def form(secret: str) -> Page:
+@pages.get("/activate/<secret>")
+def form(secret: str) -> Any:
     """The form. Looking at it uses nothing up."""
     del secret
-    return render_template("activate.html", fault=None, username=None), HTTPStatus.OK
-
-
-@blueprint.post("/activate/<secret>")
-def activate(secret: str) -> Page:
-    """Set the password, or say what is wrong with it."""
-    count_login()
     g.actor = None
+    return rendered("activate.html", {"fault": None, "username": None})
+
+
+@pages.post("/activate/<secret>")
+def activate(secret: str) -> Any:
+    """Set the password, or say what is wrong with it."""
+    g.actor = None
+    count_login()
     password = request.form.get("password", "")
     if password != request.form.get("again", ""):
-        return _again("The two are not the same.", HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _again(_("The two are not the same."))
     try:
         with visiting(None) as visit:
             account = accounts.activate(visit, secret, password)
     except Refusal as refusal:
         said = "; ".join(fault.message for fault in refusal.faults) or refusal.message
-        return _again(f"The password {said}." if refusal.faults else said, HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _again(f"The password {said}." if refusal.faults else said)
     if account is None:
-        return _again(accounts.link_used().message, HTTPStatus.UNPROCESSABLE_ENTITY)
-    return render_template("activate.html", fault=None, username=account.username), HTTPStatus.OK
+        return _again(accounts.link_used().message)
+    return rendered("activate.html", {"fault": None, "username": account.username})
 
 
-def _again(fault: str, status: HTTPStatus) -> Page:
-    return render_template("activate.html", fault=fault, username=None), status
+def _again(fault: str) -> Any:
+    return rendered("activate.html", {"fault": fault, "username": None}), HTTPStatus.UNPROCESSABLE_ENTITY

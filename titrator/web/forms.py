@@ -1,0 +1,175 @@
+"""The forms of the pages. They take down what was filled in; what of it can be taken, the schemas of REST say.
+
+An empty field is one that was not sent. A number is one with a point; a comma is refused, for it means thousands to
+some and decimals to others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from flask_babel import lazy_gettext as _l
+from flask_wtf import FlaskForm
+from wtforms import (
+    BooleanField,
+    HiddenField,
+    PasswordField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
+
+from titrator.security.secrets import new_id
+from titrator.titration.errors import Fault
+from titrator.titration.quantities import Unusable, read_amount
+
+#: Fields that steer a form and are not part of what it says.
+_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat"})
+_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_NO_NUMBER: Final = "must be a number, with a point before decimals: 12.5"
+#: Questions after which the value has to be typed once more.
+TENFOLD: Final = frozenset({"COUNT-FAR-FROM-LAST", "VALUE-FAR-FROM-LAST"})
+
+
+class Text(StringField):
+    """A line of text."""
+
+
+class Lines(TextAreaField):
+    """Some lines of text."""
+
+
+class Day(StringField):
+    """A day."""
+
+
+class Number(StringField):
+    """An exact number."""
+
+
+class Choice(SelectField):
+    """One of several; what is chosen is judged by the schema."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, validate_choice=False, **kwargs)
+
+
+class Choices(SelectMultipleField):
+    """Some of several, as ticks."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, validate_choice=False, choices=kwargs.pop("choices", ()), **kwargs)
+
+    def iter_choices_of(self) -> Iterator[tuple[str, Any, bool]]:
+        """Each choice: its value, its text, whether it is made."""
+        made = set(self.data or ())
+        yield from ((value, text, value in made) for value, text in self.choices)
+
+
+class Tick(BooleanField):
+    """Yes, or nothing."""
+
+
+class Secret(PasswordField):
+    """A password."""
+
+
+class Hidden(HiddenField):
+    """What a form carries along."""
+
+
+class Form(FlaskForm):
+    """A form, by the names of its schema. `once` is its own, so that it is carried out once only.
+
+    `confirm` has the codes of questions that were answered with yes; after some of them the value that `REPEATED` names
+    has to be typed again, as `repeat`.
+    """
+
+    #: The field that has to be typed once more when it is tenfold, or a tenth.
+    REPEATED: Final[str | None] = None
+    #: Which field shows the faults of another path of the schema.
+    SHOWN_AT: dict[str, str] = {}  # noqa: RUF012 (as Meta of a form)
+
+    once = Hidden(default=new_id)
+    confirm = Choices()
+    repeat = Number(_l("The same value once more"))
+
+    def body(self) -> tuple[dict[str, Any], list[Fault]]:
+        """What was filled in, by name, for the schema; and what is no number though it should be."""
+        body, faults = {}, []
+        for field in self:
+            if field.name in _STEERING:
+                continue
+            try:
+                value = _said(field)
+            except ValueError:
+                faults.append(Fault(field.name, _NO_NUMBER))
+                continue
+            if value is not None:
+                body[field.name] = value
+        if self.REPEATED is not None and TENFOLD & set(body.get("confirm", ())):
+            first, again = (str(self[name].data or "").strip() for name in (self.REPEATED, "repeat"))
+            if first != again:
+                faults.append(Fault("repeat", "must be the same value, typed once more"))
+        return body, faults
+
+    def said(self) -> Iterator[tuple[str, str]]:
+        """What was filled in, as text, by name."""
+        for field in self:
+            if field.name not in _STEERING:
+                values = field.data if isinstance(field.data, list) else [field.data]
+                yield from ((field.name, str(value)) for value in values if value not in (None, "", False))
+
+    def field_of(self, path: str) -> str | None:
+        """The name of the field that shows a fault of a path; None where none does."""
+        name = re.split(r"[.\[]", path, maxsplit=1)[0]
+        name = self.SHOWN_AT.get(name, name)
+        return name if name in self and self[name].type != "Hidden" and name != "confirm" else None
+
+    def fill(self, values: Iterable[tuple[str, Any]]) -> None:
+        """Fill in what has not been filled in by somebody."""
+        if not self.is_submitted():
+            for name, value in values:
+                self[name].data = value
+
+
+def _said(field: Any) -> Any:
+    """What a field says, in the types of the schemas; None where it is empty. Raises ValueError for no number."""
+    value = field.data
+    if isinstance(field, Tick):
+        return True if value else None
+    if isinstance(field, Choices):
+        return value or None
+    if isinstance(field, Secret):
+        return value or None
+    text = (value or "").replace("\r\n", "\n").strip()
+    if not text:
+        return None
+    if isinstance(field, Number):
+        amount = read_amount(text)
+        if _NUMBER.fullmatch(text) and not isinstance(amount, Unusable):
+            return amount
+        raise ValueError(text)
+    return text
+
+
+class LoginForm(Form):
+    """A name and a password; `kept` is a form that was sent too late."""
+
+    username = Text(_l("Username"), render_kw={"autocomplete": "username", "autofocus": True, "spellcheck": "false"})
+    password = Secret(_l("Password"), render_kw={"autocomplete": "current-password"})
+    next = Hidden()
+    kept = Hidden()
+
+
+class Nothing(Form):
+    """A button."""
+
+
+class ReasonForm(Form):
+    """Why."""
+
+    reason = Lines(_l("Reason"), render_kw={"maxlength": 1000, "rows": 2})

@@ -1,0 +1,405 @@
+"""What every page passes: who is logged in, whether they may, a visit, a template; forms, and what is wrong with them.
+
+    a page   cookie → account → permission → a visit that reads → its template
+    a form   the same; that it was not forged; the schema of the REST route → a visit that writes → the next page
+             refused: the form again, as it was filled in, each fault beside its field
+             logged out meanwhile: what was filled in is kept, and given back after login
+
+Pages call the steps that REST calls, so that both doors ask, refuse and write down the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, cast
+
+import marshmallow as ma
+import structlog
+from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from flask_babel import gettext as _
+from flask_wtf.csrf import validate_csrf
+from itsdangerous import BadSignature, URLSafeSerializer
+from werkzeug.exceptions import HTTPException
+from wtforms import ValidationError
+
+from titrator.door import STATUS, Door, View, count_nobody, done, door, faults_of, guarded, leave_refused
+from titrator.security.permissions import Permission
+from titrator.security.secrets import sha256
+from titrator.store.records import KeptAnswer, Token
+from titrator.titration.errors import Fault, InvalidInput
+from titrator.web.forms import Form, LoginForm
+from titrator.workflow.accounts import authenticate
+from titrator.workflow.errors import (
+    Asked,
+    Code,
+    Conflict,
+    Invalid,
+    Outdated,
+    ProposalChanged,
+    Refusal,
+    TooMany,
+    Unauthorised,
+)
+from titrator.workflow.visit import Actor, Services, Visit, instant
+
+#: The cookie that holds the secret of a session.
+COOKIE: Final = "titrator_session"
+#: The doors of programs, which have no use for cookies.
+_PROGRAMS: Final = ("/api/", "/fhir", "/cds-services", "/hl7", "/auth/", "/livez", "/readyz", "/metrics")
+#: What sends a form back for correction. All else is told on a page of its own.
+_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated)
+#: Pages load from their own origin only, and run no script but its files.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+#: What a form says of itself, and not of what was filled in.
+_OF_ITS_OWN: Final = ("csrf_token", "returned")
+
+Context = dict[str, Any]
+
+
+class After(NamedTuple):
+    """The page that follows when a form has been carried out, and what is said there."""
+
+    where: str
+    said: str = ""
+
+
+class Filled(NamedTuple):
+    """A form on its page: what is wrong with it by field, in all, and what it is asked; whether it was given back."""
+
+    form: Form
+    faults: Mapping[str, list[str]]
+    told: tuple[str, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+    returned: bool = False
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Signed cookies for pages; none for programs, who are not to wait for them."""
+
+    def open_session(self, app: Flask, request: Any) -> Any:
+        """The session of a page, or of a program one that cannot be written to."""
+        if request.path.startswith(_PROGRAMS):
+            return self.make_null_session(app)
+        return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Send what has changed."""
+        if not self.is_null_session(session):
+            super().save_session(app, session, response)
+
+
+class Pages(Blueprint):
+    """Pages of one noun, each with its permission."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "titrator.web", template_folder="templates")
+        self.register_error_handler(Refusal, _refused)
+        self.register_error_handler(InvalidInput, lambda error: _refused(Invalid(*error.faults)))
+        self.register_error_handler(HTTPException, _unanswered)
+        self.register_error_handler(Exception, _broken)
+        self.after_request(_of_a_page)
+
+    def page(  # noqa: PLR0913 (what a page is, in one place, each by its name)
+        self,
+        rule: str,
+        permission: Permission | None,
+        template: str | None = None,
+        *,
+        name: str | None = None,
+        before: Callable[[Services], object] | None = None,
+        stores: bool = False,
+    ) -> Callable[[View], View]:
+        """Make a page of a view, which gets the visit and the variables of the path, and gives what the template needs.
+
+        A view may give a response of its own. `before` is done ahead of the visit.
+        """
+
+        def decorator(view: View) -> View:
+            @wraps(view)
+            def shown(**where: Any) -> Any:
+                if before is not None:
+                    before(door().services)
+                found = done(lambda visit: view(visit, **where), writes=stores, drafts=False)
+                return found if template is None or isinstance(found, Response) else rendered(template, found)
+
+            self._add(rule, permission, name or view.__name__, shown, ["GET"])
+            return view
+
+        return decorator
+
+    def form(  # noqa: PLR0913 (what a form is, in one place, each by its name)
+        self,
+        rule: str,
+        permission: Permission,
+        form: type[Form],
+        schema: type[ma.Schema] | None,
+        template: str,
+        *,
+        page: Callable[..., Context],
+        name: str | None = None,
+        before: Callable[[Services], object] | None = None,
+    ) -> Callable[[View], View]:
+        """Make a form of a step, which gets the visit, what was filled in and the variables of the path.
+
+        `page` gives what the template needs beside the form, called `filled` there, and may fill in the form before it
+        is shown first: it gets the visit, the form and the variables of the path. What was filled in has gone through
+        the schema; without one it is as `Form.body` gives it.
+        """
+
+        def decorator(step: View) -> View:
+            def shown(filled: Filled, where: Mapping[str, Any]) -> Any:
+                found = done(lambda visit: page(visit, filled.form, **where), writes=False, drafts=False)
+                return found if isinstance(found, Response) else rendered(template, {**found, "filled": filled})
+
+            @wraps(step)
+            def view(**where: Any) -> Any:
+                if before is not None:
+                    before(door().services)
+                sheet = form()
+                if request.method == "GET":
+                    return shown(Filled(sheet, {}), where)
+                if request.form.get("returned"):
+                    return shown(Filled(sheet, {}, returned=True), where)
+                try:
+                    validate_csrf(request.form.get("csrf_token", ""))
+                except ValidationError:  # another login in this browser, most often
+                    return shown(Filled(sheet, {}, returned=True), where), HTTPStatus.BAD_REQUEST
+                try:
+                    body = read(sheet, schema)
+                    after = done(
+                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where)), writes=True, drafts=False
+                    )
+                except _CORRECTED as refusal:
+                    leave_refused(refusal, "")
+                    return shown(_corrected(sheet, refusal), where), STATUS[type(refusal)]
+                return after if isinstance(after, Response) else followed(after)
+
+            self._add(rule, permission, name or step.__name__, view, ["GET", "POST"])
+            return step
+
+        return decorator
+
+    def deed(
+        self, rule: str, permission: Permission, form: type[Form], *, name: str | None = None
+    ) -> Callable[[View], View]:
+        """Make what a button does of a step; what is wrong with it is told on a page of its own."""
+
+        def decorator(step: View) -> View:
+            @wraps(step)
+            def view(**where: Any) -> Any:
+                _refuse_forged()
+                sheet = form()
+                body = read(sheet, None)
+                after = done(
+                    lambda visit: _once(visit, sheet, lambda: step(visit, body, **where)), writes=True, drafts=False
+                )
+                return after if isinstance(after, Response) else followed(after)
+
+            self._add(rule, permission, name or step.__name__, view, ["POST"])
+            return step
+
+        return decorator
+
+    def _add(self, rule: str, permission: Permission | None, name: str, view: View, methods: list[str]) -> None:
+        passed = guarded(view, permission, known_by=by_cookie)
+        passed.permission = permission  # type: ignore[attr-defined]
+        self.add_url_rule(rule, endpoint=name, view_func=passed, methods=methods)
+
+
+def by_cookie(here: Door) -> Actor:
+    """Whom the session of the browser names; raises Unauthorised, TooMany."""
+    secret = request.cookies.get(COOKIE, "")
+    if not secret:
+        raise Unauthorised(_("You are not logged in."))
+    try:
+        actor = authenticate(here.services, secret)
+    except Unauthorised:
+        count_nobody()
+        raise
+    if actor.token_id is not None:  # one of a program is not for browsers
+        raise Unauthorised(_("You are not logged in."))
+    return actor
+
+
+def rendered(template: str, context: Mapping[str, Any]) -> str:
+    """A page."""
+    return render_template(template, **context)
+
+
+def followed(after: After) -> Response:
+    """The way to the page that follows."""
+    if after.said:
+        flash(after.said, "success")
+    return cast(Response, redirect(after.where, HTTPStatus.SEE_OTHER))
+
+
+def read(form: Form, schema: type[ma.Schema] | None) -> dict[str, Any]:
+    """What was filled in, through the schema; raises Invalid with every fault."""
+    body, faults = form.body()
+    loaded = body
+    if schema is not None:
+        try:
+            loaded = schema().load(body)
+        except ma.ValidationError as error:
+            told = {fault.path for fault in faults}
+            faults += [one for one in faults_of(error.messages) if one.path not in told]
+    if faults:
+        raise Invalid(*faults)
+    return loaded
+
+
+def asked(schema: type[ma.Schema]) -> dict[str, Any]:
+    """The query of a page, through a schema, without what was left empty; raises Invalid with every fault."""
+    there = {name: value for name, value in request.args.items() if value.strip()}
+    try:
+        return cast("dict[str, Any]", schema().load(there))
+    except ma.ValidationError as error:
+        raise Invalid(*faults_of(error.messages)) from None
+
+
+def context() -> Context:
+    """What every template may use."""
+    actor: Actor | None = g.get("actor")
+    return {
+        "actor": actor,
+        "may": (lambda name: False) if actor is None else (lambda name: Permission(name) in actor.permissions),
+        "theme": request.cookies.get("theme", "") if request.cookies.get("theme") in ("light", "dark") else "",
+    }
+
+
+def _refuse_forged() -> None:
+    try:
+        validate_csrf(request.form.get("csrf_token", ""))
+    except ValidationError:
+        raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again."))) from None
+
+
+def _once(visit: Visit, form: Form, step: Callable[[], After]) -> After:
+    """What a step gives, or gave: a form that is sent twice, by a second click, is carried out once."""
+    key = f"form {form.once.data or ''}"
+    digest = sha256("\0".join([request.full_path, *(f"{name}={value}" for name, value in form.said())]))
+    kept = visit.session.get(KeptAnswer, visit.who.account_id, key)
+    if kept is not None and kept.request_sha256 == digest:
+        return After(str(kept.headers["Location"]), _("This has been done already."))
+    if kept is not None:
+        raise Conflict(
+            Code.IDEMPOTENCY_KEY_REUSED,
+            _("This form has been sent already, filled in otherwise. Look at what was recorded, and correct that."),
+        )
+    after = step()
+    if isinstance(after, After):
+        visit.session.add(
+            KeptAnswer(
+                account_id=visit.who.account_id,
+                key=key,
+                request_sha256=digest,
+                status=int(HTTPStatus.SEE_OTHER),
+                headers={"Location": after.where},
+                body="",
+                at=instant(visit.now),
+            )
+        )
+    return after
+
+
+def _corrected(form: Form, refusal: Refusal) -> Filled:
+    """A form with what is wrong with it: by field where it has the field, else at its head."""
+    by_field: dict[str, list[str]] = {}
+    told = [] if isinstance(refusal, Invalid | Asked) else [refusal.message]
+    questions: list[tuple[str, str]] = []
+    for fault in refusal.faults:
+        name = form.field_of(fault.path)
+        code, _colon, text = fault.message.partition(": ")
+        if isinstance(refusal, Asked) and code in refusal.questions:
+            questions.append((code, text))
+        elif name is not None:
+            by_field.setdefault(name, []).append(fault.message)
+        else:
+            told.append(str(fault))
+    return Filled(form, by_field, tuple(told), tuple(questions))
+
+
+def _refused(refusal: Refusal) -> Any:
+    """The page that tells of a refusal; for who is not logged in, the login."""
+    if isinstance(refusal, Unauthorised) and g.get("actor") is None:
+        return to_login()
+    status = STATUS[type(refusal)]
+    page = rendered(
+        "refused.html", {"refusal": refusal, "status": status, "changed": isinstance(refusal, ProposalChanged)}
+    )
+    response = Response(page, status=status)
+    if isinstance(refusal, TooMany):
+        response.headers["Retry-After"] = str(refusal.retry_after)
+    return response
+
+
+def to_login() -> Any:
+    """The login, which leads back to where one was; what was filled in is kept in it, signed, and not with us."""
+    if request.method == "GET":
+        where = request.full_path if request.query_string else request.path
+        return redirect(url_for("web.login.login", next=None if where == "/" else where), HTTPStatus.SEE_OTHER)
+    form = LoginForm(formdata=None)
+    form.kept.data = _kept() or ""
+    return rendered("login.html", {"filled": Filled(form, {}), "ended": True}), HTTPStatus.UNAUTHORIZED
+
+
+def _kept() -> str | None:
+    """What a form of ours said, sealed for who had filled it in; None of one that others may have sent."""
+    adapter = current_app.create_url_adapter(request)
+    if adapter is None or not adapter.test(request.path, "GET") or not _from_here():
+        return None
+    secret = request.cookies.get(COOKIE, "")
+    with door().services.store.reading() as found:
+        token = found.get(Token, sha256(secret))
+    if token is None or token.kind != "session":
+        return None
+    said = [[name, value] for name, value in request.form.items(multi=True) if name not in _OF_ITS_OWN]
+    return seal().dumps([token.account_id, request.full_path.rstrip("?"), said])
+
+
+def given_back(kept: str, account_id: str) -> tuple[str, list[tuple[str, str]]] | None:
+    """The path and the fields of a form that was kept for an account; None of any other."""
+    try:
+        owner, path, said = seal().loads(kept)
+    except BadSignature:
+        return None
+    return (path, [(name, value) for name, value in said]) if owner == account_id else None
+
+
+def seal() -> URLSafeSerializer:
+    """What seals a form that is kept in the browser."""
+    return URLSafeSerializer(cast(str, current_app.secret_key), salt="kept form")
+
+
+def _from_here() -> bool:
+    """Whether a page of ours sent the request: another one may not lay words into somebody's mouth."""
+    site = request.headers.get("Sec-Fetch-Site")
+    return site == "same-origin" if site else request.headers.get("Origin") == request.host_url.rstrip("/")
+
+
+def _unanswered(error: HTTPException) -> Any:
+    status = HTTPStatus(error.code or 500)
+    told = {404: _("There is no such page."), 413: _("That is more than this service takes at once.")}
+    page = rendered("problem.html", {"status": status, "text": told.get(status, error.description or status.phrase)})
+    return Response(page, status=status)
+
+
+def _broken(error: Exception) -> Any:
+    structlog.get_logger().error("unforeseen", request=g.get("request_id"), exc_info=error)
+    text = _("Something went wrong here. It has been written down under the request id.")
+    page = rendered("problem.html", {"status": HTTPStatus.INTERNAL_SERVER_ERROR, "text": text})
+    return Response(page, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _of_a_page(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Referrer-Policy"] = "same-origin"  # without it a form would not say whose it is
+    response.headers["X-Frame-Options"] = "DENY"
+    return response

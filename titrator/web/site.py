@@ -1,0 +1,71 @@
+"""The pages as a part of the app: which there are, what their templates may use, cookies, language."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Blueprint, Flask, g, redirect, request, url_for
+from flask_babel import Babel, get_locale
+from flask_babel import lazy_gettext as _l
+from flask_wtf.csrf import generate_csrf
+from werkzeug.wrappers import Response
+
+from titrator.security.secrets import fingerprint, new_id
+from titrator.web import activation, assets, login, patients, words, worklist
+from titrator.web.forms import TENFOLD
+from titrator.web.frame import Filled, Pages, Sessions, context
+from titrator.workflow.visit import Services
+
+#: The pages of the head of each page, with the permission that each asks for.
+NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
+LANGUAGES: Final = ("en",)
+_ROOMS: Final[tuple[Pages, ...]] = (login.pages, activation.pages, worklist.pages, patients.pages)
+
+
+def add_to(app: Flask, services: Services) -> None:
+    """Add the pages to an app. Their cookies are signed with a key of their own, made from that of the trail."""
+    app.secret_key = fingerprint(services.audit_key, "pages", "cookies")
+    app.session_interface = Sessions()
+    app.config.update(
+        SESSION_COOKIE_NAME="titrator_form",
+        SESSION_COOKIE_SAMESITE="Lax",
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_I18N_ENABLED=False,
+    )
+    Babel(app, locale_selector=_language, default_translation_directories="web/translations")
+    words.add_to(app.jinja_env)
+    app.jinja_env.globals |= {
+        "asset_url": assets.asset_url,
+        "csrf_token": generate_csrf,
+        "get_locale": get_locale,
+        "is_tenfold": _is_tenfold,
+        "navigation": NAVIGATION,
+        "new_id": new_id,
+        "prefix_of": _prefix_of,
+        "idle_seconds": services.policy.idle_seconds,
+    }
+    app.register_blueprint(assets.blueprint)
+    web = Blueprint("web", "titrator.web")
+    web.context_processor(context)
+    for room in _ROOMS:
+        web.register_blueprint(room)
+    app.register_blueprint(web)
+    app.add_url_rule("/", "pages", _first)
+
+
+def _first() -> Response:
+    g.actor = None
+    return redirect(url_for("web.worklist.worklist"))
+
+
+def _language() -> str:
+    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+
+
+def _prefix_of(form: Any) -> str:
+    """What the ids of the fields of a form begin with, so that several forms can stand on a page."""
+    return type(form).__name__.removesuffix("Form").lower() or "form"
+
+
+def _is_tenfold(filled: Filled) -> bool:
+    return "repeat" in filled.faults or any(code in TENFOLD for code, _ in filled.questions)

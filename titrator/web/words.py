@@ -1,0 +1,236 @@
+"""How amounts, days and codes are said on pages: with their units, spelled out, without trailing zeros.
+
+"micrograms" and "microlitres" are never abbreviated, no number stands without its unit, none begins with a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date
+from flask_babel import get_locale, ngettext
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from markupsafe import Markup
+
+from titrator.titration.quantities import DAYS, completed_years, plain
+
+#: Romiplostim as it is written where it may be mistaken for another medicine: in tall-man letters.
+DRUG: Final = "romiPLOStim"
+
+ACTIONS: Final[Mapping[str, Any]] = {
+    "start": _l("Start"),
+    "increase": _l("Increase"),
+    "maintain": _l("Maintain"),
+    "reduce": _l("Reduce"),
+    "hold": _l("Hold: no dose"),
+    "resume": _l("Resume"),
+    "refer": _l("Refer to a prescriber"),
+    "incomplete": _l("Incomplete: no dose yet"),
+    "complete": _l("Complete: no further dose"),
+}
+#: Beside the word a sign, so that colour is never all that tells actions apart.
+SIGNS: Final[Mapping[str, str]] = {
+    "start": "▶",
+    "increase": "▲",
+    "maintain": "●",
+    "reduce": "▼",
+    "hold": "■",
+    "resume": "▷",
+    "refer": "!",
+    "incomplete": "?",
+    "complete": "✓",
+}
+TASKS: Final[Mapping[str, Any]] = {
+    "re-opened-given": _l("Given, then a fact was corrected"),
+    "dose-mismatch": _l("Dose departs from the decision"),
+    "re-opened": _l("Decided, then a fact was corrected"),
+    "to-verify": _l("Value to verify"),
+    "referred": _l("For a prescriber"),
+    "hold-without-re-check": _l("On hold, count overdue"),
+    "dose-overdue": _l("Dose overdue"),
+    "count-overdue": _l("Count overdue"),
+    "awaiting-second": _l("Awaits a second signature"),
+    "awaiting-sign-off": _l("To sign"),
+    "dose-due": _l("Dose due"),
+    "count-due": _l("Count due"),
+    "no-next-date": _l("No next date"),
+    "message-undelivered": _l("Message not delivered"),
+}
+URGENT: Final = ("re-opened-given", "dose-mismatch", "re-opened", "to-verify", "referred", "hold-without-re-check")
+LATE: Final = ("dose-overdue", "count-overdue", "awaiting-second")
+TRENDS: Final[Mapping[str, tuple[str, Any]]] = {
+    "up": ("↑", _l("higher than the count before")),
+    "down": ("↓", _l("lower than the count before")),
+    "same": ("→", _l("the same as the count before")),
+}
+ROLES: Final[Mapping[str, Any]] = {
+    "technician": _l("technician"),
+    "pharmacist": _l("pharmacist"),
+    "prescriber": _l("prescriber"),
+    "ehr": _l("system"),
+    "auditor": _l("auditor"),
+    "admin": _l("administrator"),
+}
+OVERRIDES: Final[Mapping[str, Any]] = {
+    "clinical-judgement": _l("Clinical judgement"),
+    "bleeding": _l("Bleeding"),
+    "planned-procedure": _l("Planned procedure"),
+    "transfusion-or-rescue": _l("Transfusion or rescue therapy"),
+    "adverse-event": _l("Adverse event"),
+    "count-in-doubt": _l("Count in doubt"),
+    "weight-in-doubt": _l("Weight in doubt"),
+    "supply": _l("Supply"),
+    "patient-preference": _l("Patient's preference"),
+    "other": _l("Other"),
+}
+NOT_GIVEN: Final[Mapping[str, Any]] = {
+    "absent": _l("Patient was absent"),
+    "refused": _l("Patient refused"),
+    "on-hold": _l("On hold"),
+    "adverse-event": _l("Adverse event"),
+    "no-supply": _l("No supply"),
+    "prescriber-decision": _l("Prescriber's decision"),
+    "other": _l("Other"),
+}
+EVENTS: Final[Mapping[str, Any]] = {
+    "platelet_transfusion": _l("Platelet transfusion"),
+    "red_cell_transfusion": _l("Red cell transfusion"),
+    "rescue_therapy": _l("Rescue therapy"),
+    "thrombosis": _l("Thrombosis"),
+    "marrow_disorder": _l("Marrow disorder"),
+    "adverse_event": _l("Adverse event"),
+}
+SCALES: Final[Mapping[str, str]] = {"ctcae-5.0": "CTCAE 5.0", "ctcae-6.0": "CTCAE 6.0", "crs": "CRS", "icans": "ICANS"}
+DECISIONS: Final[Mapping[str, Any]] = {"accept": _l("Accepted"), "override": _l("Overridden"), "refer": _l("Referred")}
+STATUSES: Final[Mapping[str, Any]] = {
+    "awaiting-second": _l("awaits a second signature"),
+    "in-force": _l("in force"),
+    "referred": _l("with a prescriber"),
+    "delivered": _l("given"),
+    "not-given": _l("not given"),
+    "superseded": _l("replaced by a later decision"),
+    "withdrawn": _l("withdrawn"),
+    "lapsed": _l("lapsed: not given in time"),
+    "void": _l("void: the course was changed"),
+}
+_UNITS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L"), "×10⁹/L"),
+    "/uL": "per microlitre",
+    "/mm3": "per mm³",
+    "[lb_av]": "lb",
+    "ug": "micrograms",
+}
+
+
+def number(value: Decimal | int | str) -> str:
+    """A number without exponent, needless zeros or a naked point."""
+    return plain(value if isinstance(value, Decimal) else Decimal(str(value)))
+
+
+def unit(code: str) -> str:
+    """A unit as people write it."""
+    return _UNITS.get(code, code)
+
+
+def measured(value: Decimal, code: str) -> str:
+    """A value with its unit."""
+    return f"{number(value)}\u00a0{unit(code)}"
+
+
+def micrograms(value: Decimal) -> str:
+    """An amount of the medicine."""
+    return f"{number(value)}\u00a0{ngettext('microgram', 'micrograms', 1 if value == 1 else 2)}"
+
+
+def level(value: Decimal | None) -> str:
+    """A dose by weight."""
+    if value is None:
+        return _("level not known")
+    return f"{number(value)}\u00a0{ngettext('microgram/kg', 'micrograms/kg', 1 if value == 1 else 2)}"
+
+
+def millilitres(value: Decimal) -> str:
+    """A volume, as a syringe shows it."""
+    return f"{number(value)}\u00a0mL"
+
+
+def day(text: str | None) -> str:
+    """A day that nobody can read as another one: Mon 9 Mar 2026."""
+    return "" if text is None else _day(text, str(get_locale() or "en"), "EEE d MMM y")
+
+
+def long_day(text: str) -> str:
+    """A day in full: Monday 9 March 2026."""
+    return _day(text, str(get_locale() or "en"), "EEEE d MMMM y")
+
+
+@lru_cache(maxsize=8192)
+def _day(text: str, locale: str, pattern: str) -> str:
+    return str(format_date(date.fromisoformat(text), pattern, locale=locale))
+
+
+def moment(text: str, zone: str = "UTC") -> str:
+    """An instant at a clinic: Mon 9 Mar 2026 09:05."""
+    at = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{day(at.date().isoformat())} {at:%H:%M}" + (" UTC" if zone == "UTC" else "")
+
+
+def age(born_on: str, on: str) -> str:
+    """The age on a day; of small children in months, too."""
+    years = completed_years(DAYS[born_on], DAYS[on])
+    return ngettext("%(num)d year", "%(num)d years", years)
+
+
+def relative(text: str, on: str) -> str:
+    """A day as seen from another one: today, in 3 days, 2 days ago."""
+    ahead = DAYS[text] - DAYS[on]
+    if ahead == 0:
+        return _("today")
+    if ahead > 0:
+        return ngettext("in %(num)d day", "in %(num)d days", ahead)
+    return ngettext("%(num)d day ago", "%(num)d days ago", -ahead)
+
+
+def drug() -> Markup:
+    """The medicine in tall-man letters; read out as a word."""
+    return Markup('<span aria-label="romiplostim">{}</span>').format(DRUG)
+
+
+def add_to(environment: Any) -> None:
+    """Give templates what is said here."""
+    environment.filters |= {
+        "number": number,
+        "unit": unit,
+        "micrograms": micrograms,
+        "level": level,
+        "millilitres": millilitres,
+        "day": day,
+        "long_day": long_day,
+        "moment": moment,
+    }
+    environment.globals |= {
+        "measured": measured,
+        "age": age,
+        "relative": relative,
+        "drug": drug,
+        "DRUG": DRUG,
+        "ACTIONS": ACTIONS,
+        "SIGNS": SIGNS,
+        "TASKS": TASKS,
+        "URGENT": URGENT,
+        "LATE": LATE,
+        "TRENDS": TRENDS,
+        "ROLES": ROLES,
+        "OVERRIDES": OVERRIDES,
+        "NOT_GIVEN": NOT_GIVEN,
+        "EVENTS": EVENTS,
+        "SCALES": SCALES,
+        "DECISIONS": DECISIONS,
+        "STATUSES": STATUSES,
+    }
