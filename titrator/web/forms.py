@@ -7,8 +7,8 @@ some and decimals to others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final
 
 from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
@@ -27,7 +27,7 @@ from titrator.titration.errors import Fault
 from titrator.titration.quantities import Unusable, read_amount
 
 #: Fields that steer a form and are not part of what it says.
-_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat"})
+_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat", "version"})
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _NO_NUMBER: Final = "must be a number, with a point before decimals: 12.5"
 #: Questions after which the value has to be typed once more.
@@ -55,6 +55,10 @@ class Choice(SelectField):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, validate_choice=False, **kwargs)
+
+
+class NumberChoice(Choice):
+    """One of several exact numbers."""
 
 
 class Choices(SelectMultipleField):
@@ -89,9 +93,9 @@ class Form(FlaskForm):
     """
 
     #: The field that has to be typed once more when it is tenfold, or a tenth.
-    REPEATED: Final[str | None] = None
+    REPEATED: ClassVar[str | None] = None
     #: Which field shows the faults of another path of the schema.
-    SHOWN_AT: dict[str, str] = {}  # noqa: RUF012 (as Meta of a form)
+    SHOWN_AT: ClassVar[Mapping[str, str]] = {}
 
     once = Hidden(default=new_id)
     confirm = Choices()
@@ -148,7 +152,7 @@ def _said(field: Any) -> Any:
     text = (value or "").replace("\r\n", "\n").strip()
     if not text:
         return None
-    if isinstance(field, Number):
+    if isinstance(field, Number | NumberChoice):
         amount = read_amount(text)
         if _NUMBER.fullmatch(text) and not isinstance(amount, Unusable):
             return amount
@@ -173,3 +177,9 @@ class ReasonForm(Form):
     """Why."""
 
     reason = Lines(_l("Reason"), render_kw={"maxlength": 1000, "rows": 2})
+
+
+class ChangeForm(ReasonForm):
+    """A change of what was seen in a version, and why."""
+
+    version = Hidden()

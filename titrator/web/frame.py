@@ -10,6 +10,7 @@ Pages call the steps that REST calls, so that both doors ask, refuse and write d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -42,6 +43,7 @@ from titrator.workflow.errors import (
     Refusal,
     TooMany,
     Unauthorised,
+    Unknown,
 )
 from titrator.workflow.visit import Actor, Services, Visit, instant
 
@@ -50,7 +52,7 @@ COOKIE: Final = "titrator_session"
 #: The doors of programs, which have no use for cookies.
 _PROGRAMS: Final = ("/api/", "/fhir", "/cds-services", "/hl7", "/auth/", "/livez", "/readyz", "/metrics")
 #: What sends a form back for correction. All else is told on a page of its own.
-_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated)
+_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated, Unknown)
 #: Pages load from their own origin only, and run no script but its files.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -59,6 +61,8 @@ POLICY: Final = (
 
 #: What a form says of itself, and not of what was filled in.
 _OF_ITS_OWN: Final = ("csrf_token", "returned")
+
+_VERSION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 Context = dict[str, Any]
 
@@ -177,8 +181,9 @@ class Pages(Blueprint):
                         lambda visit: _once(visit, sheet, lambda: step(visit, body, **where)), writes=True, drafts=False
                     )
                 except _CORRECTED as refusal:
+                    page_again = shown(_corrected(sheet, refusal), where)
                     leave_refused(refusal, "")
-                    return shown(_corrected(sheet, refusal), where), STATUS[type(refusal)]
+                    return page_again, STATUS[type(refusal)]
                 return after if isinstance(after, Response) else followed(after)
 
             self._add(rule, permission, name or step.__name__, view, ["GET", "POST"])
@@ -255,6 +260,14 @@ def read(form: Form, schema: type[ma.Schema] | None) -> dict[str, Any]:
     return loaded
 
 
+def seen() -> int:
+    """The version that a form says it changes; raises Invalid."""
+    version = request.form.get("version", "")
+    if not _VERSION.fullmatch(version):
+        raise Invalid(Fault("", _("This page does not say which version it changes. Open it again.")))
+    return int(version)
+
+
 def asked(schema: type[ma.Schema]) -> dict[str, Any]:
     """The query of a page, through a schema, without what was left empty; raises Invalid with every fault."""
     there = {name: value for name, value in request.args.items() if value.strip()}
@@ -321,9 +334,13 @@ def _corrected(form: Form, refusal: Refusal) -> Filled:
             questions.append((code, text))
         elif name is not None:
             by_field.setdefault(name, []).append(fault.message)
+        elif fault.path.startswith("confirm["):
+            told.append(
+                _("What was asked before is not asked of what is filled in now. Check it, and send it once more.")
+            )
         else:
             told.append(str(fault))
-    return Filled(form, by_field, tuple(told), tuple(questions))
+    return Filled(form, by_field, tuple(dict.fromkeys(told)), tuple(questions))
 
 
 def _refused(refusal: Refusal) -> Any:
