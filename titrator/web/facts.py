@@ -21,7 +21,7 @@ from titrator.titration.quantities import DAYS
 from titrator.web import words
 from titrator.web.entries import BY_SHEET, SHEETS, Sheet, as_filled_in
 from titrator.web.forms import ChangeForm, Day, Form
-from titrator.web.frame import After, Context, Pages, asked, seen
+from titrator.web.frame import After, Context, Pages, asked, version
 from titrator.web.who import who
 from titrator.workflow import record
 from titrator.workflow.accounts import names
@@ -95,7 +95,7 @@ def _correction_pages(kind: str, sheet: Sheet) -> None:
         name=f"correct_{kind.replace('-', '_')}",
     )
     def correct(visit: Visit, body: Body, patient_id: str, fact_id: int) -> After:
-        fact = record.correct(visit, Which(patient_id, sheet.collection, fact_id, seen()), body)
+        fact = record.correct(visit, Which(patient_id, sheet.collection, fact_id, version()), body)
         return After(_to_fact(fact), _("Corrected: %(what)s.", what=_said(fact)))
 
 
@@ -131,7 +131,7 @@ def _resolve_page(visit: Visit, form: Form, patient_id: str, fact_id: int) -> Co
 )
 def verify(visit: Visit, body: Body, patient_id: str, collection: str, fact_id: int) -> After:
     """Say that a value of a system, that looked wrong, is right."""
-    found = record.verify(visit, Which(patient_id, _BY_NAME[collection], fact_id, seen()), body)
+    found = record.verify(visit, Which(patient_id, _BY_NAME[collection], fact_id, version()), body)
     return After(_to_patient(patient_id), _("Verified: %(what)s.", what=_said(found)))
 
 
@@ -140,7 +140,7 @@ def verify(visit: Visit, body: Body, patient_id: str, collection: str, fact_id: 
 )
 def enter_in_error(visit: Visit, body: Body, patient_id: str, collection: str, fact_id: int) -> After:
     """Say that a fact was entered in error."""
-    which = Which(patient_id, _BY_NAME[collection], fact_id, seen())
+    which = Which(patient_id, _BY_NAME[collection], fact_id, version())
     found = record.enter_in_error(visit, which, body["reason"])
     return After(_to_patient(patient_id), _("Entered in error: %(what)s.", what=_said(found)))
 
@@ -155,7 +155,7 @@ def enter_in_error(visit: Visit, body: Body, patient_id: str, collection: str, f
 )
 def resolve(visit: Visit, body: Body, patient_id: str, fact_id: int) -> After:
     """Say since when an event is over; of a thrombosis or marrow disorder only a prescriber may."""
-    found = record.resolve(visit, Which(patient_id, EVENTS, fact_id, seen()), body)
+    found = record.resolve(visit, Which(patient_id, EVENTS, fact_id, version()), body)
     return After(_to_patient(patient_id), _("Resolved: %(what)s.", what=_said(found)))
 
 
@@ -165,7 +165,7 @@ def history(visit: Visit, patient_id: str) -> Context:
     of = who(visit, patient_id)
     only = cast("str | None", asked(HistoryQuery).get("collection"))
     told = record.history(visit, patient_id, None if only is None else _BY_NAME[only])
-    by = names(visit, (version.recorded_by for versions in told for version in versions))
+    by = names(visit, (one.recorded_by for versions in told for one in versions))
     return {
         "who": of,
         "only": only,
@@ -223,7 +223,7 @@ def week_rows(timeline: Mapping[str, Any]) -> list[Row]:
 def _fact(visit: Visit, which: Which) -> Context:
     of = who(visit, which.patient_id)
     versions = record.versions(visit, which)
-    told = _versions(versions, names(visit, (version.recorded_by for version in versions)))
+    told = _versions(versions, names(visit, (one.recorded_by for one in versions)))
     newest = versions[-1]
     safety = newest.kind == "event" and newest.code in SAFETY_EVENTS
     return {
@@ -248,14 +248,14 @@ def _versions(versions: Sequence[Fact], by: Mapping[str, str]) -> list[Shown]:
     """Versions of a fact as pages show them, the current one last."""
     return [
         {
-            **show(version),
-            "collection": BY_KIND[version.kind].name,
-            "day": version.day,
-            "change": version.change,
-            "words": words.entry(BY_KIND[version.kind].name, show(version)),
-            "by": by[version.recorded_by],
+            **show(one),
+            "collection": BY_KIND[one.kind].name,
+            "day": one.day,
+            "change": one.change,
+            "words": words.entry(BY_KIND[one.kind].name, show(one)),
+            "by": by[one.recorded_by],
         }
-        for version in versions
+        for one in versions
     ]
 
 

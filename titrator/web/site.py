@@ -11,16 +11,31 @@ from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
-from titrator.web import activation, assets, facts, login, patients, words, worklist
+from titrator.titration.documents import reread
+from titrator.web import activation, assets, courses, decide, facts, login, patients, people, results, words, worklist
 from titrator.web.entries import SHEETS
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context
 from titrator.workflow.visit import Services
 
 #: The pages of the head of each page, with the permission that each asks for.
-NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
+NAVIGATION: Final = (
+    ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.people.search", "patients:read", _l("Patients")),
+    ("web.results.results", "patients:read", _l("Results")),
+)
 LANGUAGES: Final = ("en",)
-_ROOMS: Final[tuple[Pages, ...]] = (login.pages, activation.pages, worklist.pages, patients.pages, facts.pages)
+_ROOMS: Final[tuple[Pages, ...]] = (
+    login.pages,
+    activation.pages,
+    worklist.pages,
+    patients.pages,
+    decide.pages,
+    facts.pages,
+    people.pages,
+    courses.pages,
+    results.pages,
+)
 
 
 def add_to(app: Flask, services: Services) -> None:
@@ -44,6 +59,7 @@ def add_to(app: Flask, services: Services) -> None:
         "new_id": new_id,
         "prefix_of": _prefix_of,
         "SHEETS": SHEETS,
+        "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
     app.register_blueprint(assets.blueprint)
@@ -70,4 +86,6 @@ def _prefix_of(form: Any) -> str:
 
 
 def _is_tenfold(filled: Filled) -> bool:
+    if filled.form.REPEATED is None:
+        return False
     return "repeat" in filled.faults or any(code in TENFOLD for code, _ in filled.questions)
