@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import marshmallow as ma
 from flask import request, url_for
@@ -15,7 +15,7 @@ from titrator.protocols import Catalogue
 from titrator.security.permissions import Permission
 from titrator.store.records import CourseVersion
 from titrator.titration.errors import Fault
-from titrator.titration.protocol import Protocol
+from titrator.titration.protocol import Protocol, WeightBasis
 from titrator.web.forms import ChangeForm, Choice, Choices, Day, Form, Hidden, Lines
 from titrator.web.frame import After, Context, Pages, version
 from titrator.web.who import Who, who
@@ -194,6 +194,9 @@ def course(visit: Visit, patient_id: str) -> Context:
 def _is_open_to(visit: Visit, of: Who, change: Change) -> bool:
     if of.course is None or of.course.status not in change.statuses or change.permission not in visit.who.permissions:
         return False
+    if change.form is BaselineForm:
+        protocol = _usable(visit.services.catalogue, of.course.protocol)
+        return protocol is not None and protocol.weight_basis is WeightBasis.BASELINE
     return change.form is not EligibilityForm or bool(_asked_for(visit, of.course))
 
 
@@ -287,4 +290,4 @@ def _protocols(catalogue: Catalogue) -> list[Protocol]:
 
 
 def _to_patient(patient_id: str) -> str:
-    return cast(str, url_for("web.patients.patient", patient_id=patient_id))
+    return url_for("web.patients.patient", patient_id=patient_id)

@@ -26,7 +26,7 @@ pages = Pages("people")
 
 Body = dict[str, Any]
 
-#: What numbers are of where no laboratory's feed says how it calls them.
+#: What the first number of an installation is of, if nobody says so.
 SYSTEM: Final = "urn:mrn"
 #: As many numbers as the schema takes.
 MOST_NUMBERS: Final = 20
@@ -134,9 +134,7 @@ def search(visit: Visit) -> Context:
 
 
 def _system(visit: Visit) -> str:
-    """What numbers are of most likely: the first system by which a laboratory names patients."""
-    systems = (authority.system for feed in visit.services.feeds for authority in feed.identifiers)
-    return next(systems, SYSTEM)
+    return record.usual_system(visit) or SYSTEM
 
 
 def _new_page(visit: Visit, form: NewForm) -> Context:

@@ -269,6 +269,13 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
     return page, page[-1].id if more else None
 
 
+def usual_system(visit: Visit) -> str | None:
+    """By which system a new patient's number most likely is: that of a feed, else that of most numbers; None if none is."""
+    of_feeds = [authority.system for feed in visit.services.feeds for authority in feed.identifiers]
+    counted = {} if of_feeds else visit.session.tally(Identifier, "system")
+    return of_feeds[0] if of_feeds else max(sorted(counted), key=counted.__getitem__, default=None)
+
+
 def searched(name: str) -> str:
     """A name as it is searched: without case and accents."""
     apart = unicodedata.normalize("NFKD", name.casefold()).translate(_BARE)
