@@ -13,7 +13,8 @@ from schemas.sign_off import REASONS, DecisionIn
 from titrator.security.permissions import Permission
 from titrator.store.records import Decision
 from titrator.titration.errors import Fault
-from titrator.web.forms import Choice, Choices, Day, Form, Hidden, Lines, Number, ReasonForm
+from titrator.titration.override import CEILING
+from titrator.web.forms import Choice, Choices, Day, Form, Hidden, Lines, Number, ReasonForm, options
 from titrator.web.frame import After, Context, Filled, Pages, version
 from titrator.web.who import who
 from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
@@ -116,7 +117,7 @@ def accepting(seen: Glance) -> Filled | None:
     if seen.answer is None or seen.answer["action"] not in _ACCEPTED:
         return None
     form = AcceptForm(formdata=None)
-    form.acknowledge.choices = _alerts(seen)
+    form.acknowledge.choices = options(_alerts(seen))
     return Filled(form, {})
 
 
@@ -131,10 +132,10 @@ def _deciding(visit: Visit, form: Form, patient_id: str) -> Context:
     changed = bool(form.proposal_sha256.data) and form.proposal_sha256.data != seen.proposal_sha256
     form.proposal_sha256.data = seen.proposal_sha256
     if "acknowledge" in form:
-        form.acknowledge.choices = _alerts(seen)
+        form.acknowledge.choices = options(_alerts(seen))
         if changed:
             form.acknowledge.data = []
-    return {"who": who(visit, patient_id), "seen": seen, "changed": changed}
+    return {"who": who(visit, patient_id), "seen": seen, "changed": changed, "ceiling": CEILING}
 
 
 def _decided(visit: Visit, patient_id: str, body: dict[str, Any]) -> After:

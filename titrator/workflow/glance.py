@@ -98,7 +98,7 @@ def by_other_protocols(visit: Visit, patient_id: str) -> list[tuple[Protocol, Do
     course, today = active_course(visit, patient), visit.today(patient)
     facts = visit.session.course_facts(patient.id)
     visit.note("compare-protocols", f"patient/{patient.id}/next-dose", patient=patient, on=today)
-    found = []
+    found: list[tuple[Protocol, Document]] = []
     for protocol in _usable(visit):
         if protocol.id != course.protocol:
             document = {**course_document(patient, course, facts, today), "protocol": protocol.id}
