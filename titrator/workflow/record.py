@@ -270,10 +270,11 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
 
 
 def usual_system(visit: Visit) -> str | None:
-    """By which system a new patient's number most likely is: that of a feed, else that of most numbers; None if none is."""
+    """The system that a new patient's number is most likely of: that of a feed, else of most numbers, else None."""
     of_feeds = [authority.system for feed in visit.services.feeds for authority in feed.identifiers]
     counted = {} if of_feeds else visit.session.tally(Identifier, "system")
-    return of_feeds[0] if of_feeds else max(sorted(counted), key=counted.__getitem__, default=None)
+    by_number = sorted((-many, str(system)) for system, many in counted.items())
+    return of_feeds[0] if of_feeds else by_number[0][1] if by_number else None
 
 
 def searched(name: str) -> str:
