@@ -16,7 +16,7 @@ from titrator.security.permissions import Permission
 from titrator.store.records import CourseVersion
 from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeightBasis
-from titrator.web.forms import ChangeForm, Choice, Choices, Day, Form, Hidden, Lines
+from titrator.web.forms import ChangeForm, Choice, Choices, Day, Form, Hidden, Lines, options
 from titrator.web.frame import After, Context, Pages, version
 from titrator.web.who import Who, who
 from titrator.web.words import ELIGIBILITY
@@ -216,7 +216,7 @@ def _start_page(visit: Visit, form: StartForm, patient_id: str) -> Context:
     if protocol is None:
         raise Unknown("protocol")
     form.fill([("protocol", ident), ("started_on", of.today)])
-    form.eligibility.choices = _ticks(protocol.eligibility)
+    form.eligibility.choices = options(_ticks(protocol.eligibility))
     return {"who": of, "protocol": protocol}
 
 
@@ -238,7 +238,7 @@ def _change(change: Change) -> None:
         catalogue = visit.services.catalogue
         form.fill([("version", str(of.course.version))])
         if isinstance(form, EligibilityForm):
-            form.eligibility.choices = _ticks(_asked_for(visit, of.course))
+            form.eligibility.choices = options(_ticks(_asked_for(visit, of.course)))
             form.fill([("eligibility", list(of.course.eligibility))])
         elif isinstance(form, SwitchForm):
             form.protocol.choices = [

@@ -15,7 +15,7 @@ from schemas.account import GlassIn
 from schemas.patient import PatientChange, PatientIn, PatientQuery
 from titrator.security.permissions import Permission
 from titrator.titration.errors import Fault
-from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Text, Tick
+from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Text, Tick, options
 from titrator.web.frame import After, Context, Pages, asked, version
 from titrator.web.who import who
 from titrator.web.words import moment
@@ -138,7 +138,7 @@ def _system(visit: Visit) -> str:
 
 
 def _new_page(visit: Visit, form: NewForm) -> Context:
-    form.clinic.choices = [(clinic.id, clinic.name) for clinic in record.clinics(visit)]
+    form.clinic.choices = options((clinic.id, clinic.name) for clinic in record.clinics(visit))
     form.fill_numbers([], _system(visit))
     return {}
 
@@ -155,7 +155,7 @@ def _change_page(visit: Visit, form: ChangePatientForm, patient_id: str) -> Cont
     of = who(visit, patient_id)
     patient = of.patient
     mine = {clinic.id: clinic.name for clinic in record.clinics(visit)}
-    form.clinic.choices = list({of.clinic.id: of.clinic.name, **mine}.items())
+    form.clinic.choices = options({of.clinic.id: of.clinic.name, **mine}.items())
     form.fill(
         {
             "version": str(patient.version),
