@@ -19,12 +19,6 @@ class FactIn(Schema):
     )
 
 
-class HistoryQuery(Schema):
-    """Which collection of facts; all if absent."""
-
-    collection = Choice(("weights", "platelet-counts", "observations", "doses", "events"))
-
-
 class Corrects(Schema.Meta):
     """Of the schemas of corrections: an external id is given once, with the fact; a correction cannot change it."""
 

@@ -72,6 +72,8 @@ def test_a_result_is_assigned_to_who_has_its_number_now(house: House) -> None:
     assert "Wren, Ada born Sun 1 May 1960 · 17" in said(somebody.get("/results"))
     form = f"/results/{ident}"
     opened = somebody.get(form)
+    other = Person(house, "prescriber")
+    by_other = other.get(form)
     nobody = assign(somebody, opened)
     assert (nobody.status, "Whose it is: required" in said(nobody)) == (422, True)
     page = assign(somebody, opened, patient=patient)
@@ -80,7 +82,7 @@ def test_a_result_is_assigned_to_who_has_its_number_now(house: House) -> None:
     (fact,) = house.get(f"/patients/{patient}/platelet-counts")["items"]
     assert fact["recorded_by"] == house.ids["pharmacist"]
     assert "No result waits." in said(somebody.get("/results"))
-    late = assign(Person(house, "prescriber"), opened, patient=patient)
+    late = assign(other, by_other, patient=patient)
     assert (late.status, "It has been assigned already." in said(late)) == (409, True)
 
 

@@ -12,9 +12,10 @@ from flask import url_for
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
+from schemas import fields
 from schemas.course import ReasonIn
 from schemas.event import ResolutionIn
-from schemas.fact import HistoryQuery, VerificationIn
+from schemas.fact import VerificationIn
 from titrator.security.permissions import Permission
 from titrator.store.records import Fact
 from titrator.titration.quantities import DAYS
@@ -47,6 +48,12 @@ class ResolveForm(ChangeForm):
     """Since when an event is over."""
 
     resolved_on = Day(_l("Resolved on"))
+
+
+class HistoryQuery(fields.Schema):
+    """Which collection of facts; all if absent."""
+
+    collection = fields.Choice(_BY_NAME)
 
 
 # Entries
