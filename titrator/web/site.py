@@ -46,13 +46,13 @@ def add_to(app: Flask, services: Services) -> None:
         "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
-    app.register_blueprint(assets.blueprint)
     web = Blueprint("web", "titrator.web")
+    web.register_blueprint(assets.blueprint)
     web.context_processor(context)
     for room in _ROOMS:
         web.register_blueprint(room)
     app.register_blueprint(web)
-    app.add_url_rule("/", "pages", _first)
+    app.add_url_rule("/", "first", _first)
 
 
 def _first() -> Response:
