@@ -67,9 +67,12 @@ class Words(NamedTuple):
     at_most: str = "{0} or below"
     above: str = "above {0}"
     at_least: str = "{0} or above"
+    between: str = "{low} to {high}"
     until: str = "until {limit}"
     for_weeks: str = "{limit}, {weeks} weeks"
     graded: str = "{what}, {scale} grade {grade}"
+    grade: str = "grade {grade}"
+    short: str = "{what}, {grade}"
     lasted: str = "{what}, until {day}"
     lasting: str = "{what}, not known to be over"
     explained: str = "{what}: {why}"
@@ -175,6 +178,17 @@ def term_text(mark: Mark, words: Words) -> str:
     return what
 
 
+def short_texts(mark: Mark, words: Words) -> tuple[str, ...]:
+    """What `term_text` says, then without the scale, then the grade alone, for where there is less and less room."""
+    texts = [term_text(mark, words)]
+    if mark.grade is not None:
+        graded = words.grade.format(grade=mark.grade)
+        if mark.term:
+            texts.append(words.short.format(what=line(mark.term), grade=graded))
+        texts += [graded, str(mark.grade)]
+    return tuple(text for text in texts if text)
+
+
 def mark_text(mark: Mark, words: Words) -> str:
     """A mark in words: Adverse event: Cytokine release syndrome, CRS grade 1, until 12 Jan 2026."""
     what, why = words.marks[mark.kind], term_text(mark, words)
@@ -193,11 +207,13 @@ def zone_texts(protocol: WeeklyProtocol, words: Words) -> dict[str, tuple[str, s
     hold = limit_text(protocol.hold, words)
     if protocol.resume is not None:
         hold = f"{hold}, {words.until.format(limit=limit_text(protocol.resume, words))}"
-    target = ", ".join(limit_text(limit, words) for limit in protocol.maintain)
+    low, high = protocol.maintain
+    start = words.number(low.value) if low.comparator == ">=" else limit_text(low, words)
+    end = words.number(high.value) if high.comparator == "<=" else limit_text(high, words)
     return {
         "hold": (words.hold, hold),
         "reduce": (words.reduce, reduce),
-        "target": (words.target, target),
+        "target": (words.target, words.between.format(low=start, high=end)),
         "increase": (words.increase, limit_text(protocol.increase, words)),
     }
 

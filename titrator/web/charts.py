@@ -35,6 +35,7 @@ from titrator.web.chart_words import (
     day_text,
     line,
     name_text,
+    short_texts,
     summary,
     term_text,
     unit_text,
@@ -44,9 +45,9 @@ from titrator.web.chart_words import (
 
 #: The size of the drawing in units of its own, about pixels: all of it, the axis at the left, the words at the right.
 WIDTH: Final = 900
-_LEFT, _RIGHT = 50, 168
-_PLOT: Final = WIDTH - _LEFT - _RIGHT
-_COUNTS_HIGH, _DOSES_HIGH, _VALUES_HIGH, _LANE_HIGH = 270, 104, 54, 22
+_LEFT, _RIGHT = 50, 163
+_PLOT: Final = WIDTH - _LEFT - _RIGHT - 5
+_COUNTS_HIGH, _DOSES_HIGH, _VALUES_HIGH, _LANE_HIGH = 270, 104, 54, 24
 #: So many panels of further values have room; what is left out is named, and in the table.
 MOST_PANELS: Final = 10
 _LEAST_DAYS: Final = 28
@@ -76,7 +77,7 @@ class _Sign(NamedTuple):
     shape: str
     colour: str
     filled: bool = True
-    size: int = 90
+    size: float = 90
 
 
 _CROSS: Final = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
@@ -88,7 +89,7 @@ _SIGNS: Final[Mapping[MarkKind, _Sign]] = {
     MarkKind.RESCUE_THERAPY: _Sign("cross", _BLUE, size=110),
     MarkKind.HOLD: _Sign(_BARS, _INK, size=60),
     MarkKind.NOT_GIVEN: _Sign(_CROSS, _INK, size=60),
-    MarkKind.PAUSE: _Sign(_BARS, _INK, filled=False, size=60),
+    MarkKind.PAUSE: _Sign("circle", _INK, filled=False, size=80),
     MarkKind.THROMBOSIS: _Sign("square", _RED),
     MarkKind.MARROW_DISORDER: _Sign("square", _RED, filled=False),
     MarkKind.ADVERSE_EVENT: _Sign("diamond", _RED, filled=False, size=100),
@@ -345,8 +346,12 @@ def _counts(data: ChartData, frame: _Frame, words: Words, axis: Axis) -> _Panel:
     if scale.log:
         title = f"{title}, {words.log_axis}"
     panel = _Panel(frame=frame, scale=scale, words=words, title=title)
+    # As wide with short words as with long ones.
+    panel.add("upright", [{"x": frame.at(_PLOT + _RIGHT), "y": scale.low, "y2": scale.high}], opacity=0)
     for since, until, protocol in _weekly(data, frame):
         _zones(panel, since, until, protocol)
+        if until < frame.last:
+            _name_zones(panel, since, until, protocol)
     treated = [mark for mark in data.marks if mark.kind in {MarkKind.PLATELET_TRANSFUSION, MarkKind.RESCUE_THERAPY}]
     panel.add(
         "upright",
@@ -359,7 +364,7 @@ def _counts(data: ChartData, frame: _Frame, words: Words, axis: Axis) -> _Panel:
         "sign",
         [
             *(_sign(_SIGNS[mark.kind], mark.day, scale.at(8)) for mark in treated),
-            *(_sign(_sign_of(value, scale), **_spot(value, scale)) for value in data.platelets),
+            *_spots(data.platelets, scale),
         ],
     )
     reliable = [value for value in data.platelets if value.reliable]
@@ -415,6 +420,22 @@ def _zones(panel: _Panel, since: float, until: float, protocol: WeeklyProtocol) 
         panel.add("rule", [across | {"y": float(resume.value)}], color=_SOFT, strokeDash=(8, 3, 1, 3))
 
 
+def _name_zones(panel: _Panel, since: float, until: float, protocol: WeeklyProtocol) -> None:
+    """The limits of a protocol that applies no more, in words on their lines, where there is room."""
+    texts = zone_texts(protocol, panel.words)
+    limits = {"hold": protocol.hold, "reduce": protocol.reduce, "increase": protocol.increase}
+    x, room = panel.frame.pixel(since) + 4, panel.frame.pixel(until) - panel.frame.pixel(since) - 8
+    rows = [
+        {"x": panel.frame.at(x), "y": panel.scale.at(panel.scale.pixel(float(limit.value)) + below), "text": said}
+        for zone, limit in limits.items()
+        for said in (panel.words.explained.format(what=texts[zone][0], why=texts[zone][1]),)
+        for below in (7 if zone == "increase" else -7,)
+        if len(said) * _LETTER <= room
+    ]
+    panel.add("text", rows, **_SMALL)
+    panel.add("upright", [{"x": until, "y": panel.scale.high, "y2": panel.scale.low}], color=_INK, strokeWidth=1)
+
+
 def _zone_notes(protocol: WeeklyProtocol, scale: _Scale, words: Words) -> Iterator[tuple[float, str, str]]:
     """The names of the zones, each in the middle of its own."""
     increase, reduce, hold = (float(one.value) for one in (protocol.increase, protocol.reduce, protocol.hold))
@@ -428,6 +449,16 @@ def _spot(value: Value, scale: _Scale) -> dict[str, float]:
     return {"x": value.day, "y": max(float(value.value), scale.low)}
 
 
+def _spots(values: Sequence[Value], scale: _Scale) -> Rows:
+    """The signs of values, the smaller the more there are."""
+    share = min(1.0, 120 / len(values)) if values else 1.0
+    return [
+        _sign(sign._replace(size=sign.size * max(share, 0.3)), **_spot(value, scale))
+        for value in values
+        for sign in (_sign_of(value, scale),)
+    ]
+
+
 def _sign_of(value: Value, scale: _Scale) -> _Sign:
     if value.value < scale.low:
         return _AT_FLOOR if value.reliable else _AT_FLOOR._replace(filled=False)
@@ -438,7 +469,8 @@ def _key_of_counts(panel: _Panel, data: ChartData) -> None:
     """What the shapes of counts mean, right-aligned above the panel, if there is more than one."""
     words, scale = panel.words, panel.scale
     key = []
-    if any(not value.reliable for value in data.platelets):
+    others = (value for series in data.panels for value in series.values)
+    if any(not value.reliable for value in (*data.platelets, *others)):
         key.append((_UNRELIABLE, words.unreliable))
     if any(value.value < scale.low for value in data.platelets):
         key.append((_AT_FLOOR, words.at_floor.format(floor=words.number(tidy(Decimal(str(scale.low)))))))
@@ -467,7 +499,7 @@ def _weeks(panel: _Panel, doses: Sequence[Dose]) -> None:
     frame, first = panel.frame, doses[0].day
     weeks = (frame.last - first) / 7
     step = next((one for one in (1, 2, 4, 8, 12, 26, 52, 104) if frame.pixel(frame.first + 7 * one) >= 34), 260)
-    y = panel.scale.at(panel.scale.height + 9)
+    y = panel.scale.at(panel.scale.height + 12)
     rows = [
         {"x": first + 7 * week, "y": y, "text": str(week)}
         for week in range(0, math.ceil(weeks), step)
@@ -535,18 +567,24 @@ def _blocks(data: ChartData, frame: _Frame) -> Iterator[tuple[Dose, dict[str, fl
 
 
 def _changes(doses: Sequence[Dose], panel: _Panel) -> Rows:
-    """The micrograms of each dose that differs from the one before it, as far as they do not run into one another."""
+    """The micrograms of each dose that differs from the one before it, where there is room until they change again."""
+    changed = [dose for before, dose in pairwise([None, *doses]) if dose and _micrograms(before) != dose.micrograms]
+    frame, scale = panel.frame, panel.scale
+    ends = [*(dose.day for dose in changed[1:]), frame.last]
+    week = frame.pixel(frame.first + 7)
     rows: Rows = []
-    told, free = None, -math.inf
-    for dose in doses:
+    for dose, end in zip(changed, ends, strict=True):
         text = panel.words.number(dose.micrograms)
-        pixel, half = panel.frame.pixel(dose.day + 3.5), len(text) * 3.1
-        if dose.micrograms != told and pixel - half >= free:
-            top = panel.scale.pixel(float(dose.level or 0))
-            inside = _DOSES_HIGH - top >= 18
-            rows.append({"x": panel.frame.at(pixel), "y": panel.scale.at(top + (9 if inside else -7)), "text": text})
-            told, free = dose.micrograms, pixel + half + 2
+        start, wide = frame.pixel(dose.day), len(text) * 6.2
+        if frame.pixel(end) - start >= wide:
+            top = scale.pixel(float(dose.level)) if dose.level else float(_DOSES_HIGH - 6)
+            y = scale.at(top + (9 if _DOSES_HIGH - top >= 18 else -7))
+            rows.append({"x": frame.at(start + max(week, wide) / 2), "y": y, "text": text})
     return rows
+
+
+def _micrograms(dose: Dose | None) -> Decimal | None:
+    return None if dose is None else dose.micrograms
 
 
 def _marks(marks: Sequence[Mark], frame: _Frame, words: Words) -> _Panel:
@@ -575,43 +613,39 @@ def _marks(marks: Sequence[Mark], frame: _Frame, words: Words) -> _Panel:
 
 
 class _Told(NamedTuple):
-    """A mark so far from the left, with what there is to say of it, and with what stands for that without room."""
+    """A mark so far from the left, with what there is to say of it: all of it first, then ever shorter."""
 
     pixel: float
-    text: str
-    short: str
+    texts: tuple[str, ...]
 
 
 def _told(marks: Iterable[Mark], frame: _Frame, words: Words) -> Iterator[_Told]:
     """The marks of a lane; those from before the time that is drawn are one, at the left edge."""
     earlier = [mark for mark in marks if mark.day < frame.begins]
     if earlier:
-        day = day_text(earlier[0].day, words)
-        text = words.explained.format(what=day, why=term_text(earlier[0], words)).rstrip(": ")
+        day, why = day_text(earlier[0].day, words), term_text(earlier[0], words)
+        text = words.explained.format(what=day, why=why) if why else day
         if len(earlier) > 1:
             text = words.earlier.format(count=len(earlier), day=day)
-        yield _Told(8, f"← {text}", "←")
+        yield _Told(8, (f"← {text}", f"← {day}", "←"))
     for mark in marks:
         if mark.day >= frame.begins:
-            yield _Told(frame.pixel(mark.day), term_text(mark, words), "" if mark.grade is None else str(mark.grade))
+            yield _Told(frame.pixel(mark.day), short_texts(mark, words))
 
 
 def _terms(panel: _Panel, told: Sequence[_Told], y: float) -> None:
-    """What there is to say of the marks of a lane, at the right or left of each, as far as there is room."""
+    """The longest that can be said of each mark of a lane, at its right, or else at its left."""
     free = 0.0
     sides: dict[str, Rows] = {"left": [], "right": []}
     for one, upcoming in zip(told, [*(one.pixel for one in told[1:]), _PLOT + 8.0], strict=True):
-        before, after = one.pixel - free - 18, upcoming - one.pixel - 18
-        to_right = len(one.text) * _LETTER <= after or after >= before
-        letters = int(max(before, after) / _LETTER) if not to_right else int(after / _LETTER)
-        text = one.text if len(one.text) <= letters else one.text[: max(letters - 1, 0)] + "…"
-        if letters < min(len(one.text), 8):
-            text, to_right = one.short, True
-        free = one.pixel + (len(text) * _LETTER + 10 if to_right else 8)
+        rooms = {"left": upcoming - one.pixel - 18, "right": one.pixel - free - 12}
+        fits = [(text, align) for text in one.texts for align, room in rooms.items() if len(text) * _LETTER <= room]
+        text, align = fits[0] if fits else ("", "right")
+        free = one.pixel + (len(text) * _LETTER + 10 if align == "left" else 8)
         if text:
-            sides["left" if to_right else "right"].append({"x": panel.frame.at(one.pixel), "y": y, "text": text})
+            sides[align].append({"x": panel.frame.at(one.pixel), "y": y, "text": text})
     for align, rows in sides.items():
-        panel.add("text", rows, align=align, dx=9 if align == "left" else -9, dy=-5, fontSize=10.5)
+        panel.add("text", rows, align=align, dx=9 if align == "left" else -9, dy=-7, fontSize=10.5)
 
 
 def _values(series: Series, frame: _Frame, words: Words, *, last: bool) -> _Panel:
@@ -623,7 +657,7 @@ def _values(series: Series, frame: _Frame, words: Words, *, last: bool) -> _Pane
     title = words.with_unit.format(name=name_text(series.code, words), unit=unit)
     panel = _Panel(frame=frame, scale=scale, words=words, title=title, dates=last)
     panel.add("line", [_spot(value, scale) for value in series.values if value.reliable], color=_BLUE)
-    panel.add("sign", [_sign(_sign_of(value, scale), **_spot(value, scale)) for value in series.values])
+    panel.add("sign", _spots(series.values, scale))
     newest = series.values[-1]
     said = value_text(newest.value, series.unit, words)
     panel.notes([(scale.pixel(float(newest.value)), said, day_text(newest.day, words))])
