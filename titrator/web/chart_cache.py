@@ -27,7 +27,7 @@ def chart_svg(folder: Path, key: str, draw: Callable[[], str], most: int = MOST_
     """
     if not _KEY.fullmatch(key):
         raise ValueError("the key of a chart must be 16 to 128 hexadecimal digits in lower case")
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return Path(folder, f"{key}.svg").read_bytes()
     drawn = draw().encode()
     with contextlib.suppress(OSError):

@@ -69,7 +69,7 @@ class Words(NamedTuple):
     at_least: str = "{0} or above"
     between: str = "{low} to {high}"
     until: str = "until {limit}"
-    for_weeks: str = "{limit}, {weeks} weeks"
+    for_weeks: str = "{limit} for {weeks} weeks"
     graded: str = "{what}, {scale} grade {grade}"
     grade: str = "grade {grade}"
     short: str = "{what}, {grade}"
@@ -184,7 +184,7 @@ def short_texts(mark: Mark, words: Words) -> tuple[str, ...]:
     if mark.grade is not None:
         graded = words.grade.format(grade=mark.grade)
         if mark.term:
-            texts.append(words.short.format(what=line(mark.term), grade=graded))
+            texts += [words.short.format(what=line(mark.term, longest), grade=graded) for longest in (60, 20)]
         texts += [graded, str(mark.grade)]
     return tuple(text for text in texts if text)
 
@@ -200,7 +200,7 @@ def mark_text(mark: Mark, words: Words) -> str:
 
 
 def zone_texts(protocol: WeeklyProtocol, words: Words) -> dict[str, tuple[str, str]]:
-    """By zone its name and the counts in it: Reduce, above 200, 2 weeks."""
+    """By zone its name and the counts in it: Reduce, above 200 for 2 weeks."""
     reduce = limit_text(protocol.reduce, words)
     if protocol.reduce_weeks > 1:
         reduce = words.for_weeks.format(limit=reduce, weeks=protocol.reduce_weeks)

@@ -295,7 +295,10 @@ def draw(data: ChartData, words: Words = ENGLISH, axis: Axis = Axis.LOG) -> str:
 
 
 def warm_up() -> None:
-    """Draw something small, so that the next chart of this process does not wait for the V8 to start."""
+    """Draw something small, so that the next chart of this process does not wait for the V8 to start.
+
+    To be called by each process that draws, after it has forked: a child of a process that has drawn waits for ever.
+    """
     draw(ChartData(on=DAYS["2026-01-01"]))
 
 
@@ -573,7 +576,7 @@ def _changes(doses: Sequence[Dose], panel: _Panel) -> Rows:
     ends = [*(dose.day for dose in changed[1:]), frame.last]
     week = frame.pixel(frame.first + 7)
     rows: Rows = []
-    for dose, end in zip(changed, ends, strict=True):
+    for dose, end in zip(changed, ends, strict=False):
         text = panel.words.number(dose.micrograms)
         start, wide = frame.pixel(dose.day), len(text) * 6.2
         if frame.pixel(end) - start >= wide:
