@@ -27,8 +27,13 @@ def chart_svg(folder: Path, key: str, draw: Callable[[], str], most: int = MOST_
     """
     if not _KEY.fullmatch(key):
         raise ValueError("the key of a chart must be 16 to 128 hexadecimal digits in lower case")
-    with contextlib.suppress(OSError):
-        return Path(folder, f"{key}.svg").read_bytes()
+    try:
+        return (folder / f"{key}.svg").read_bytes()
+    except OSError:
+        return _drawn(folder, key, draw, most)
+
+
+def _drawn(folder: Path, key: str, draw: Callable[[], str], most: int) -> bytes:
     drawn = draw().encode()
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
