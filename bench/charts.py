@@ -90,9 +90,8 @@ def main() -> None:
             lambda spec=spec: vl_convert.vegalite_to_svg(spec),
             ROUNDS,
         )
-        print(
-            f"cold, {weeks:3} weeks: {ratio:.2f} of bare vl-convert, {seconds * 1000:.0f} ms, {len(drawn) / 1000:.0f} kB"
-        )
+        told = f"{ratio:.2f} of bare vl-convert, {seconds * 1000:.0f} ms, {len(drawn) / 1000:.0f} kB"
+        print(f"cold, {weeks} weeks: {told}")
     with tempfile.TemporaryDirectory() as name:
         folder, static = Path(name, "charts"), Path(name, "static.svg")
         chart_svg(folder, _KEY, lambda: drawn)

@@ -28,7 +28,7 @@ from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import ChartData, Mark, MarkKind, Value, chart_data
 from titrator.web.chart_table import Cell, table
 from titrator.web.chart_words import ENGLISH, Words, english_day, mark_text
-from titrator.web.charts import MOST_PANELS, Axis, draw, specification
+from titrator.web.charts import MOST_PANELS, Axis, draw, render, specification
 from titrator.workflow.demonstration import furnish
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Actor, Services, Visit
@@ -209,6 +209,13 @@ def test_case_has_no_script_no_handler_and_no_reference(case: ChartData) -> None
     assert harmful(drawn.root) == []
     assert set(re.findall(r'https?://[^"]*', drawn.text)) == {"http://www.w3.org/2000/svg"}
     assert {element.get("font-family") for element in drawn.root.iter(SVG + "text")} == {"sans-serif"}
+
+
+def test_nothing_is_fetched(case: ChartData) -> None:
+    spec = specification(case)
+    spec["vconcat"][0]["layer"][0]["data"] = {"url": "https://example.org/counts.json"}
+    with pytest.raises(ValueError, match="not allowed: https://example"):
+        render(spec, "", "", "en")
 
 
 # Courses of all kinds
