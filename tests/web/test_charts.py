@@ -242,6 +242,12 @@ def test_zero_stands_at_the_foot_of_a_logarithmic_axis_with_a_sign_of_its_own() 
     assert drawn.has("0", "0.4", "below 10, drawn at the foot")
 
 
+def test_many_zeros_are_told_as_far_as_there_is_room() -> None:
+    drawn = Drawn(course(*(count(7 * week, "0") for week in range(260)), on=7 * 260))
+    assert len([path for path in drawn.shapes("#a4161a") if path[1] == 270.0]) == 260
+    assert 10 < drawn.texts.count("0") < 30
+
+
 def test_zero_on_a_linear_axis_is_a_point_like_others() -> None:
     drawn = Drawn(course(count(0, "0"), count(7, "30"), on=7), Axis.LINEAR)
     assert drawn.shapes("#a4161a") == []

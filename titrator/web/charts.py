@@ -82,6 +82,7 @@ class _Sign(NamedTuple):
 
 _CROSS: Final = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
 _BARS: Final = "M-0.8,-1H-0.2V1H-0.8ZM0.2,-1H0.8V1H0.2Z"
+_ARROW: Final = "M-0.25,-1H0.25V0H0.75L0,1L-0.75,0H-0.25Z"
 _DROP: Final = "M0,-1.2C0.3,-0.6 0.8,-0.1 0.8,0.4A0.8,0.8 0 0 1 -0.8,0.4C-0.8,-0.1 -0.3,-0.6 0,-1.2Z"
 _SIGNS: Final[Mapping[MarkKind, _Sign]] = {
     MarkKind.PLATELET_TRANSFUSION: _Sign("triangle-down", _BLUE),
@@ -96,7 +97,7 @@ _SIGNS: Final[Mapping[MarkKind, _Sign]] = {
 }
 _COUNT: Final = _Sign("circle", _BLUE, size=30)
 _UNRELIABLE: Final = _Sign("circle", _BLUE, filled=False, size=48)
-_AT_FLOOR: Final = _Sign("triangle-down", _RED, size=70)
+_AT_FLOOR: Final = _Sign(_ARROW, _RED, size=110)
 _NO_LEVEL: Final = _Sign("square", _BLUE, filled=False, size=60)
 
 
@@ -373,17 +374,23 @@ def _counts(data: ChartData, frame: _Frame, words: Words, axis: Axis) -> _Panel:
             *_spots(data.platelets, scale),
         ],
     )
-    reliable = [value for value in data.platelets if value.reliable]
-    low = [value for value in data.platelets if value.value < scale.low]
-    said = [*low, *(value for value in reliable[-1:] if value not in low)]
-    panel.add(
-        "text", [_spot(value, scale) | {"text": words.number(value.value)} for value in said], dx=7, dy=-9, **_BOLD
-    )
+    panel.add("text", list(_said_counts(data.platelets, panel)), dx=7, dy=-9, **_BOLD)
     _weeks(panel, data.doses)
     _key_of_counts(panel, data)
     if data.weekly is not None:
         panel.notes(_zone_notes(data.weekly, scale, words))
     return panel
+
+
+def _said_counts(counts: Sequence[Value], panel: _Panel) -> Iterator[Spec]:
+    """The numbers of the last reliable count, and of those below the foot as far as there is room."""
+    last = next((value for value in reversed(counts) if value.reliable), None)
+    free = -math.inf
+    for value in counts:
+        pixel = panel.frame.pixel(value.day)
+        if value is last or (value.value < panel.scale.low and pixel >= free):
+            yield _spot(value, panel.scale) | {"text": panel.words.number(value.value)}
+            free = pixel + 30
 
 
 def _scale_of_counts(data: ChartData, axis: Axis) -> _Scale:
@@ -499,7 +506,7 @@ def _key(panel: _Panel, key: Sequence[tuple[_Sign, str]]) -> None:
 
 
 def _weeks(panel: _Panel, doses: Sequence[Dose]) -> None:
-    """The weeks since the first dose, inside the foot of the panel."""
+    """The weeks since the first dose, below the panel."""
     if not doses:
         return
     frame, first = panel.frame, doses[0].day
