@@ -7,8 +7,6 @@ from typing import Any, Final, NamedTuple
 
 import marshmallow as ma
 from flask import request, url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.course import CourseStart, Discontinuation, EligibilityIn, NewBaseline, ProtocolSwitch, ReasonIn
 from titrator.protocols import Catalogue
@@ -18,6 +16,8 @@ from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeightBasis
 from titrator.web.forms import ChangeForm, Choice, Choices, Day, Form, Hidden, Lines, options
 from titrator.web.frame import After, Context, Pages, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import Who, who
 from titrator.web.words import ELIGIBILITY
 from titrator.workflow import courses

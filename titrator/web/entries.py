@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
-
 from schemas.dose import DoseCorrection, DoseIn
 from schemas.event import EventCorrection, EventIn
 from schemas.fields import Schema
@@ -27,6 +24,8 @@ from titrator.store.records import Fact
 from titrator.titration.errors import Fault
 from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Number, NumberChoice, Text, Tick
 from titrator.web.frame import Filled
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.words import EVENTS, NOT_GIVEN, OBSERVATIONS, SCALES, number, unit
 from titrator.workflow.facts import BY_KIND, DOSES, PLATELET_COUNTS, WEIGHTS, Collection
 from titrator.workflow.facts import EVENTS as EVENT_FACTS

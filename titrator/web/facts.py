@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from flask import url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas import fields
 from schemas.course import ReasonIn
@@ -23,6 +21,8 @@ from titrator.web import words
 from titrator.web.entries import BY_SHEET, SHEETS, Sheet, as_filled_in
 from titrator.web.forms import ChangeForm, Day, Form
 from titrator.web.frame import After, Context, Pages, asked, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.workflow import record
 from titrator.workflow.accounts import names

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Final
 
 import structlog
 from flask import url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.account import GlassIn
 from schemas.patient import PatientChange, PatientIn, PatientQuery
@@ -17,6 +15,8 @@ from titrator.security.permissions import Permission
 from titrator.titration.errors import Fault
 from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Text, Tick, options
 from titrator.web.frame import After, Context, Pages, asked, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.web.words import moment
 from titrator.workflow import accounts, record

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from flask import url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.course import ReasonIn
 from schemas.patient import PatientQuery
@@ -18,6 +16,8 @@ from titrator.titration.documents import reread
 from titrator.web import words
 from titrator.web.forms import Choice, Form, ReasonForm
 from titrator.web.frame import After, Context, Pages, asked
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow import record
 from titrator.workflow import results as steps
 from titrator.workflow.facts import BY_KIND, show
