@@ -155,7 +155,7 @@ def test_a_tenfold_count_is_asked_about_and_typed_twice(house: House) -> None:
     form = f"/patients/{patient}/platelet-counts/new"
     page = somebody.submit(somebody.get(form), form, value="600")
     assert page.status == 422
-    assert "600 10*9/L is ten times or a tenth of 60 10*9/L on 2026-03-02. Yes, it is right." in said(page)
+    assert "600 ×10⁹/L is ten times or a tenth of 60 ×10⁹/L on Mon 2 Mar 2026. Yes, it is right." in said(page)
     again = somebody.submit(page, form, confirm="COUNT-FAR-FROM-LAST")
     assert "must be the same value, typed once more" in said(again)
     assert again.sheet(form).fields["confirm"] == ["COUNT-FAR-FROM-LAST"], "what was answered is not asked again"

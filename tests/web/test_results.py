@@ -99,7 +99,7 @@ def test_a_result_is_assigned_to_who_is_looked_for_after_questions(house: House)
         assert opened.sheets[-1].choices["patient"] == [patient], text
     asked = somebody.post(f"{form}?text=wren", {**opened.sheets[-1].fields, "patient": patient})
     assert asked.status == 422
-    assert "is ten times or a tenth of 600 10*9/L" in said(asked)
+    assert "is ten times or a tenth of 600 ×10⁹/L" in said(asked)
     sheet = asked.sheets[-1]
     assert sheet.fields["patient"] == [patient], "who was chosen stays chosen"
     assert "repeat" not in sheet.fields, "it is the laboratory's value, which nobody types"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -210,6 +211,11 @@ _UNITS: Final[Mapping[str, str]] = {
     "[lb_av]": "lb",
     "ug": "micrograms",
 }
+#: A day and a unit within a text.
+_DAY_SAID: Final = re.compile(r"\b(?:19|20|21)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2\d|3[01])\b", re.ASCII)
+_UNIT_SAID: Final = re.compile(
+    rf"(?<=\d) ({'|'.join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))})(?![\w*/])", re.ASCII
+)
 
 
 def number(value: Decimal | int | str) -> str:
@@ -225,6 +231,11 @@ def unit(code: str) -> str:
 def measured(value: Decimal, code: str) -> str:
     """A value with its unit."""
     return f"{number(value)}\u00a0{unit(code)}"
+
+
+def readable(text: str) -> str:
+    """What a step says, in plain text, with its days and units as people write them."""
+    return _UNIT_SAID.sub(lambda found: f"\u00a0{unit(found[1])}", _DAY_SAID.sub(lambda found: day(found[0]), text))
 
 
 def micrograms(value: Decimal) -> str:
@@ -324,6 +335,7 @@ def add_to(environment: Any) -> None:
     environment.filters |= {
         "number": number,
         "unit": unit,
+        "readable": readable,
         "micrograms": micrograms,
         "level": level,
         "millilitres": millilitres,

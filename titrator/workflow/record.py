@@ -254,9 +254,10 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
         conditions.append(Where("id", "in", tuple(one.patient_id for one in found)))
     named = cast(str, query.get("name", ""))
     if (text := query.get("text")) is not None:
-        by_number = tuple({one.patient_id for one in _identified(visit, cast(str, text).strip())})
+        numbered = tuple({one.patient_id for one in _identified(visit, cast(str, text).strip())})
+        by_number = visit.session.find(Patient, conditions[0], Where("id", "in", numbered)) if numbered else []
         named = named if by_number else f"{named} {text}"
-        conditions.extend([Where("id", "in", by_number)] if by_number else [])
+        conditions.extend([Where("id", "in", tuple(one.id for one in by_number))] if by_number else [])
     words = searched(named).split()
     conditions.extend(Where("search_name", "contains", word) for word in words)
     if (after := query.get("cursor")) is not None:
