@@ -105,6 +105,14 @@ def prove(services: Services, username: str, password: str) -> Proof:
     return Proof(right, stored, renewed)
 
 
+def stored_proof(services: Services, username: str, stored_sha256: str) -> Proof:
+    """The proof of a password that was right before, told by the SHA-256 of the hash that it was right for."""
+    with services.store.reading() as session:
+        account = _named(session, username)
+    stored = None if account is None else account.password_hash
+    return Proof(stored is not None and sha256(stored) == stored_sha256, stored)
+
+
 class Login(NamedTuple):
     """What became of a login: the session that was given, if one was, and what it allows.
 
