@@ -13,10 +13,12 @@ from titrator.security.secrets import fingerprint, new_id
 from titrator.titration.documents import reread
 from titrator.web import activation, assets, decide, login, patients, words, worklist
 from titrator.web.forms import TENFOLD
-from titrator.web.frame import Filled, Pages, Sessions, context
+from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import gettext, locale, ngettext
 from titrator.web.language import lazy_gettext as _l
 from titrator.workflow.visit import Services
+
+__all__ = ["add_to", "is_for_programs", "missing"]
 
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
