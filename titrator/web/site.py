@@ -14,10 +14,12 @@ from titrator.titration.documents import reread
 from titrator.web import activation, assets, courses, decide, facts, login, patients, people, results, words, worklist
 from titrator.web.entries import SHEETS
 from titrator.web.forms import TENFOLD
-from titrator.web.frame import Filled, Pages, Sessions, context
+from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import gettext, locale, ngettext
 from titrator.web.language import lazy_gettext as _l
 from titrator.workflow.visit import Services
+
+__all__ = ["add_to", "is_for_programs", "missing"]
 
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (

@@ -255,7 +255,9 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
     named = cast(str, query.get("name", ""))
     if (text := query.get("text")) is not None:
         numbered = tuple({one.patient_id for one in _identified(visit, cast(str, text).strip())})
-        by_number = visit.session.find(Patient, conditions[0], Where("id", "in", numbered)) if numbered and scope else []
+        by_number = (
+            visit.session.find(Patient, conditions[0], Where("id", "in", numbered)) if numbered and scope else []
+        )
         named = named if by_number else f"{named} {text}"
         conditions.extend([Where("id", "in", tuple(one.id for one in by_number))] if by_number else [])
     words = searched(named).split()
