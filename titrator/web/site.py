@@ -14,8 +14,8 @@ from titrator.titration.documents import reread
 from titrator.web import activation, assets, decide, login, patients, words, worklist
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
-from titrator.web.language import locale, plain_gettext, plain_ngettext
 from titrator.web.language import lazy_gettext as _l
+from titrator.web.language import locale, plain_gettext, plain_ngettext
 from titrator.workflow.visit import Services
 
 __all__ = ["add_to", "is_for_programs", "missing"]
