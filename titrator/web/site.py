@@ -11,7 +11,7 @@ from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
-from titrator.web import activation, assets, login, patients, words, worklist
+from titrator.web import activation, assets, login, patients, sheets, words, worklist
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context
 from titrator.workflow.visit import Services
@@ -19,7 +19,13 @@ from titrator.workflow.visit import Services
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
 LANGUAGES: Final = ("en",)
-_ROOMS: Final[tuple[Pages, ...]] = (login.pages, activation.pages, worklist.pages, patients.pages)
+_ROOMS: Final[tuple[Pages, ...]] = (
+    login.pages,
+    activation.pages,
+    worklist.pages,
+    patients.pages,
+    sheets.pages,
+)
 
 
 def add_to(app: Flask, services: Services) -> None:

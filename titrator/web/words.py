@@ -119,6 +119,12 @@ STATUSES: Final[Mapping[str, Any]] = {
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
 }
+COURSES: Final[Mapping[str, Any]] = {
+    "active": _l("active"),
+    "paused": _l("paused"),
+    "discontinued": _l("discontinued"),
+    "entered-in-error": _l("entered in error"),
+}
 _UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L"), "×10⁹/L"),
     "/uL": "per microlitre",
@@ -170,6 +176,16 @@ def long_day(text: str) -> str:
     return _day(text, str(get_locale() or "en"), "EEEE d MMMM y")
 
 
+def weekday(text: str) -> str:
+    """The weekday of a day, as the head of a column: Mon."""
+    return _day(text, str(get_locale() or "en"), "EEE")
+
+
+def day_of_month(text: str) -> str:
+    """A day in a column of its weekday, in a row of its week: 9 Mar."""
+    return _day(text, str(get_locale() or "en"), "d MMM")
+
+
 @lru_cache(maxsize=8192)
 def _day(text: str, locale: str, pattern: str) -> str:
     return str(format_date(date.fromisoformat(text), pattern, locale=locale))
@@ -212,6 +228,8 @@ def add_to(environment: Any) -> None:
         "millilitres": millilitres,
         "day": day,
         "long_day": long_day,
+        "weekday": weekday,
+        "day_of_month": day_of_month,
         "moment": moment,
     }
     environment.globals |= {
@@ -233,4 +251,5 @@ def add_to(environment: Any) -> None:
         "SCALES": SCALES,
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
+        "COURSES": COURSES,
     }
