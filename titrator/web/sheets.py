@@ -130,8 +130,8 @@ def _to_watch(protocol: Protocol | None) -> Iterable[str]:
     """What who looks after the patient elsewhere is asked to watch for, by the protocol of the course."""
     if isinstance(protocol, WeeklyProtocol):
         yield _(
-            "Platelets, in ×10⁹/L: by this protocol doses are raised at %(low)s, lowered at %(high)s and "
-            "withheld at %(hold)s. Please send us every count that is taken elsewhere.",
+            "Platelets, in ×10⁹/L: by this protocol a dose is raised with a count %(low)s, lowered with one "
+            "%(high)s and withheld with one %(hold)s. Please send us every count that is taken elsewhere.",
             low=side(protocol.increase),
             high=side(protocol.reduce),
             hold=side(protocol.hold),
