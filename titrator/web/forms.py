@@ -21,13 +21,14 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
+from wtforms.fields.choices import SelectChoice
 
 from titrator.security.secrets import new_id
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import Unusable, read_amount
 
 #: Fields that steer a form and are not part of what it says.
-_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat"})
+_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat", "version"})
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _NO_NUMBER: Final = "must be a number, with a point before decimals: 12.5"
 #: Questions after which the value has to be typed once more.
@@ -50,23 +51,28 @@ class Number(StringField):
     """An exact number."""
 
 
-class Choice(SelectField):
-    """One of several; what is chosen is judged by the schema."""
+def options(pairs: Iterable[tuple[str, Any]]) -> list[SelectChoice]:
+    """Choices, by value and text."""
+    return [SelectChoice(value, text) for value, text in pairs]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, validate_choice=False, **kwargs)
+
+class Choice(SelectField):
+    """One of several, as pairs of value and text; what is chosen is judged by the schema."""
+
+    def __init__(self, label: Any = None, *, choices: Iterable[tuple[str, Any]] = (), **kwargs: Any) -> None:
+        super().__init__(label, validate_choice=False, choices=options(choices), **kwargs)
 
 
 class Choices(SelectMultipleField):
     """Some of several, as ticks."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, validate_choice=False, choices=kwargs.pop("choices", ()), **kwargs)
+    def __init__(self, label: Any = None, *, choices: Iterable[tuple[str, Any]] = (), **kwargs: Any) -> None:
+        super().__init__(label, validate_choice=False, choices=options(choices), **kwargs)
 
     def iter_choices_of(self) -> Iterator[tuple[str, Any, bool]]:
         """Each choice: its value, its text, whether it is made."""
         made = set(self.data or ())
-        yield from ((value, text, value in made) for value, text in self.choices)
+        yield from ((one.value, one.label, one.value in made) for one in self.choices)
 
 
 class Tick(BooleanField):

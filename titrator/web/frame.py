@@ -57,6 +57,7 @@ POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+_LONGEST_VERSION: Final = 16
 #: What a form says of itself, and not of what was filled in.
 _OF_ITS_OWN: Final = ("csrf_token", "returned")
 
@@ -253,6 +254,12 @@ def read(form: Form, schema: type[ma.Schema] | None) -> dict[str, Any]:
     if faults:
         raise Invalid(*faults)
     return loaded
+
+
+def version() -> int:
+    """The version of what a form changes, as it was when the form was opened; 0, which none has, where it says none."""
+    text = request.form.get("version", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_VERSION else 0
 
 
 def asked(schema: type[ma.Schema]) -> dict[str, Any]:

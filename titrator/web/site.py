@@ -11,7 +11,8 @@ from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
-from titrator.web import activation, assets, login, patients, sheets, words, worklist
+from titrator.titration.documents import reread
+from titrator.web import activation, assets, decide, login, patients, sheets, words, worklist
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context
 from titrator.workflow.visit import Services
@@ -24,6 +25,7 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     activation.pages,
     worklist.pages,
     patients.pages,
+    decide.pages,
     sheets.pages,
 )
 
@@ -48,6 +50,7 @@ def add_to(app: Flask, services: Services) -> None:
         "navigation": NAVIGATION,
         "new_id": new_id,
         "prefix_of": _prefix_of,
+        "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
     app.register_blueprint(assets.blueprint)
