@@ -41,7 +41,10 @@ PATIENCE = 60  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server that runs; `services` open its database from the process of the test, `now` is when it was started, `url` its origin."""
+    """A server that runs, at `url`; `services` open its database from the process of the test.
+
+    `now` is when it was started.
+    """
 
     furnished: Furnished
     services: Services

@@ -112,11 +112,11 @@ class Browsing:
     def pages(self) -> list[tuple[Rule, Permission | None]]:
         """Each page that is opened with no more than the id of a patient, and the permission that it asks for."""
         app = create_app(self.server.settings, self.server.services)
-        found = []
-        for rule in app.url_map.iter_rules():
-            if rule.endpoint.startswith("web.") and "GET" in (rule.methods or ()) and rule.arguments <= {"patient_id"}:
-                found.append((rule, getattr(app.view_functions[rule.endpoint], "permission", None)))
-        return sorted(found, key=lambda one: one[0].rule)
+        return [
+            (rule, getattr(app.view_functions[rule.endpoint], "permission", None))
+            for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+            if rule.endpoint.startswith("web.") and "GET" in (rule.methods or ()) and rule.arguments <= {"patient_id"}
+        ]
 
     def pages_of(self, role: str | None, patient_id: str) -> list[str]:
         """The paths of those that a role may see (None: who is not logged in), of a patient."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pypdf
@@ -57,7 +56,8 @@ def test_each_page_is_sound(browser: Browsing, decided: list[str], role: str | N
     """No error, no request elsewhere, no breach of its policy, nothing to scroll for sideways."""
     wrong: list[str] = []
     with browser.login(role, viewport=NARROW) as (page, seen):
-        for path in browser.pages_of(role, decided[0]):
+        paths = browser.pages_of(role, decided[0])
+        for path in paths:
             answer = page.goto(path)
             page.wait_for_load_state("load")
             if answer is None or answer.status >= 400:
@@ -70,7 +70,7 @@ def test_each_page_is_sound(browser: Browsing, decided: list[str], role: str | N
             wrong += [f"{path}: {said}" for said in seen.complaints]
             seen.complaints.clear()
         elsewhere = [url for url in seen.asked if not url.startswith((f"{browser.url}/", "data:"))]
-        assert seen.asked
+        assert len(seen.asked) >= len(paths)
     assert (wrong, elsewhere) == ([], [])
 
 
@@ -95,15 +95,11 @@ def test_the_first_page_is_light(browser: Browsing) -> None:
         session.on("Network.loadingFinished", lambda event: transferred.append(event["encodedDataLength"]))
         session.send("Network.enable")
         page.goto("/worklist", wait_until="networkidle")
-        assert len(transferred) == len(seen.asked) >= 3
+        assert len(transferred) >= len(seen.asked) >= 3
     assert 10_000 < sum(transferred) < BUDGET
 
 
-@pytest.fixture(params=["decisions/1/preparation", "calendar", "letter"])
-def sheet(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
-
-
+@pytest.mark.parametrize("sheet", ["decisions/1/preparation", "calendar", "letter"])
 def test_each_sheet_is_printed_on_one_page_of_a4(browser: Browsing, decided: list[str], sheet: str) -> None:
     wrong: list[Any] = []
     with browser.login("pharmacist") as (page, _):
