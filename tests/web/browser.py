@@ -11,11 +11,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 from werkzeug.routing import Rule
 
@@ -103,12 +104,14 @@ class Browsing:
 
     @contextmanager
     def _context(self, **options: Any) -> Iterator[BrowserContext]:
-        context = self.chromium.new_context(base_url=self.url, locale="en-GB", **options)
+        still = "reduce"  # no colour is on its way to another when it is judged
+        context = self.chromium.new_context(base_url=self.url, locale="en-GB", reduced_motion=still, **options)
         try:
             yield context
         finally:
             context.close()
 
+    @cached_property
     def pages(self) -> list[tuple[Rule, Permission | None]]:
         """Each page that is opened with no more than the id of a patient, and the permission that it asks for."""
         app = create_app(self.server.settings, self.server.services)
@@ -123,7 +126,7 @@ class Browsing:
         may = frozenset() if role is None else PERMISSIONS[Role(role)]
         return [
             rule.rule.replace("<patient_id>", patient_id)
-            for rule, needs in self.pages()
+            for rule, needs in self.pages
             if (needs is None) == (role is None) and (needs is None or needs in may)
         ]
 
@@ -145,7 +148,9 @@ def inaccessible(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
     options: dict[str, Any] = {"resultTypes": ["violations"]}
     if rules:
         options["runOnly"] = {"type": "rule", "values": list(rules)}
-    found = Axe().run(page, options=options).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 

@@ -40,7 +40,7 @@ def test_a_sheet_to_prepare_from(house: House) -> None:
         "pharmacist-1",
         "225 micrograms 3 micrograms/kg × 75 kg, weighed Mon 2 Feb 2026",
         "0.45 mL in the syringe, of 500 micrograms/mL",
-        "Mon 9 Mar 2026 due",
+        "due Mon 9 Mar 2026 , under the skin",
         "250 micrograms 1 vial 375 micrograms 0.72 mL",
         "No saline and no bacteriostatic water",
         "Left over of what is printed: 25 micrograms",
@@ -85,7 +85,7 @@ def test_what_was_not_read_in_a_label_is_not_told_as_a_fact(house: House) -> Non
     page = sheet(house, patient)
     said = text(page)
     assert "0.44 mL is computed and not verified From the label in hand:" in said
-    assert "Not verified, take it from the label in hand: Only then add 1.38 mL" in said
+    assert "Not verified, the label in hand comes first: Only then add 1.38 mL" in said
     assert "0.08 mL in the syringe, of 125 micrograms/mL" in said
     unverified = [step for step in re.findall(r"<li>(.*?)</li>", page.html) if "unverified" in step]
     assert len(unverified) == 2
