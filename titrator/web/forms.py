@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -26,6 +25,7 @@ from wtforms.fields.choices import SelectChoice
 from titrator.security.secrets import new_id
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import Unusable, read_amount
+from titrator.web.language import lazy_gettext as _l
 
 #: Fields that steer a form and are not part of what it says.
 _STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat", "version"})

@@ -19,7 +19,6 @@ import marshmallow as ma
 import structlog
 from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
 from itsdangerous import BadSignature, URLSafeSerializer
 from werkzeug.exceptions import HTTPException
@@ -31,6 +30,7 @@ from titrator.security.secrets import sha256
 from titrator.store.records import KeptAnswer, Token
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.web.forms import Form, LoginForm
+from titrator.web.language import gettext as _
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import (
     Asked,

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Response, g, make_response, redirect, request, session, url_for
-from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
 from wtforms import ValidationError
 
@@ -14,6 +13,7 @@ from titrator.door import count_login, door, visiting
 from titrator.security.permissions import Permission
 from titrator.web.forms import LoginForm, Nothing
 from titrator.web.frame import COOKIE, After, Filled, Pages, followed, given_back, rendered
+from titrator.web.language import gettext as _
 from titrator.workflow import accounts
 from titrator.workflow.visit import Visit
 

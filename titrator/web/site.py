@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flask import Blueprint, Flask, g, redirect, request, url_for
-from flask_babel import Babel, get_locale
-from flask_babel import lazy_gettext as _l
+from flask_babel import Babel
 from flask_wtf.csrf import generate_csrf
 from werkzeug.wrappers import Response
 
@@ -15,6 +14,8 @@ from titrator.titration.documents import reread
 from titrator.web import activation, assets, decide, login, patients, sheets, words, worklist
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context
+from titrator.web.language import gettext, locale, ngettext
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow.visit import Services
 
 #: The pages of the head of each page, with the permission that each asks for.
@@ -40,12 +41,14 @@ def add_to(app: Flask, services: Services) -> None:
         WTF_CSRF_TIME_LIMIT=None,
         WTF_I18N_ENABLED=False,
     )
-    Babel(app, locale_selector=_language, default_translation_directories="web/translations")
+    Babel(app, locale_selector=_language, default_translation_directories="web/translations", configure_jinja=False)
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     words.add_to(app.jinja_env)
     app.jinja_env.globals |= {
         "asset_url": assets.asset_url,
         "csrf_token": generate_csrf,
-        "get_locale": get_locale,
+        "get_locale": locale,
         "is_tenfold": _is_tenfold,
         "navigation": NAVIGATION,
         "new_id": new_id,
@@ -53,13 +56,13 @@ def add_to(app: Flask, services: Services) -> None:
         "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
-    app.register_blueprint(assets.blueprint)
     web = Blueprint("web", "titrator.web")
+    web.register_blueprint(assets.blueprint)
     web.context_processor(context)
     for room in _ROOMS:
         web.register_blueprint(room)
     app.register_blueprint(web)
-    app.add_url_rule("/", "pages", _first)
+    app.add_url_rule("/", "first", _first)
 
 
 def _first() -> Response:
