@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
-
 from titrator.security.permissions import Permission
 from titrator.store.records import Patient
 from titrator.titration.due import FOLLOW_UP_WEEKS
@@ -16,6 +13,8 @@ from titrator.titration.protocol import Protocol, Status, WeeklyProtocol, Weight
 from titrator.titration.quantities import HUNDREDTH, rounded, tidy
 from titrator.titration.wording import side
 from titrator.web.frame import Context, Pages
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.workflow import sheets
 from titrator.workflow.reminders.days import WEEKDAYS, plus, weekday

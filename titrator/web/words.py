@@ -194,12 +194,12 @@ def long_day(text: str) -> str:
 
 def weekday(text: str) -> str:
     """The weekday of a day, as the head of a column: Mon."""
-    return _day(text, str(get_locale() or "en"), "EEE")
+    return _day(text, locale(), "EEE")
 
 
 def day_of_month(text: str) -> str:
     """A day in a column of its weekday, in a row of its week: 9 Mar."""
-    return _day(text, str(get_locale() or "en"), "d MMM")
+    return _day(text, locale(), "d MMM")
 
 
 @lru_cache(maxsize=8192)
