@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 from werkzeug.routing import Rule
 
 from tests.api.live import Server
@@ -57,11 +57,16 @@ class Seen:
     def watch(self, page: Page) -> None:
         """See all that a page does from now on."""
         page.on("request", self._ask)
-        page.on("console", lambda message: message.type in ("error", "warning") and self._complain(message.text))
+        page.on("console", self._say)
         page.on("pageerror", lambda error: self._complain(str(error)))
 
     def _ask(self, request: Request) -> None:
         self.asked.append(request.url)
+
+    def _say(self, message: ConsoleMessage) -> None:
+        where = message.location["url"]
+        if message.type in ("error", "warning") and not where.endswith("/favicon.ico"):  # an image names no icon
+            self._complain(f"{message.text} ({where})")
 
     def _complain(self, text: str) -> None:
         self.complaints.append(text)
@@ -159,6 +164,13 @@ def violations(page: Page) -> list[str]:
     return [str(one) for one in json.loads(page.evaluate("JSON.stringify(window.violations)"))]
 
 
+def is_page(page: Page) -> bool:
+    """Whether what was opened is a page, and no image of one."""
+    return bool(page.evaluate("document.contentType") == "text/html")
+
+
 def overflow(page: Page) -> int:
-    """By how many pixels a page is wider than its window."""
-    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+    """By how many pixels a page is wider than its window; an image is as wide as it is."""
+    return int(
+        is_page(page) and page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    )
