@@ -27,7 +27,7 @@ def session(place: Place) -> str:
     services = make_services(Settings(instance=place.folder))
     with services.store.writing() as writing:
         visit = _visit(services, writing)
-        issued = accounts.login(visit, "bench", accounts.Proof(True, None))[1]
+        issued = accounts.login(visit, "bench", accounts.Proof(True, None)).issued
         leave(visit, writing, visit.entries)
     services.store.close()
     assert issued is not None

@@ -21,6 +21,7 @@ PUBLIC: Final = {
     "web.assets.asset",
     "web.login.login",
     "web.login.come_in",
+    "web.login.second_factor",
     "web.login.theme",
     "web.activation.form",
     "web.activation.activate",

@@ -171,6 +171,18 @@ class LoginForm(Form):
     kept = Hidden()
 
 
+class CodeForm(Form):
+    """A code of the second factor; `proved` says, sealed, whose password was right."""
+
+    code = Text(
+        _l("Code of your authenticator, or a recovery code"),
+        render_kw={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"},
+    )
+    proved = Hidden()
+    next = Hidden()
+    kept = Hidden()
+
+
 class Nothing(Form):
     """A button."""
 

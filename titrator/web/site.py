@@ -13,10 +13,12 @@ from titrator.security.secrets import fingerprint, new_id
 from titrator.titration.documents import reread
 from titrator.web import activation, assets, decide, login, patients, sheets, words, worklist
 from titrator.web.forms import TENFOLD
-from titrator.web.frame import Filled, Pages, Sessions, context
-from titrator.web.language import gettext, locale, ngettext
+from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import lazy_gettext as _l
+from titrator.web.language import locale, plain_gettext, plain_ngettext
 from titrator.workflow.visit import Services
+
+__all__ = ["add_to", "is_for_programs", "missing"]
 
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
@@ -43,7 +45,7 @@ def add_to(app: Flask, services: Services) -> None:
     )
     Babel(app, locale_selector=_language, default_translation_directories="web/translations", configure_jinja=False)
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
+    app.jinja_env.install_gettext_callables(plain_gettext, plain_ngettext, newstyle=True)  # type: ignore[attr-defined]
     words.add_to(app.jinja_env)
     app.jinja_env.globals |= {
         "asset_url": assets.asset_url,

@@ -119,10 +119,34 @@ STATUSES: Final[Mapping[str, Any]] = {
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
 }
-COURSES: Final[Mapping[str, Any]] = {
+DECISION_CHANGES: Final[Mapping[str, Any]] = {
+    "accept": _l("accepted"),
+    "override": _l("overridden"),
+    "refer": _l("referred"),
+    "co-sign": _l("signed by a second person"),
+    "supersede": _l("replaced"),
+    "withdraw": _l("withdrawn"),
+    "void": _l("made void"),
+    "deliver": _l("carried out"),
+    "not-given": _l("not carried out"),
+    "dose-taken-back": _l("no longer carried out"),
+    "reopen": _l("re-opened by a correction"),
+    "same-again": _l("as before again, by a correction"),
+    "review": _l("reviewed"),
+}
+#: In what doses depart from what was decided.
+DEPARTS: Final[Mapping[str, Any]] = {
+    "no-decision": _l("nothing was decided"),
+    "ceiling": _l("more than anybody may give in seven days"),
+    "amount": _l("another amount"),
+    "early": _l("given before its time"),
+    "late": _l("given after its time"),
+    "re-opened": _l("decided upon facts that had been corrected"),
+}
+COURSE_STATES: Final[Mapping[str, Any]] = {
     "active": _l("active"),
     "paused": _l("paused"),
-    "discontinued": _l("discontinued"),
+    "discontinued": _l("ended"),
     "entered-in-error": _l("entered in error"),
 }
 #: What each step of the decision asks, in their order (docs/titration-rules.md, section 4).
@@ -231,7 +255,7 @@ def relative(text: str, on: str) -> str:
 
 def drug() -> Markup:
     """The medicine in tall-man letters; read out as a word."""
-    return Markup('<span aria-label="romiplostim">{}</span>').format(DRUG)
+    return Markup('<span aria-label="{}">{}</span>').format(_("romiplostim"), DRUG)
 
 
 def add_to(environment: Any) -> None:
@@ -267,6 +291,8 @@ def add_to(environment: Any) -> None:
         "SCALES": SCALES,
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
-        "COURSES": COURSES,
         "STEPS": STEPS,
+        "COURSE_STATES": COURSE_STATES,
+        "DEPARTS": DEPARTS,
+        "DECISION_CHANGES": DECISION_CHANGES,
     }
