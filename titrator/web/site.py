@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
 from titrator.titration.documents import reread
-from titrator.web import activation, assets, decide, login, patients, words, worklist
+from titrator.web import activation, assets, decide, login, patients, sheets, words, worklist
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import lazy_gettext as _l
@@ -23,7 +23,14 @@ __all__ = ["add_to", "is_for_programs", "missing"]
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
 LANGUAGES: Final = ("en",)
-_ROOMS: Final[tuple[Pages, ...]] = (login.pages, activation.pages, worklist.pages, patients.pages, decide.pages)
+_ROOMS: Final[tuple[Pages, ...]] = (
+    login.pages,
+    activation.pages,
+    worklist.pages,
+    patients.pages,
+    decide.pages,
+    sheets.pages,
+)
 
 
 def add_to(app: Flask, services: Services) -> None:

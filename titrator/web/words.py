@@ -216,6 +216,16 @@ def long_day(text: str) -> str:
     return _day(text, locale(), "EEEE d MMMM y")
 
 
+def weekday(text: str) -> str:
+    """The weekday of a day, as the head of a column: Mon."""
+    return _day(text, locale(), "EEE")
+
+
+def day_of_month(text: str) -> str:
+    """A day in a column of its weekday, in a row of its week: 9 Mar."""
+    return _day(text, locale(), "d MMM")
+
+
 @lru_cache(maxsize=8192)
 def _day(text: str, language: str, pattern: str) -> str:
     return str(format_date(date.fromisoformat(text), pattern, locale=language))
@@ -258,6 +268,8 @@ def add_to(environment: Any) -> None:
         "millilitres": millilitres,
         "day": day,
         "long_day": long_day,
+        "weekday": weekday,
+        "day_of_month": day_of_month,
         "moment": moment,
     }
     environment.globals |= {
