@@ -27,7 +27,7 @@ from titrator.titration.errors import Fault
 from titrator.titration.quantities import Unusable, read_amount
 
 #: Fields that steer a form and are not part of what it says.
-_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat"})
+_STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat", "version"})
 _NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _NO_NUMBER: Final = "must be a number, with a point before decimals: 12.5"
 #: Questions after which the value has to be typed once more.
@@ -167,6 +167,12 @@ class LoginForm(Form):
 
 class Nothing(Form):
     """A button."""
+
+
+class Versioned(Form):
+    """What changes something that others may change meanwhile: `version` is the one that was seen."""
+
+    version = Hidden()
 
 
 class ReasonForm(Form):

@@ -10,7 +10,7 @@ Pages call the steps that REST calls, so that both doors ask, refuse and write d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
@@ -42,6 +42,7 @@ from titrator.workflow.errors import (
     Refusal,
     TooMany,
     Unauthorised,
+    VersionNeeded,
 )
 from titrator.workflow.visit import Actor, Services, Visit, instant
 
@@ -57,6 +58,14 @@ POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+#: The pages with which work begins, by who may see them.
+_FIRST: Final = (
+    ("web.worklist.worklist", Permission.READ_PATIENTS),
+    ("web.audit.audit", Permission.READ_AUDIT),
+    ("web.staff.staff", Permission.MANAGE_ACCOUNTS),
+    ("web.protocols.protocols", Permission.READ_PROTOCOLS),
+)
+_LONGEST_VERSION: Final = 16
 #: What a form says of itself, and not of what was filled in.
 _OF_ITS_OWN: Final = ("csrf_token", "returned")
 
@@ -64,10 +73,15 @@ Context = dict[str, Any]
 
 
 class After(NamedTuple):
-    """The page that follows when a form has been carried out, and what is said there."""
+    """The page that follows when a form has been carried out, and what is said there.
+
+    `shown` is a page that answers the form itself, for what is shown once only: a secret. It is kept nowhere; the form
+    sent again leads to `where`.
+    """
 
     where: str
     said: str = ""
+    shown: str | None = None
 
 
 class Filled(NamedTuple):
@@ -234,7 +248,9 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
 
 
 def followed(after: After) -> Response:
-    """The way to the page that follows."""
+    """The way to the page that follows, or the page that is shown once."""
+    if after.shown is not None:
+        return Response(after.shown)
     if after.said:
         flash(after.said, "success")
     return cast(Response, redirect(after.where, HTTPStatus.SEE_OTHER))
@@ -264,11 +280,28 @@ def asked(schema: type[ma.Schema]) -> dict[str, Any]:
         raise Invalid(*faults_of(error.messages)) from None
 
 
+def seen() -> int:
+    """The version of what a form changes, as it was when the form was first shown; raises VersionNeeded."""
+    said = request.form.get("version", "")
+    if not (said.isascii() and said.isdigit() and len(said) < _LONGEST_VERSION):
+        raise VersionNeeded(_("The form does not say which version it changes. Open it again."))
+    return int(said)
+
+
+def first_page(permissions: Container[Permission] | None) -> str:
+    """The address of the page with which somebody begins: the first that the permissions open, else the login."""
+    for endpoint, permission in _FIRST:
+        if permissions is not None and permission in permissions:
+            return url_for(endpoint)
+    return url_for("web.login.login")
+
+
 def context() -> Context:
     """What every template may use."""
     actor: Actor | None = g.get("actor")
     return {
         "actor": actor,
+        "first_page": first_page(None if actor is None else actor.permissions),
         "may": (lambda name: False) if actor is None else (lambda name: Permission(name) in actor.permissions),
         "theme": request.cookies.get("theme", "") if request.cookies.get("theme") in ("light", "dark") else "",
     }

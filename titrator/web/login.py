@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from flask import Response, g, make_response, redirect, request, session, url_for
 from flask_babel import gettext as _
@@ -11,9 +11,10 @@ from flask_wtf.csrf import validate_csrf
 from wtforms import ValidationError
 
 from titrator.door import count_login, door, visiting
-from titrator.security.permissions import Permission
+from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.store.records import Account
 from titrator.web.forms import LoginForm, Nothing
-from titrator.web.frame import COOKIE, After, Filled, Pages, followed, given_back, rendered
+from titrator.web.frame import COOKIE, After, Filled, Pages, first_page, followed, given_back, rendered
 from titrator.workflow import accounts
 from titrator.workflow.visit import Visit
 
@@ -58,7 +59,7 @@ def come_in() -> Any:
             rendered("returned.html", {"path": path, "fields": fields, "form": Nothing(formdata=None)})
         )
     else:
-        response = make_response(redirect(_local(form.next.data), HTTPStatus.SEE_OTHER))
+        response = make_response(redirect(_local(form.next.data, _first_of(account)), HTTPStatus.SEE_OTHER))
     response.set_cookie(COOKIE, issued.secret, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
 
@@ -67,10 +68,20 @@ def _again(form: LoginForm, told: str) -> Any:
     return rendered("login.html", {"filled": Filled(form, {}, (told,)), "ended": False}), HTTPStatus.UNAUTHORIZED
 
 
-def _local(path: str | None) -> str:
-    """A path of this service; the first page in place of any other address."""
+def _local(path: str | None, otherwise: str) -> str:
+    """A path of this service; another one in place of any foreign address."""
     fits = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
-    return path if path and fits else url_for("web.worklist.worklist")
+    return path if path and fits else otherwise
+
+
+def _first_of(account: Account) -> str:
+    return first_page(PERMISSIONS[Role(account.role)])
+
+
+@pages.page("/", Permission.OWN_ACCOUNT)
+def first(visit: Visit) -> Response:
+    """On to the page with which one's work begins."""
+    return cast(Response, redirect(first_page(visit.who.permissions)))
 
 
 @pages.deed("/logout", Permission.OWN_ACCOUNT, Nothing)
@@ -88,7 +99,7 @@ def logout(visit: Visit, body: dict[str, Any]) -> Response:
 def theme() -> Response:
     """Show pages light, dark, or as the browser prefers."""
     g.actor = None
-    response = make_response(redirect(_local(request.form.get("next")), HTTPStatus.SEE_OTHER))
+    response = make_response(redirect(_local(request.form.get("next"), url_for("web.login.first")), HTTPStatus.SEE_OTHER))
     chosen = request.form.get("theme", "")
     if chosen in _THEMES:
         response.set_cookie("theme", chosen, max_age=_YEAR, secure=request.is_secure, httponly=True, samesite="Lax")

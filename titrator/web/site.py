@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Blueprint, Flask, g, redirect, request, url_for
+from flask import Blueprint, Flask, request
 from flask_babel import Babel, get_locale
 from flask_babel import lazy_gettext as _l
 from flask_wtf.csrf import generate_csrf
-from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
 from titrator.web import activation, assets, login, patients, words, worklist
@@ -50,12 +49,6 @@ def add_to(app: Flask, services: Services) -> None:
     for room in _ROOMS:
         web.register_blueprint(room)
     app.register_blueprint(web)
-    app.add_url_rule("/", "pages", _first)
-
-
-def _first() -> Response:
-    g.actor = None
-    return redirect(url_for("web.worklist.worklist"))
 
 
 def _language() -> str:
