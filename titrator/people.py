@@ -17,7 +17,7 @@ from schemas.reminder import AUDIENCES, ChannelIn
 from titrator import console
 from titrator.local import NOT_DONE, acting, checked, looking, moment, refuse, settings, table, write_json
 from titrator.notify.address import redacted
-from titrator.security.permissions import Permission, Role
+from titrator.security.permissions import Permission
 from titrator.store.base import Where
 from titrator.store.records import Account, ApiClient, ChannelRow, Clinic, Token
 from titrator.titration.errors import Fault

@@ -12,6 +12,7 @@ from flask_babel import lazy_gettext as _l
 
 from schemas.audit import AuditQuery
 from titrator.security.permissions import Permission
+from titrator.security.trail import SYSTEM
 from titrator.store.base import Where
 from titrator.store.records import Account, AuditRow
 from titrator.titration.documents import encode
@@ -141,7 +142,7 @@ def audit(visit: Visit) -> Context:
         "part": part,
         "limit": limit,
         "lines": [_line(row, names) for row in reversed(part.rows)],
-        "patient": None if part.chain == trail.SYSTEM else part.chain,
+        "patient": None if part.chain == SYSTEM else part.chain,
     }
 
 

@@ -159,12 +159,13 @@ class Pages(Blueprint):
         page: Callable[..., Context],
         name: str | None = None,
         before: Callable[[Services], object] | None = None,
+        stores: bool = True,
     ) -> Callable[[View], View]:
         """Make a form of a step, which gets the visit, what was filled in and the variables of the path.
 
         `page` gives what the template needs beside the form, called `filled` there, and may fill in the form before it
         is shown first: it gets the visit, the form and the variables of the path. What was filled in has gone through
-        the schema; without one it is as `Form.body` gives it.
+        the schema; without one it is as `Form.body` gives it. A step that stores nothing holds up nobody who writes.
         """
 
         def decorator(step: View) -> View:
@@ -188,7 +189,9 @@ class Pages(Blueprint):
                 try:
                     body = read(sheet, schema)
                     after = done(
-                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where)), writes=True, drafts=False
+                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where), stores=stores),
+                        writes=stores,
+                        drafts=False,
                     )
                 except _CORRECTED as refusal:
                     leave_refused(refusal, "")
@@ -314,8 +317,13 @@ def _refuse_forged() -> None:
         raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again."))) from None
 
 
-def _once(visit: Visit, form: Form, step: Callable[[], After]) -> After:
-    """What a step gives, or gave: a form that is sent twice, by a second click, is carried out once."""
+def _once(visit: Visit, form: Form, step: Callable[[], After], *, stores: bool = True) -> After:
+    """What a step gives, or gave: a form that is sent twice, by a second click, is carried out once.
+
+    One that stores nothing is carried out again.
+    """
+    if not stores:
+        return step()
     key = f"form {form.once.data or ''}"
     digest = sha256("\0".join([request.full_path, *(f"{name}={value}" for name, value in form.said())]))
     kept = visit.session.get(KeptAnswer, visit.who.account_id, key)

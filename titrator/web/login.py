@@ -99,7 +99,9 @@ def logout(visit: Visit, body: dict[str, Any]) -> Response:
 def theme() -> Response:
     """Show pages light, dark, or as the browser prefers."""
     g.actor = None
-    response = make_response(redirect(_local(request.form.get("next"), url_for("web.login.first")), HTTPStatus.SEE_OTHER))
+    response = make_response(
+        redirect(_local(request.form.get("next"), url_for("web.login.first")), HTTPStatus.SEE_OTHER)
+    )
     chosen = request.form.get("theme", "")
     if chosen in _THEMES:
         response.set_cookie("theme", chosen, max_age=_YEAR, secure=request.is_secure, httponly=True, samesite="Lax")

@@ -99,9 +99,7 @@ def compared(visit: Visit) -> Context:
     query = asked(Compared)
     if not query:
         return found
-    faults = [
-        Fault(name, fault) for name in ("one", "other") if (fault := catalogue.fault(query[name])) is not None
-    ]
+    faults = [Fault(name, fault) for name in ("one", "other") if (fault := catalogue.fault(query[name])) is not None]
     if faults:
         raise Invalid(*faults)
     one, other = catalogue.get(query["one"]), catalogue.get(query["other"])

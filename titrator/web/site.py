@@ -10,15 +10,46 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf.csrf import generate_csrf
 
 from titrator.security.secrets import fingerprint, new_id
-from titrator.web import activation, assets, login, patients, words, worklist
+from titrator.web import (
+    account,
+    activation,
+    assets,
+    audit,
+    clinics,
+    login,
+    patients,
+    protocols,
+    reminders,
+    staff,
+    words,
+    worklist,
+)
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context
 from titrator.workflow.visit import Services
 
 #: The pages of the head of each page, with the permission that each asks for.
-NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
+NAVIGATION: Final = (
+    ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.reminders.reminders", "patients:read", _l("Reminders")),
+    ("web.protocols.protocols", "protocols:read", _l("Protocols")),
+    ("web.audit.audit", "audit:read", _l("Audit")),
+    ("web.staff.staff", "accounts:manage", _l("Accounts")),
+    ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
+)
 LANGUAGES: Final = ("en",)
-_ROOMS: Final[tuple[Pages, ...]] = (login.pages, activation.pages, worklist.pages, patients.pages)
+_ROOMS: Final[tuple[Pages, ...]] = (
+    login.pages,
+    activation.pages,
+    worklist.pages,
+    patients.pages,
+    reminders.pages,
+    protocols.pages,
+    audit.pages,
+    staff.pages,
+    clinics.pages,
+    account.pages,
+)
 
 
 def add_to(app: Flask, services: Services) -> None:

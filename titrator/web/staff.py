@@ -127,7 +127,10 @@ def _link_page(visit: Visit, invited: Account, issued: accounts.Issued, where: s
     base = request.url_root.rstrip("/") if telling is None else telling.base_url
     told = {
         "title": _("A link for %(name)s", name=invited.username),
-        "text": _("Give it to %(name)s in person or by a way that you trust: it sets the password, once.", name=invited.display_name),
+        "text": _(
+            "Give it to %(name)s in person or by a way that you trust: it sets the password, once.",
+            name=invited.display_name,
+        ),
         "label": _("One-time link"),
         "secret": f"{base}/activate/{issued.secret}",
         "until": issued.token.expires_at,
