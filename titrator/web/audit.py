@@ -119,11 +119,12 @@ class Told(NamedTuple):
 
 
 class Line(NamedTuple):
-    """An entry for people: what was done in words, to whom it leads, what differs, what else it says."""
+    """An entry for people: what was done in words, by whom and to which account or patient, what differs, what else."""
 
     row: AuditRow
     did: str
     who: str
+    account: str | None
     patient: str | None
     differs: list[Told]
     why: str | None
@@ -147,8 +148,9 @@ def audit(visit: Visit) -> Context:
 
 
 def _names(visit: Visit, rows: Iterable[AuditRow]) -> dict[str, str]:
-    """The usernames of who stands in entries, by account."""
-    idents = sorted({row.account_id for row in rows if row.account_id is not None})
+    """The usernames of who stands in entries, by account: as who did something, and as whom it was done to."""
+    accounts = {row.account_id for row in rows} | {_named(row, "account") for row in rows}
+    idents = sorted(ident for ident in accounts if ident is not None)
     parts = [tuple(idents[at : at + _AT_ONCE]) for at in range(0, len(idents), _AT_ONCE)]
     found = [one for part in parts for one in visit.session.find(Account, Where("id", "in", part))]
     return {one.id: one.username for one in found}
@@ -160,17 +162,23 @@ def _line(row: AuditRow, names: Mapping[str, str]) -> Line:
     keys = [*old, *(key for key in new if key not in old)]
     differs = [Told(key, _text(old, key), _text(new, key)) for key in keys if old.get(key) != new.get(key)]
     beside = [Told(key, None, _text(detail, key)) for key in detail if key not in _OF_ITS_OWN]
-    noun, _slash, rest = row.subject.partition("/")
     return Line(
         row,
         str(DID.get(row.action, row.action.replace("-", " "))),
         names.get(row.account_id, row.account_id) if row.account_id else _("the service, or nobody who was logged in"),
-        rest.partition("/")[0] if noun == "patient" and rest else None,
+        names.get(_named(row, "account") or ""),
+        _named(row, "patient"),
         differs,
         _text(detail, "why"),
         _text(detail, "with_token"),
         [one for one in beside if one.new is not None],
     )
+
+
+def _named(row: AuditRow, noun: str) -> str | None:
+    """The id of what an entry is about, if it is a thing of that kind."""
+    found, _slash, rest = row.subject.partition("/")
+    return rest.partition("/")[0] or None if found == noun else None
 
 
 def _detail(text: str) -> dict[str, object]:

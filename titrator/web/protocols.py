@@ -50,6 +50,20 @@ RULES: Final[Mapping[str, Any]] = {
     "warnings": _l("Warnings"),
     "preparation": _l("Preparation"),
 }
+#: The settings that examples guard; those that are named as a rule are said as that.
+LIMITS: Final[Mapping[str, Any]] = {
+    **RULES,
+    "step": _l("Step"),
+    "reduce_weeks": _l("Weeks before a reduction"),
+    "minimum_age": _l("Youngest age"),
+    "maximum_age": _l("Oldest age"),
+    "eligibility": _l("Confirmed before the first dose"),
+    "weight_basis": _l("Which weight"),
+    "weight_maximum_age": _l("Oldest weight"),
+    "maximum_micrograms": _l("Highest dose in micrograms"),
+    "single_dose": _l("Single dose"),
+    "vials": _l("Vials"),
+}
 
 
 class Listed(NamedTuple):
@@ -131,6 +145,7 @@ def protocol(visit: Visit, protocol_id: str) -> Context:
         "others": [ident for ident in catalogue.ids() if ident != one.id and catalogue.fault(ident) is None],
         "READ_AS": READ_AS,
         "RULES": RULES,
+        "LIMITS": LIMITS,
     }
 
 
