@@ -13,7 +13,7 @@ from schemas.reminder import ChannelTest
 from titrator.security.permissions import Permission
 from titrator.titration.errors import Fault
 from titrator.web.forms import Choices, Form, Lines, Text, Versioned
-from titrator.web.frame import After, Context, Pages, seen
+from titrator.web.frame import After, Context, Pages, version
 from titrator.workflow import record
 from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit
@@ -44,7 +44,7 @@ class ClinicForm(Versioned):
 
     name = Text(_l("Name"), render_kw={"maxlength": 200})
     time_zone = Text(_l("Time zone"), render_kw={"maxlength": 200, "spellcheck": "false"})
-    injection_days = Choices(_l("Injection days (nothing ticked: any)"), choices=list(WEEKDAYS.items()))
+    injection_days = Choices(_l("Injection days (nothing ticked: any)"), choices=WEEKDAYS.items())
     holidays = Lines(_l("Holidays"), render_kw={"rows": 6, "spellcheck": "false"})
 
     def body(self) -> tuple[dict[str, Any], list[Fault]]:
@@ -94,7 +94,7 @@ def _as_it_is(visit: Visit, form: Form, clinic_id: str) -> Context:
 @pages.form("/clinics/<clinic_id>", _MANAGE, ClinicForm, ClinicIn, "clinic.html", page=_as_it_is)
 def change(visit: Visit, body: dict[str, object], clinic_id: str) -> After:
     """A clinic with other settings."""
-    changed = record.change_clinic(visit, clinic_id, body, seen())
+    changed = record.change_clinic(visit, clinic_id, body, version())
     return After(url_for("web.clinics.clinics"), _("The clinic %(name)s has been changed.", name=changed.name))
 
 

@@ -21,6 +21,7 @@ from wtforms import (
     StringField,
     TextAreaField,
 )
+from wtforms.fields.choices import SelectChoice
 
 from titrator.security.secrets import new_id
 from titrator.titration.errors import Fault
@@ -50,23 +51,28 @@ class Number(StringField):
     """An exact number."""
 
 
-class Choice(SelectField):
-    """One of several; what is chosen is judged by the schema."""
+def options(pairs: Iterable[tuple[str, Any]]) -> list[SelectChoice]:
+    """Choices, by value and text."""
+    return [SelectChoice(value, text) for value, text in pairs]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, validate_choice=False, **kwargs)
+
+class Choice(SelectField):
+    """One of several, as pairs of value and text; what is chosen is judged by the schema."""
+
+    def __init__(self, label: Any = None, *, choices: Iterable[tuple[str, Any]] = (), **kwargs: Any) -> None:
+        super().__init__(label, validate_choice=False, choices=options(choices), **kwargs)
 
 
 class Choices(SelectMultipleField):
     """Some of several, as ticks."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, validate_choice=False, choices=kwargs.pop("choices", ()), **kwargs)
+    def __init__(self, label: Any = None, *, choices: Iterable[tuple[str, Any]] = (), **kwargs: Any) -> None:
+        super().__init__(label, validate_choice=False, choices=options(choices), **kwargs)
 
     def iter_choices_of(self) -> Iterator[tuple[str, Any, bool]]:
         """Each choice: its value, its text, whether it is made."""
         made = set(self.data or ())
-        yield from ((value, text, value in made) for value, text in self.choices)
+        yield from ((one.value, one.label, one.value in made) for one in self.choices)
 
 
 class Tick(BooleanField):

@@ -42,7 +42,6 @@ from titrator.workflow.errors import (
     Refusal,
     TooMany,
     Unauthorised,
-    VersionNeeded,
 )
 from titrator.workflow.visit import Actor, Services, Visit, instant
 
@@ -274,6 +273,12 @@ def read(form: Form, schema: type[ma.Schema] | None) -> dict[str, Any]:
     return loaded
 
 
+def version() -> int:
+    """The version of what a form changes, as it was when the form was opened; 0, which none has, where it says none."""
+    text = request.form.get("version", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _LONGEST_VERSION else 0
+
+
 def asked(schema: type[ma.Schema]) -> dict[str, Any]:
     """The query of a page, through a schema, without what was left empty; raises Invalid with every fault."""
     there = {name: value for name, value in request.args.items() if value.strip()}
@@ -281,14 +286,6 @@ def asked(schema: type[ma.Schema]) -> dict[str, Any]:
         return cast("dict[str, Any]", schema().load(there))
     except ma.ValidationError as error:
         raise Invalid(*faults_of(error.messages)) from None
-
-
-def seen() -> int:
-    """The version of what a form changes, as it was when the form was first shown; raises VersionNeeded."""
-    said = request.form.get("version", "")
-    if not (said.isascii() and said.isdigit() and len(said) < _LONGEST_VERSION):
-        raise VersionNeeded(_("The form does not say which version it changes. Open it again."))
-    return int(said)
 
 
 def first_page(permissions: Container[Permission] | None) -> str:

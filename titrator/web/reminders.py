@@ -17,7 +17,7 @@ from titrator.store.base import Where
 from titrator.store.records import Account, ChannelRow, Patient, Record
 from titrator.web.contacts import ContactsForm, addresses
 from titrator.web.forms import Day, Form, Lines, Nothing, Text, Versioned
-from titrator.web.frame import After, Context, Pages, asked, rendered, seen
+from titrator.web.frame import After, Context, Pages, asked, rendered, version
 from titrator.web.who import who
 from titrator.web.words import ROLES
 from titrator.workflow import record
@@ -169,7 +169,7 @@ def of_patient(visit: Visit, patient_id: str) -> Context:
 def acknowledge(visit: Visit, body: Fields, patient_id: str, kind: str, due_on: str) -> After:
     """Say that one sees to it: nobody else is told."""
     del body
-    manage.acknowledge(visit, WhichReminder(patient_id, kind, due_on, seen()))
+    manage.acknowledge(visit, WhichReminder(patient_id, kind, due_on, version()))
     return After(url_for("web.reminders.reminders"), _("You see to it. Nobody else is told."))
 
 
@@ -182,14 +182,14 @@ def _which(visit: Visit, form: Form, patient_id: str, kind: str, due_on: str) ->
 @pages.form(f"{_ONE}/postponement", _SEE_TO, PutOffForm, PutOff, "reminder_put_off.html", page=_which)
 def put_off(visit: Visit, body: dict[str, str], patient_id: str, kind: str, due_on: str) -> After:
     """Have the same people told again, on a day to come."""
-    manage.put_off(visit, WhichReminder(patient_id, kind, due_on, seen()), body["until"], body.get("reason"))
+    manage.put_off(visit, WhichReminder(patient_id, kind, due_on, version()), body["until"], body.get("reason"))
     return After(url_for("web.reminders.reminders"), _("The reminder is put off."))
 
 
 @pages.form(f"{_ONE}/cancellation", _SEE_TO, CancelForm, ReasonIn, "reminder_cancel.html", page=_which)
 def cancel(visit: Visit, body: dict[str, str], patient_id: str, kind: str, due_on: str) -> After:
     """Have nobody told of it any more; what is due stays due."""
-    manage.cancel(visit, WhichReminder(patient_id, kind, due_on, seen()), body["reason"])
+    manage.cancel(visit, WhichReminder(patient_id, kind, due_on, version()), body["reason"])
     return After(url_for("web.reminders.reminders"), _("The reminder is cancelled. What is due stays due."))
 
 

@@ -10,12 +10,14 @@ from flask_babel import lazy_gettext as _l
 from flask_wtf.csrf import generate_csrf
 
 from titrator.security.secrets import fingerprint, new_id
+from titrator.titration.documents import reread
 from titrator.web import (
     account,
     activation,
     assets,
     audit,
     clinics,
+    decide,
     login,
     patients,
     protocols,
@@ -43,6 +45,7 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     activation.pages,
     worklist.pages,
     patients.pages,
+    decide.pages,
     reminders.pages,
     protocols.pages,
     audit.pages,
@@ -72,6 +75,7 @@ def add_to(app: Flask, services: Services) -> None:
         "navigation": NAVIGATION,
         "new_id": new_id,
         "prefix_of": _prefix_of,
+        "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
     app.register_blueprint(assets.blueprint)

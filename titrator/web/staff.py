@@ -15,8 +15,8 @@ from schemas.account import AccountChange, AccountIn, TokenIn
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.store.records import Account, ApiClient
 from titrator.titration.errors import Fault
-from titrator.web.forms import Choice, Choices, Form, Lines, Nothing, Number, Text, Tick, Versioned
-from titrator.web.frame import After, Context, Pages, rendered, seen
+from titrator.web.forms import Choice, Choices, Form, Lines, Nothing, Number, Text, Tick, Versioned, options
+from titrator.web.frame import After, Context, Pages, rendered, version
 from titrator.web.words import RIGHTS, ROLES
 from titrator.workflow import accounts, clients, record
 from titrator.workflow.visit import Visit, instant
@@ -108,7 +108,7 @@ def account(visit: Visit, account_id: str) -> Context:
 
 
 def _new(visit: Visit, form: Form) -> Context:
-    cast(Any, form).clinics.choices = list(_clinics(visit).items())
+    cast(Any, form).clinics.choices = options(_clinics(visit).items())
     return {}
 
 
@@ -146,7 +146,7 @@ def _of(visit: Visit, form: Form, account_id: str) -> Context:
 def _as_it_is(visit: Visit, form: Form, account_id: str) -> Context:
     found = accounts.find_account(visit, account_id)
     clinics = _clinics(visit)
-    cast(Any, form).clinics.choices = list(clinics.items())
+    cast(Any, form).clinics.choices = options(clinics.items())
     names = ("version", "display_name", "role", "active")
     form.fill([*((name, getattr(found, name)) for name in names), ("clinics", list(found.clinics))])
     return {"account": found}
@@ -157,7 +157,7 @@ def _as_it_is(visit: Visit, form: Form, account_id: str) -> Context:
 )
 def change(visit: Visit, body: dict[str, object], account_id: str) -> After:
     """An account with another name, role, clinics, or let in or not; what its tokens allow follows at once."""
-    accounts.change_account(visit, account_id, body, seen())
+    accounts.change_account(visit, account_id, body, version())
     return After(url_for("web.staff.account", account_id=account_id), _("The account has been changed."))
 
 
@@ -165,7 +165,7 @@ def change(visit: Visit, body: dict[str, object], account_id: str) -> After:
 def unlock(visit: Visit, body: dict[str, object], account_id: str) -> After:
     """Let an account in again that was locked after failed logins."""
     del body
-    accounts.change_account(visit, account_id, {}, seen())
+    accounts.change_account(visit, account_id, {}, version())
     return After(url_for("web.staff.account", account_id=account_id), _("The account is unlocked."))
 
 
@@ -181,7 +181,7 @@ def invite(visit: Visit, body: dict[str, object], account_id: str) -> After:
 def _token(visit: Visit, form: Form, account_id: str) -> Context:
     found = accounts.find_account(visit, account_id)
     allowed = sorted(map(str, PERMISSIONS[Role(found.role)]))
-    cast(Any, form).permissions.choices = [(name, RIGHTS[name]) for name in allowed]
+    cast(Any, form).permissions.choices = options((name, RIGHTS[name]) for name in allowed)
     return {"account": found}
 
 

@@ -146,6 +146,22 @@ STATUSES: Final[Mapping[str, Any]] = {
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
 }
+#: What each step of the decision asks, in their order (docs/titration-rules.md, section 4).
+STEPS: Final[Mapping[int, Any]] = {
+    1: _l("Is the age outside the protocol's?"),
+    2: _l("Is a thrombosis or marrow disorder unresolved?"),
+    3: _l("Does the protocol give a single dose?"),
+    4: _l("Has no dose been given yet?"),
+    5: _l("Is there no count at all?"),
+    6: _l("Is dosing on hold?"),
+    7: _l("Has therapy lapsed: last dose more than 28 days ago?"),
+    8: _l("Is something wrong with the last dose?"),
+    9: _l("Is the newest count unreliable?"),
+    10: _l("Is there no recent count that shows the last dose?"),
+    11: _l("Are there too few platelets?"),
+    12: _l("Are there too many platelets?"),
+    13: _l("Are platelets in range?"),
+}
 _UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L"), "×10⁹/L"),
     "/uL": "per microlitre",
@@ -261,4 +277,5 @@ def add_to(environment: Any) -> None:
         "SCALES": SCALES,
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
+        "STEPS": STEPS,
     }

@@ -1,0 +1,305 @@
+"""Decisions on pages: by the same rules as over REST, upon what is in view and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.api.deciding import alerted, decided, dosed, give, referred_by_rule, starting
+from tests.api.support import House, count, day, weight
+from tests.web.support import Page, Person
+
+
+def decisions(house: House, patient: str) -> Any:
+    return house.get(f"/patients/{patient}/decisions")["items"]
+
+
+def test_a_patient_at_a_glance(house: House) -> None:
+    patient = dosed(house, 30)
+    page = Person(house).get(f"/patients/{patient}")
+    assert page.status == 200
+    for said in (
+        "Increase",
+        "romiPLOStim 225 micrograms",
+        "0.45 mL of 500 micrograms/mL",
+        "3 micrograms/kg × 75 kg",
+        "1 × 250 micrograms",
+        "150 micrograms on Mon 2 Mar 2026, now +75 micrograms (+50 %)",
+        "Large change",
+        "Mon 9 Mar 2026 (today)",
+        "are below 50",
+        "BELOW-TARGET",
+        "Are there too few platelets? decides",
+        "Is dosing on hold? does not decide",
+        "not reviewed by a pharmacist",
+    ):
+        assert said in page.text.replace("\xa0", " "), said
+    assert "225.0" not in page.text
+
+
+def test_what_the_other_labels_would_say(house: House) -> None:
+    page = Person(house).get(f"/patients/{dosed(house, 220)}?labels=1")
+    assert "For comparison only" in page.text
+    assert "jp-itp-adult" in page.text
+    assert "Not for this age: eu-itp-paediatric, us-itp-paediatric" in page.text
+
+
+def test_accepted_from_the_page_of_the_patient(house: House) -> None:
+    patient = starting(house)
+    somebody = Person(house)
+    page = somebody.submit(somebody.get(f"/patients/{patient}"), f"/patients/{patient}/accept")
+    assert (page.status, page.path) == (200, f"/patients/{patient}")
+    assert "Accepted: in force; 75 micrograms, Mon 9 Mar 2026" in page.text.replace("\xa0", " ")
+    assert [(one["decision"], one["status"]) for one in decisions(house, patient)] == [("accept", "in-force")]
+    assert f"/patients/{patient}/accept" not in page.html
+
+
+def test_two_clicks_sign_once(house: House) -> None:
+    patient = starting(house)
+    somebody = Person(house)
+    sheet = somebody.get(f"/patients/{patient}").sheet(f"/patients/{patient}/accept")
+    first, second = (somebody.post(sheet.action, sheet.fields) for _ in range(2))
+    assert (first.status, second.status) == (200, 200)
+    assert "done already" in second.text
+    assert len(decisions(house, patient)) == 1
+
+
+def test_the_form_that_was_sent_is_not_another_one(house: House) -> None:
+    patient = starting(house)
+    somebody = Person(house)
+    page = somebody.get(f"/patients/{patient}/refer")
+    sheet = page.sheet(f"/patients/{patient}/refer")
+    sheet.fields |= {"reason_code": ["other"], "comment": ["once"]}
+    assert somebody.post(sheet.action, sheet.fields).status == 200
+    page = somebody.post(sheet.action, {**sheet.fields, "comment": ["twice"]})
+    assert page.status == 409
+    assert "sent already" in page.text
+    assert len(decisions(house, patient)) == 1
+
+
+def test_each_alert_is_ticked(house: House) -> None:
+    patient = alerted(house)
+    somebody = Person(house)
+    page = somebody.get(f"/patients/{patient}")
+    alerts = page.sheet(f"/patients/{patient}/accept").choices["acknowledge"]
+    assert len(alerts) == 2
+    page = somebody.submit(page, f"/patients/{patient}/accept", acknowledge=alerts[:1])
+    assert page.status == 422
+    assert f"the alert {alerts[1]} is not acknowledged" in page.text
+    assert page.sheet(f"/patients/{patient}/accept").fields["acknowledge"] == alerts[:1]
+    page = somebody.submit(page, f"/patients/{patient}/accept", acknowledge=alerts)
+    assert page.status == 200
+    assert decisions(house, patient)[0]["acknowledged"] == sorted(alerts)
+
+
+def test_a_proposal_that_went_stale_in_an_open_tab_cannot_be_signed(house: House) -> None:
+    patient = dosed(house, 30)
+    somebody = Person(house)
+    tab = somebody.get(f"/patients/{patient}")
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 120, confirm=[]))
+    page = somebody.submit(tab, f"/patients/{patient}/accept")
+    assert page.status == 409
+    assert "has changed since you opened this page: nothing was signed" in page.text
+    assert "Maintain" in page.text
+    assert decisions(house, patient) == []
+    page = somebody.submit(page, f"/patients/{patient}/accept")  # now that the new one has been in view
+    assert page.status == 200
+    assert decisions(house, patient)[0]["answer"]["action"] == "maintain"
+
+
+def test_two_people_at_once_sign_once(house: House) -> None:
+    patient = starting(house)
+    one, other = Person(house), Person(house, "prescriber")
+    mine, theirs = (who.get(f"/patients/{patient}") for who in (one, other))
+    assert one.submit(mine, f"/patients/{patient}/accept").status == 200
+    page = other.submit(theirs, f"/patients/{patient}/accept")
+    assert page.status == 409
+    assert "has been accepted already" in page.text
+    assert len(decisions(house, patient)) == 1
+
+
+# Overriding
+
+
+def override(who: Person, patient: str, **filled: Any) -> Page:
+    said = {"reason_code": "bleeding", "comment": "seen on the ward"}
+    return who.submit(who.get(f"/patients/{patient}/override"), f"/patients/{patient}/override", **{**said, **filled})
+
+
+def test_a_dose_within_the_protocol(house: House) -> None:
+    patient = dosed(house, 30)
+    page = override(Person(house), patient, what="micrograms", amount="150")
+    assert page.status == 200
+    assert (decisions(house, patient)[0]["dose"]["micrograms"], decisions(house, patient)[0]["reason_code"]) == (
+        150,
+        "bleeding",
+    )
+
+
+def test_no_dose(house: House) -> None:
+    patient = dosed(house, 30)
+    assert override(Person(house), patient, what="no_dose").status == 200
+    assert decisions(house, patient)[0]["dose"] is None
+
+
+def test_all_that_is_wrong_with_an_override_at_once(house: House) -> None:
+    patient = dosed(house, 30)
+    page = override(Person(house), patient, what="micrograms", amount="1,5", reason_code="", comment=" ", due_on="soon")
+    assert page.status == 422
+    for said in (
+        "must be a number, with a point before decimals",
+        "Reason: required",
+        "Comment: required",
+        "YYYY-MM-DD",
+    ):
+        assert said in page.text, said
+    sheet = page.sheet(f"/patients/{patient}/override")
+    assert (sheet.fields["amount"], sheet.fields["due_on"], sheet.fields["what"]) == (["1,5"], ["soon"], ["micrograms"])
+    assert decisions(house, patient) == []
+
+
+def test_an_amount_without_a_dose_is_refused(house: House) -> None:
+    patient = dosed(house, 30)
+    assert "does not go with no dose" in override(Person(house), patient, what="no_dose", amount="3").text
+    assert "Amount: required" in override(Person(house), patient, what="micrograms", amount="").text
+    assert decisions(house, patient) == []
+
+
+def test_beyond_the_protocol_it_is_a_prescribers_and_a_second_persons(house: House) -> None:
+    patient = referred_by_rule(house)
+    page = override(Person(house), patient, what="micrograms", amount="100")
+    assert (page.status, "prescriber" in page.text) == (403, True)
+    prescriber = Person(house, "prescriber")
+    page = override(prescriber, patient, what="micrograms", amount="100", due_on=day(0))
+    assert page.status == 200, page.text
+    assert "awaits a second signature" in page.text
+    at = f"/patients/{patient}/decisions/1/second-signature"
+    page = prescriber.submit(prescriber.get(at), at)
+    assert (page.status, "another than the one who decided" in page.text) == (409, True)
+    pharmacist = Person(house)
+    page = pharmacist.submit(pharmacist.get(at), at)
+    assert page.status == 200
+    assert decisions(house, patient)[0]["status"] == "in-force"
+
+
+def test_more_than_anybody_may(house: House) -> None:
+    patient = dosed(house, 30)
+    page = override(Person(house, "prescriber"), patient, what="micrograms_per_kg", amount="21")
+    assert page.status == 409
+    assert "No one may decide upon more" in page.text
+
+
+# Afterwards
+
+
+def test_a_decision_is_withdrawn_with_a_reason_and_in_its_version(house: House) -> None:
+    patient = starting(house)
+    decided(house, patient)
+    somebody = Person(house)
+    at = f"/patients/{patient}/decisions/1/withdrawal"
+    page = somebody.get(at)
+    assert somebody.submit(page, at, reason="").status == 422
+    assert somebody.submit(page, at, reason="x", version="7").status == 412
+    assert somebody.submit(page, at, reason="wrong patient in view").status == 200
+    assert decisions(house, patient)[0]["status"] == "withdrawn"
+
+
+def test_a_dose_that_departed_is_explained(house: House) -> None:
+    patient = starting(house)
+    decided(house, patient)
+    give(house, patient, 150)
+    somebody = Person(house)
+    page = somebody.get(f"/patients/{patient}")
+    assert "departs from what was decided" in page.text
+    at = f"/patients/{patient}/dose-mismatches/{day(0)}"
+    page = somebody.submit(somebody.get(at), at, reason="two vials were drawn up")
+    assert "departs from what was decided" not in page.text
+    assert house.get(f"/patients/{patient}/dose-mismatches")["items"][0]["reason"] == "two vials were drawn up"
+
+
+def test_a_correction_shows_then_and_now(house: House) -> None:
+    patient = dosed(house, 30)
+    decided(house, patient)
+    found = house.get(f"/patients/{patient}/platelet-counts")["items"][-1]
+    body = {**count(0, 210), "reason": "misread"}
+    assert (
+        house.call("pharmacist", "PUT", f"/patients/{patient}/platelet-counts/{found['id']}", body, version=1).status
+        == 200
+    )
+    page = Person(house).get(f"/patients/{patient}")
+    assert "Facts were corrected after decision 1" in page.text
+    page = Person(house).get(f"/patients/{patient}/decisions/1")
+    assert "Increase" in page.text
+    assert "The answer after facts were corrected" in page.text
+
+
+def test_who_may_not_sign_sees_no_way_to(house: House) -> None:
+    patient = starting(house)
+    technician = Person(house, "technician")
+    page = technician.get(f"/patients/{patient}")
+    assert (page.status, f"/patients/{patient}/accept" in page.html) == (200, False)
+    assert technician.get(f"/patients/{patient}/override").status == 403
+    assert Person(house, "stranger").get(f"/patients/{patient}").status == 404
+    assert Person(house, "admin").get(f"/patients/{patient}").status == 403
+
+
+# The worklist
+
+
+def test_several_are_checked_and_signed_each_on_its_own(house: House) -> None:
+    same, also, other = dosed(house), dosed(house), dosed(house, 30)
+    somebody = Person(house)
+    page = somebody.get("/worklist")
+    ticks = page.sheet("/worklist/sign").choices["chosen"]
+    assert {tick.partition(":")[0] for tick in ticks} == {same, also}
+    assert other in page.html
+    query = "&".join(f"chosen={tick}" for tick in ticks)
+    page = somebody.get(f"/worklist/sign?{query}")
+    assert page.text.count("150 micrograms".replace(" ", "\xa0")) + page.text.count("150 micrograms") >= 4
+    house.post(f"/patients/{also}/weights", weight(0, 76))  # moves nothing of the first
+    page = somebody.submit(page, "/worklist/sign")
+    assert page.status == 200
+    assert len(decisions(house, same)) == 1
+    assert decisions(house, other) == []
+    told = len(decisions(house, also))
+    assert f"{1 + told} proposal" in page.text
+    assert page.text.count("✗") == 1 - told
+
+
+def test_nothing_ticked_is_nothing_signed(house: House) -> None:
+    dosed(house)
+    somebody = Person(house)
+    assert "Nothing was ticked" in somebody.get("/worklist/sign").text
+
+
+def test_the_worklist_is_filtered(house: House) -> None:
+    first, second = starting(house), dosed(house, 450)
+    somebody = Person(house)
+    page = somebody.get("/worklist?text=patient1&task=&clinic=")
+    assert (first in page.html, second in page.html) == (True, False)
+    page = somebody.get("/worklist?task=awaiting-sign-off&text=PHARMACIST-2")
+    assert (first in page.html, second in page.html) == (False, True)
+    assert somebody.get("/worklist?task=nonsense").status == 422
+    assert somebody.get(f"/worklist?on={day(-7)}").status == 200
+
+
+def test_a_line_says_who_why_and_what(house: House) -> None:
+    patient = house.on_course()
+    house.post(f"/patients/{patient}/doses", {"given_on": day(7), "micrograms": 150})
+    for ago, platelets in ((7, 38), (0, 45)):
+        house.post(f"/patients/{patient}/platelet-counts", count(ago, platelets))
+    page = Person(house).get("/worklist")
+    text = page.text.replace("\xa0", " ")
+    for said in (
+        "Patient1, Ada",
+        "born Sun 1 May 1960",
+        "us-itp-adult",
+        "To sign",
+        "↑",
+        "45 ×10⁹/L",
+        "grade 3",
+        "Increase",
+    ):
+        assert said in text, said
+    assert "150 micrograms" in text
+    assert "225 micrograms · 0.45 mL" in text
+    assert Person(house, "technician").get("/worklist").status == 200
