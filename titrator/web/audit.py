@@ -44,6 +44,7 @@ DID: Final[Mapping[str, Any]] = {
     "cds-feedback": _l("said what became of a card"),
     "change": _l("changed"),
     "change-contacts": _l("changed contacts"),
+    "compare-protocols": _l("saw what other protocols would do"),
     "confirm-eligibility": _l("confirmed eligibility"),
     "correct": _l("corrected"),
     "create": _l("made"),
