@@ -354,10 +354,10 @@ def test_a_clinic_is_made_and_changed(house: House, admin: Person) -> None:
     assert "The clinic Island is there." in page.text
     assert "Monday, Friday" in page.text
     (made,) = [one for one in house.get("/clinics", "admin")["items"] if one["name"] == "Island"]
-    assert (made["holidays"], made["injection_days"]) == (["2027-01-01", "2026-12-25"], ["monday", "friday"])
+    assert (made["holidays"], made["injection_days"]) == (["2026-12-25", "2027-01-01"], ["friday", "monday"])
     path = f"/clinics/{made['id']}"
     form = admin.get(path)
-    assert form.sheet(path).fields["holidays"] == ["2027-01-01\n2026-12-25"]
+    assert form.sheet(path).fields["holidays"] == ["2026-12-25\n2027-01-01"]
     page = admin.submit(form, path, name="Isle", holidays="", injection_days=None)
     assert "The clinic Isle has been changed." in page.text
     late = admin.submit(admin.get(path), path, version="1", name="Islet")
