@@ -117,7 +117,7 @@ def test_the_examples_of_a_protocol_are_those_that_it_passed(folder: Path) -> No
     write_local(folder, "without")
     write_local(folder, "failing", examples=examples.replace("micrograms = 75,", "micrograms = 76,"))
     catalogue = Catalogue(folder)
-    assert len(catalogue.examples("ours")) == examples.count("[[example]]")
+    assert len(catalogue.examples("ours")) == examples.count("\n[[example]]\n")
     assert {example.document["protocol"] for example in catalogue.examples("ours")} == {"ours"}
     assert catalogue.examples("without") == ()
     with pytest.raises(InvalidProtocol):
