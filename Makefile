@@ -61,6 +61,8 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(RUN) bench.reminders
 	$(RUN) bench.fhir
 	$(RUN) bench.mllp
+	$(RUN) bench.pages
+	$(RUN) bench.charts
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

@@ -80,8 +80,8 @@ class Place:
     patients: list[str]
 
 
-def fill(folder: Path, patients: int, *, counted_today: bool = False) -> Place:
-    """An instance with so many patients, 52 weekly counts and doses each; and a count of today if asked for."""
+def fill(folder: Path, patients: int, *, counted_today: bool = False, weeks: int = WEEKS) -> Place:
+    """An instance with so many patients, weekly counts and doses each; and a count of today if asked for."""
     settings = Settings(instance=folder)
     services = make_services(settings)
     with services.store.writing() as session:
@@ -98,9 +98,9 @@ def fill(folder: Path, patients: int, *, counted_today: bool = False) -> Place:
     connection.execute("pragma synchronous = off")
     connection.execute("begin")
     for kind, rows in (
-        (Patient, (_patient(name, clinic.id, counted_today) for name in names)),
-        (CourseVersion, (_course(name, account.id) for name in names)),
-        (Fact, (fact for name in names for fact in _facts(name, account.id, counted_today))),
+        (Patient, (_patient(name, clinic.id, 2 * weeks + 2 + counted_today) for name in names)),
+        (CourseVersion, (_course(name, account.id, weeks) for name in names)),
+        (Fact, (fact for name in names for fact in _facts(name, account.id, counted_today, weeks))),
     ):
         columns = mapping(kind).columns
         marks = ", ".join("?" * len(columns))
@@ -120,31 +120,35 @@ def _visit(services: Services, session: object) -> Visit:
     return Visit(services=services, session=session, actor=actor, now=services.clock())  # type: ignore[arg-type]
 
 
-def _patient(name: str, clinic: str, counted_today: bool) -> list[object]:
+def _patient(name: str, clinic: str, revision: int) -> list[object]:
     patient = Patient(
-        id=name, version=1, revision=2 * WEEKS + 2 + counted_today, clinic_id=clinic, family_name=name,
+        id=name, version=1, revision=revision, clinic_id=clinic, family_name=name,
         given_name="x", search_name=name, born_on="1960-05-01", active=True, created_at=instant(datetime.now(UTC)),
         changed_at=instant(datetime.now(UTC)), settled=False, decided=0, decision_id=None,
     )  # fmt: skip
     return list(mapping(Patient).to_row(patient))
 
 
-def _course(name: str, account: str) -> list[object]:
+def _course(name: str, account: str, weeks: int) -> list[object]:
     course = CourseVersion(
         patient_id=name, id=1, version=1, current=True, protocol="us-itp-adult", status="active",
-        started_on=FIRST.isoformat(), ended_on=None, baseline_on=None, eligibility=(), change="start", reason=None,
-        changed_by=account, changed_at=instant(datetime.now(UTC)),
+        started_on=_first(weeks).isoformat(), ended_on=None, baseline_on=None, eligibility=(), change="start",
+        reason=None, changed_by=account, changed_at=instant(datetime.now(UTC)),
     )  # fmt: skip
     return list(mapping(CourseVersion).to_row(course))
 
 
-def _facts(name: str, account: str, counted_today: bool) -> Iterator[list[object]]:
+def _first(weeks: int) -> date:
+    return FIRST - timedelta(weeks=weeks - WEEKS)
+
+
+def _facts(name: str, account: str, counted_today: bool, weeks: int) -> Iterator[list[object]]:
     at = instant(datetime.now(UTC))
     chance = random.Random(name)
     base = Fact(
-        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=FIRST.isoformat(), taken_at=None,
-        code=None, value=None, unit=None, level=None, until=None, unreliable=False, status="final", detail={}, asked=(),
-        confirmed_by=None, change="record", reason=None, recorded_by=account, recorded_at=at,
+        patient_id=name, id=2, version=1, revision=2, current=True, kind="weight", day=_first(weeks).isoformat(),
+        taken_at=None, code=None, value=None, unit=None, level=None, until=None, unreliable=False, status="final",
+        detail={}, asked=(), confirmed_by=None, change="record", reason=None, recorded_by=account, recorded_at=at,
     )  # fmt: skip
     row = mapping(Fact).to_row(base)
     place = {column: index for index, column in enumerate(mapping(Fact).columns)}
@@ -160,14 +164,14 @@ def _facts(name: str, account: str, counted_today: bool) -> Iterator[list[object
             new[place[column]] = item
         return new
 
-    yield made(2, "weight", FIRST.isoformat(), "75", "kg", None)
-    for week in range(WEEKS):
-        day = (FIRST + timedelta(weeks=week)).isoformat()
+    yield made(2, "weight", _first(weeks).isoformat(), "75", "kg", None)
+    for week in range(weeks):
+        day = (_first(weeks) + timedelta(weeks=week)).isoformat()
         yield made(3 + 2 * week, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
         yield made(4 + 2 * week, "dose", day, "150", "ug", "2")
     if counted_today:
-        day = (FIRST + timedelta(weeks=WEEKS)).isoformat()
-        yield made(3 + 2 * WEEKS, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
+        day = (_first(weeks) + timedelta(weeks=weeks)).isoformat()
+        yield made(3 + 2 * weeks, "platelet-count", day, str(chance.randrange(40, 160)), "10*9/L", None)
 
 
 @contextmanager

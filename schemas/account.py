@@ -14,10 +14,11 @@ ROLES: Final = ("technician", "pharmacist", "prescriber", "ehr", "auditor", "adm
 
 
 class Login(Schema):
-    """A name and its password."""
+    """A name and its password; where the account has a second factor, a code of it or a recovery code, too."""
 
     username = Text(required=True)
     password = Text(required=True, longest=256, lines=True)
+    code = Text(longest=32)
 
 
 class SessionOut(Schema):
@@ -68,6 +69,7 @@ class AccountOut(Schema):
     active = Flag(required=True)
     activated = Flag(required=True)
     locked_until = Instant(required=True, allow_none=True)
+    second_factor = Flag(required=True)
 
 
 class Accounts(Schema):
@@ -88,6 +90,54 @@ class Me(Schema):
 
     account = Object(AccountOut, required=True)
     permissions = Many(Text(), required=True)
+
+
+class PasswordChange(Schema):
+    """One's own password, and the one to be."""
+
+    old = Text(required=True, longest=256, lines=True)
+    new = Text(required=True, longest=256, lines=True)
+
+
+class FactorOut(Schema):
+    """One's own second factor: whether there is one, whether one's role must have one, and since when it counts."""
+
+    second_factor = Flag(required=True)
+    required = Flag(required=True)
+    confirmed_at = Instant(required=True, allow_none=True)
+    recovery_codes_left = Whole(required=True, least=0, most=100)
+
+
+class FactorIn(Schema):
+    """One's own password, to set a second factor up."""
+
+    password = Text(required=True, longest=256, lines=True)
+
+
+class FactorBegun(Schema):
+    """A secret for an authenticator, and the otpauth URI for its QR code, shown this once."""
+
+    secret = Text(required=True)
+    uri = Text(required=True, longest=1000)
+
+
+class FactorCode(Schema):
+    """A code of the authenticator."""
+
+    code = Text(required=True, longest=32)
+
+
+class RecoveryCodes(Schema):
+    """Codes that let in once each where the authenticator is lost, shown this once."""
+
+    recovery_codes = Many(Text(), required=True)
+
+
+class FactorRemoval(Schema):
+    """One's own password, and a code of the authenticator or a recovery code."""
+
+    password = Text(required=True, longest=256, lines=True)
+    code = Text(required=True, longest=32)
 
 
 class TokenIn(Schema):

@@ -18,6 +18,7 @@ TAKEN: dict[str, tuple[object, str]] = {
     "database": ("/srv/other.db", "/srv/other.db"),
     "audit_key_file": ("/srv/other.key", "/srv/other.key"),
     "base_url": ("https://titrator.example", "https://titrator.example"),
+    "second_factor_roles": ("admin prescriber", "admin prescriber"),
     "channel_schemes": ("mailtos ntfys", "mailtos ntfys"),
     "cds_protocols": ("us-itp-adult eu-itp-adult", "us-itp-adult eu-itp-adult"),
     "cors_origins": ("https://ehr.example https://b.example:8443", "https://ehr.example https://b.example:8443"),
@@ -45,8 +46,12 @@ REFUSED = [
 NOT_SAFE = "must begin with https://; http:// only to this computer"
 NO_URL = "must be a URL of scheme, host and path, without a login and without #"
 NO_ORIGIN = "must be as browsers write it: in lower case, without a path and without the usual port"
+NO_PERSON = "must be one of technician, pharmacist, prescriber, auditor, admin"
 #: What no list takes, and why.
 REFUSED_IN_LISTS = [
+    ("second_factor_roles", "ehr", NO_PERSON),
+    ("second_factor_roles", "Admin", NO_PERSON),
+    ("second_factor_roles", "*", NO_PERSON),
     ("cds_protocols", "US-ITP", "must be the id of a protocol"),
     ("cds_protocols", "../other", "must be the id of a protocol"),
     ("cors_origins", "*", NO_URL),

@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 from flask import Flask, Response, g, request
 from structlog.typing import ExcInfo
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from titrator.api import (
@@ -36,7 +37,7 @@ from titrator.api import (
     responses,
     results,
 )
-from titrator.api.problems import invalid_response, problem, refusal_response
+from titrator.api.problems import http_response, invalid_response, problem, refusal_response
 from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
 from titrator.assembly import make_services
@@ -236,6 +237,10 @@ def _gather_behind(app: Flask) -> None:
 def _refuse(app: Flask) -> None:
     app.register_error_handler(Refusal, refusal_response)
     app.register_error_handler(InvalidInput, invalid_response)
+
+    @app.errorhandler(HTTPStatus.NOT_FOUND)
+    def missing(error: NotFound) -> Any:
+        return http_response(error) if site.is_for_programs(request.path) else site.missing()
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Any:

@@ -45,6 +45,7 @@ def make_services(settings: Settings) -> Services:
             lock_seconds=settings.lock_minutes * 60,
             activation_seconds=settings.activation_days * 86400,
             glass_seconds=settings.emergency_minutes * 60,
+            second_factor_roles=settings.roles_with_second_factor,
         ),
         broken=tuple(catalogue.self_test()),
         spool=Spool(settings.instance / "spool"),

@@ -184,7 +184,8 @@ def add_user_command(clinics: tuple[str, ...], as_json: bool, **body: Any) -> No
     with acting() as visit:
         asked = checked(AccountIn, body | {"clinics": [_clinic(visit, named).id for named in clinics]})
         account, issued = accounts.add_account(visit, asked)
-    _tell_account(account, "added", issued, as_json=as_json)
+        shown = accounts.account_fields(visit.session, account)
+    _tell_account(shown, "added", issued, as_json=as_json)
     if issued is None and not as_json:
         _say(f"A system has no password: titrator tokens issue {account.username} --label ... --days ...")
 
@@ -195,15 +196,17 @@ def list_users_command(as_json: bool) -> None:
     """List the accounts, and whether each can come in."""
     with acting() as visit:
         found = visit.session.find(Account, order=("username",))
+        shown = [accounts.account_fields(visit.session, account) for account in found]
         names = {clinic.id: clinic.name for clinic in record.clinics(visit)}
         now = instant(visit.now)
     if as_json:
-        write_json({"items": [accounts.account_fields(account) for account in found]})
+        write_json({"items": shown})
         return
     rows = table("Username", "Name", "Role", "Clinics", "State")
-    for account in found:
+    for account, fields in zip(found, shown, strict=True):
         clinics = ", ".join(sorted(names[ident] for ident in account.clinics))
-        rows.add_row(account.username, account.display_name, account.role, clinics or "none", _state(account, now))
+        state = _state(account, now) + (", second factor" if fields["second_factor"] else "")
+        rows.add_row(account.username, account.display_name, account.role, clinics or "none", state)
     console.out().print(rows)
 
 
@@ -223,7 +226,8 @@ def change_user_command(username: str, clinics: tuple[str, ...], no_clinics: boo
         chosen = [_clinic(visit, named).id for named in clinics]
         asked = checked(AccountChange, body | {"clinics": chosen if chosen or no_clinics else None})
         account = accounts.change_account(visit, _account(visit, username).id, asked, None)
-    _tell_account(account, "changed", None, as_json=as_json)
+        shown = accounts.account_fields(visit.session, account)
+    _tell_account(shown, "changed", None, as_json=as_json)
 
 
 @users_group.command("invite")
@@ -233,7 +237,8 @@ def invite_user_command(username: str, as_json: bool) -> None:
     """Print a new one-time link for an account whose password is lost; earlier links and its sessions end."""
     with acting() as visit:
         account, issued = accounts.invite_again(visit, _account(visit, username).id)
-    _tell_account(account, "invited", issued, as_json=as_json)
+        shown = accounts.account_fields(visit.session, account)
+    _tell_account(shown, "invited", issued, as_json=as_json)
 
 
 @users_group.command("disable")
@@ -243,7 +248,19 @@ def disable_user_command(username: str, as_json: bool) -> None:
     """Keep an account out at once: its sessions, tokens and links end. What it did stays under its name."""
     with acting() as visit:
         account = accounts.change_account(visit, _account(visit, username).id, {"active": False}, None)
-    _tell_account(account, "disabled", None, as_json=as_json)
+        shown = accounts.account_fields(visit.session, account)
+    _tell_account(shown, "disabled", None, as_json=as_json)
+
+
+@users_group.command("second-factor-off")
+@username
+@as_json
+def second_factor_off_command(username: str, as_json: bool) -> None:
+    """Take the second factor of an account away, whose owner has lost it; its sessions end."""
+    with acting() as visit:
+        account = accounts.reset_factor(visit, _account(visit, username).id)
+        shown = accounts.account_fields(visit.session, account)
+    _tell_account(shown, "now comes in by the password alone", None, as_json=as_json)
 
 
 @click.group("tokens")
@@ -388,12 +405,11 @@ def _say(text: str) -> None:
     console.out().print(Text(text))
 
 
-def _tell_account(account: Account, done: str, issued: accounts.Issued | None, *, as_json: bool) -> None:
+def _tell_account(shown: dict[str, object], done: str, issued: accounts.Issued | None, *, as_json: bool) -> None:
     if as_json:
-        shown = accounts.account_fields(account)
         write_json({"account": shown, "link": issued and link(issued.secret)})
         return
-    _say(f"{account.username} ({account.display_name}, {account.role}) {done}.")
+    _say(f"{shown['username']} ({shown['display_name']}, {shown['role']}) {done}.")
     if issued is not None:
         tell_link(issued.secret)
 

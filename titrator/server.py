@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ from titrator.app import configure_logs, create_app
 from titrator.assembly import make_services
 from titrator.scheduler import Reminding, behind
 from titrator.settings import Settings
+from titrator.web.charts import warm_up
 from titrator.workflow.housekeeping import keep_house, settle_now
 from titrator.workflow.visit import Services
 
@@ -167,6 +169,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _begin(self, worker: object) -> None:
         del worker
+        threading.Thread(target=warm_up, name="charts", daemon=True).start()  # or the first chart waits for it
         calls: list[tuple[Callable[[], object], float]] = [
             (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY)
         ]

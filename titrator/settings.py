@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from titrator.notify.schemes import SCHEMES
+from titrator.security.permissions import Role
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow.feeds import MEANINGS, Authority, Feed
 from titrator.workflow.measured import differ
@@ -57,6 +58,7 @@ class Settings:
     lock_minutes: int = 15
     activation_days: int = 7
     emergency_minutes: int = 60
+    second_factor_roles: str = ""
     reminder_seconds: int = 20
     channel_schemes: str = ""
     cds_protocols: str = ""
@@ -77,6 +79,11 @@ class Settings:
     def schemes(self) -> frozenset[str]:
         """The schemes that the address of a channel may have: all that are known, or those of the setting."""
         return frozenset(self.channel_schemes.split()) if self.channel_schemes else SCHEMES
+
+    @property
+    def roles_with_second_factor(self) -> frozenset[str]:
+        """The roles of those who must have a second factor."""
+        return frozenset(self.second_factor_roles.split())
 
     @property
     def offered_protocols(self) -> frozenset[str]:
@@ -164,6 +171,8 @@ _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 _URL: Final = re.compile(
     rf"(?P<origin>(?P<scheme>https?)://(?P<host>{_NAME})(?::(?P<port>[1-9][0-9]{{0,4}}))?)(?P<rest>/[!\"$-~]*)?"
 )
+#: A system has no password, and so no second factor.
+_PEOPLE: Final = tuple(str(role) for role in Role if role is not Role.EHR)
 _PROTOCOL: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -269,6 +278,12 @@ def _each(read: Callable[[str], str], value: str) -> str:
 def _protocol(value: str) -> str:
     if not _PROTOCOL.fullmatch(value):
         raise _wrong("must be the id of a protocol")
+    return value
+
+
+def _role_of_people(value: str) -> str:
+    if value not in _PEOPLE:
+        raise _wrong(f"must be one of {', '.join(_PEOPLE)}")
     return value
 
 
@@ -511,6 +526,7 @@ def _zone(value: object) -> str:
 _TEXTS: Final[Mapping[str, Callable[[str], str]]] = {
     "log_level": _log_level,
     "base_url": _base_url,
+    "second_factor_roles": partial(_each, _role_of_people),
     "channel_schemes": _channel_schemes,
     "cds_protocols": partial(_each, _protocol),
     "cors_origins": partial(_each, _origin),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pyotp import TOTP
 
 from tests.api.deciding import act, decide, decided, dosed, give, next_dose, override
 from tests.api.support import (
@@ -81,6 +82,7 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     yield 412, Code.VERSION_STALE, call("pharmacist", "PATCH", of, {}, version=9)
     yield 401, Code.LOGIN_FAILED, call(None, "POST", "/sessions", {"username": "x", "password": "y"})
     yield 401, Code.ACTIVATION_USED, call(None, "POST", "/activations", {"secret": "x", "password": PASSWORD})
+    yield from unproved(house)
     yield 409, Code.COURSE_OPEN, call("pharmacist", "POST", f"{of}/course", {"protocol": "us-itp-adult"})
     yield (
         409,
@@ -137,6 +139,21 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     yield 409, Code.BIRTH_DATE_MISSING, call("pharmacist", "POST", f"{ageless}/course", begin)
     broken = house.with_services(store=Broken())
     yield 500, Code.INTERNAL, broken.call("pharmacist", "GET", "/me")
+
+
+def unproved(house: House) -> Iterator[tuple[int, Code, Answer]]:
+    """The same for the codes of the second factor."""
+    of = f"/accounts/{house.ids['auditor']}"
+    yield 409, Code.SECOND_FACTOR_MISSING, house.call("admin", "POST", f"{of}/second-factor/removal", {})
+    secret = house.post(f"{of}/invitation", {}, "admin")["activation_secret"]
+    assert house.call(None, "POST", "/activations", {"secret": secret, "password": PASSWORD}).status == 201
+    login = {"username": "auditor", "password": PASSWORD}
+    session = house.call(None, "POST", "/sessions", login).json["token"]
+    begun = house.post("/me/second-factor", {"password": PASSWORD}, session)
+    code = TOTP(begun["secret"]).at(house.clock.now)
+    house.post("/me/second-factor/confirmation", {"code": code}, session)
+    yield 409, Code.SECOND_FACTOR_SET, house.call(session, "POST", "/me/second-factor", {"password": PASSWORD})
+    yield 401, Code.SECOND_FACTOR_NEEDED, house.call(None, "POST", "/sessions", login)
 
 
 def undecided(house: House) -> Iterator[tuple[int, Code, Answer]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import click
 import pytest
 from click.testing import CliRunner
+from pyotp import TOTP
 
 from tests.fhir.smart import key_set
 from tests.support import words
@@ -20,10 +21,13 @@ from titrator.assembly import make_services
 from titrator.cli import main
 from titrator.security.permissions import Permission
 from titrator.settings import NAMES, Settings
-from titrator.workflow.accounts import authenticate
+from titrator.workflow.accounts import activate, authenticate, login, prove
 from titrator.workflow.clients import known
 from titrator.workflow.errors import Unauthorised
+from titrator.workflow.own_account import begin_factor, confirm_factor
+from titrator.workflow.visit import Visit
 
+PASSWORD = "seventeen green herons"
 LINK = re.compile(r"http://\S+/activate/(titr_\S+)")
 
 
@@ -108,6 +112,43 @@ def test_a_person_is_added_invited_changed_and_disabled(made: Run) -> None:
     assert {line.split()[-1] for line in rows(done(made("tokens", "list", "anna")))[1:]} == {"UTC"}
 
 
+def with_a_second_factor(instance: Path, link: str) -> str:
+    """Have the one of a link set a password and a second factor up: the token of the session."""
+    services = make_services(Settings(instance=instance))
+    with services.store.writing() as session:
+        visit = Visit(services=services, session=session, actor=None, now=services.clock())
+        account = activate(visit, link, PASSWORD)
+        assert account is not None
+    proof = prove(services, account.username, PASSWORD)
+    with services.store.writing() as session:
+        visit = Visit(services=services, session=session, actor=None, now=services.clock())
+        issued = login(visit, account.username, proof).issued
+        assert issued is not None
+    actor = authenticate(services, issued.secret)
+    with services.store.writing() as session:
+        visit = Visit(services=services, session=session, actor=actor, now=services.clock())
+        begun = begin_factor(visit, proof)
+        assert begun is not None
+        assert confirm_factor(visit, TOTP(begun.secret).at(visit.now))
+    services.store.close()
+    return issued.secret
+
+
+def test_the_only_administrator_gets_in_again_who_has_lost_his_second_factor(titrator: Run, instance: Path) -> None:
+    token = with_a_second_factor(instance, secret(done(titrator("init"))))
+    assert rows(done(titrator("users", "list")))[-1] == "admin Administrator admin none active, second factor"
+    said = done(titrator("users", "second-factor-off", "ADMIN"))
+    assert words(said) == "admin (Administrator, admin) now comes in by the password alone."
+    assert rows(done(titrator("users", "list")))[-1] == "admin Administrator admin none active"
+    services = make_services(Settings(instance=instance))
+    with pytest.raises(Unauthorised):
+        authenticate(services, token)
+    services.store.close()
+    entries = [json.loads(line) for line in done(titrator("audit", "export")).splitlines()]
+    (entry,) = [entry for entry in entries if entry["action"] == "reset-second-factor"]
+    assert entry["account"].startswith("local:")
+
+
 def test_a_system_comes_in_by_a_token_until_it_is_revoked(made: Run, instance: Path) -> None:
     out = done(made("users", "add", "lab", "--name", "Lab", "--role", "ehr", "--clinic", "Day Unit"))
     assert "titrator tokens issue lab" in out
@@ -189,6 +230,8 @@ REFUSED: list[tuple[str, int, str]] = [
     ("users change admin --clinic A --no-clinics", 2, "--clinic and --no-clinics exclude each other"),
     ("users invite nobody", 3, "There is no account nobody"),
     ("users disable nobody", 3, "There is no account nobody"),
+    ("users second-factor-off nobody", 3, "There is no account nobody"),
+    ("users second-factor-off admin", 3, "The account has no second factor."),
     ("tokens issue admin --label x --days 0", 3, "days: must be a whole number from 1 to 3660"),
     ("tokens issue admin --label x --days 1 --permission facts:record", 3, "not given to the role admin"),
     ("tokens list nobody", 3, "There is no account nobody"),

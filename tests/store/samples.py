@@ -37,6 +37,7 @@ from titrator.store.records import (
     Record,
     Reminder,
     ReminderSettings,
+    SecondFactor,
     SpoolPlace,
     Standing,
     Token,
@@ -238,6 +239,14 @@ _SAMPLES: dict[type[Record], Record] = {
             failed_logins=0,
             locked_until=None,
             created_at=NOON,
+        ),
+        SecondFactor(
+            account_id="a",
+            secret="gAAAA",
+            made_at=NOON,
+            confirmed_at=NOON,
+            last_step=59_102_640,
+            recovery_codes=("0" * 64, "f" * 64),
         ),
         ApiClient(
             id="cl",

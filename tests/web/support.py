@@ -121,7 +121,7 @@ class Person:
         """A session, as after a login with the right password."""
         with self.house.visit() as visit:
             account = accounts.find_account(visit, self.house.ids[username])
-            issued = accounts.login(visit, username, accounts.Proof(True, account.password_hash))[1]
+            issued = accounts.login(visit, username, accounts.Proof(True, account.password_hash)).issued
         assert issued is not None
         self.client.set_cookie(COOKIE, issued.secret)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyotp
 import pytest
 
 from tests.api.deciding import dosed
 from tests.api.support import PASSWORD, House
 from tests.web.support import Page, Person
 from titrator.web.frame import COOKIE
-from titrator.workflow import accounts
+from titrator.workflow import accounts, own_account
+from titrator.workflow.visit import Visit, leave
 
 
 def with_password(house: House, username: str = "pharmacist") -> None:
@@ -199,3 +203,65 @@ def test_the_theme_is_kept(house: House) -> None:
     page = somebody.post("/theme", {"theme": "dark", "next": "/worklist"})
     assert (page.path, 'data-bs-theme="dark"' in page.html) == ("/worklist", True)
     assert "data-bs-theme" not in somebody.post("/theme", {"theme": "", "next": "/worklist"}).html
+
+
+# The second factor
+
+
+def with_factor(house: House) -> pyotp.TOTP:
+    """A confirmed second factor of the pharmacist, with a password."""
+    with_password(house)
+    somebody = Person(house, None)
+    log_in(somebody, somebody.get("/login"))
+    cookie = somebody.client.get_cookie(COOKIE)
+    assert cookie is not None
+    actor = accounts.authenticate(house.services, cookie.value)
+    proof = accounts.prove(house.services, "pharmacist", PASSWORD)
+    with house.services.store.writing() as session:
+        visit = Visit(services=house.services, session=session, actor=actor, now=house.clock())
+        begun = own_account.begin_factor(visit, proof)
+        assert begun is not None
+        totp = pyotp.TOTP(begun.secret)
+        assert own_account.confirm_factor(visit, totp.at(house.clock()))
+        leave(visit, session, visit.entries)
+    house.clock.on(minutes=1)
+    return totp
+
+
+def test_the_code_is_asked_for_after_the_password(house: House) -> None:
+    patient = dosed(house)
+    totp = with_factor(house)
+    somebody = Person(house, None)
+    page = log_in(somebody, somebody.get(f"/patients/{patient}"))
+    assert (page.status, "Second factor" in page.text) == (200, True)
+    assert somebody.get("/worklist").path.startswith("/login")
+    wrong = somebody.submit(page, "/login/code", code="000000")
+    assert (wrong.status, "not right" in wrong.text) == (401, True)
+    page = somebody.submit(wrong, "/login/code", code=totp.at(house.clock()))
+    assert (page.status, page.path) == (200, f"/patients/{patient}")
+
+
+def test_the_password_alone_is_worth_some_minutes_and_one_hash(house: House) -> None:
+    totp = with_factor(house)
+    somebody = Person(house, None)
+    page = log_in(somebody, somebody.get("/login"))
+    proved = page.sheet("/login/code").fields["proved"][0]
+    page.sheet("/login/code").fields["proved"] = [proved[:-1] + ("A" if proved[-1] != "A" else "B")]
+    assert "Log in once more" in somebody.submit(page, "/login/code", code=totp.at(house.clock())).text
+    page.sheet("/login/code").fields["proved"] = [proved]
+    house.clock.on(minutes=6)
+    assert "Log in once more" in somebody.submit(page, "/login/code", code=totp.at(house.clock())).text
+    page = log_in(somebody, somebody.get("/login"))
+    with house.visit() as visit:
+        account = accounts.find_account(visit, house.ids["pharmacist"])
+        visit.session.change(replace(account, password_hash="another"))
+    assert "Log in once more" in somebody.submit(page, "/login/code", code=totp.at(house.clock())).text
+
+
+def test_a_code_is_good_once(house: House) -> None:
+    totp = with_factor(house)
+    one, other = Person(house, None), Person(house, None)
+    first, second = (log_in(who, who.get("/login")) for who in (one, other))
+    code = totp.at(house.clock())
+    assert one.submit(first, "/login/code", code=code).path == "/worklist"
+    assert other.submit(second, "/login/code", code=code).status == 401

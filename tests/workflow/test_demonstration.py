@@ -156,10 +156,10 @@ def test_each_role_comes_in_by_its_token_and_each_person_by_a_password_of_chance
             proof = accounts.prove(house.services, login.username, login.password)
             with house.services.store.writing() as session:
                 visit = Visit(services=house.services, session=session, actor=None, now=house.services.clock())
-                account, issued = accounts.login(visit, login.username, proof)
+                entered = accounts.login(visit, login.username, proof)
                 leave(visit, session, visit.entries)
-            assert issued is not None
-            assert account.role == role
+            assert entered.issued is not None
+            assert entered.account.role == role
 
 
 def test_the_prescriber_belongs_to_one_clinic_and_the_others_to_both(house: House) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from flask import Response
+from flask import Response, g
 
 from schemas.account import (
     AccountChange,
@@ -11,11 +11,18 @@ from schemas.account import (
     AccountOut,
     Accounts,
     Activation,
+    FactorBegun,
+    FactorCode,
+    FactorIn,
+    FactorOut,
+    FactorRemoval,
     GlassIn,
     GlassOut,
     Invited,
     Login,
     Me,
+    PasswordChange,
+    RecoveryCodes,
     SessionOut,
     TokenIn,
     TokenIssued,
@@ -25,12 +32,11 @@ from schemas.account import (
 from titrator.api.blueprint import PUBLIC, Blueprint
 from titrator.api.problems import refusal_response
 from titrator.api.wire import etag, if_match
-from titrator.door import door, visiting
-from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.door import count_login, door, visiting
+from titrator.security.permissions import Permission
 from titrator.security.scopes import CLOSED
 from titrator.store.records import Account
-from titrator.workflow import accounts
-from titrator.workflow.errors import Code, Unauthorised
+from titrator.workflow import accounts, own_account
 from titrator.workflow.visit import Visit
 
 blueprint = Blueprint("accounts", __name__, description="Who may come in: logins, accounts, tokens, emergencies.")
@@ -43,21 +49,19 @@ Answer = tuple[Fields, dict[str, str]]
     "POST", "/sessions", PUBLIC, "", body=Login, gives=SessionOut, status=201, public_limit=True, alone=True
 )
 def login(body: dict[str, str]) -> Fields | Response:
-    """Log in: a name and a password for a bearer token."""
+    """Log in: a name and a password, and a code where there is a second factor, for a bearer token."""
     proof = accounts.prove(door().services, body["username"], body["password"])
     with visiting(None) as visit:
-        account, issued = accounts.login(visit, body["username"], proof)
-    if issued is None:
-        return refusal_response(
-            Unauthorised("Wrong name or password, or the account is locked for a while.", code=Code.LOGIN_FAILED)
-        )
+        done = accounts.login(visit, body["username"], proof, body.get("code"))
+    if done.issued is None:
+        return refusal_response(accounts.login_refused(done))
     return {
-        "token": issued.secret,
-        "expires_at": issued.token.expires_at,
-        "idle_seconds": issued.token.idle_seconds,
-        "role": account.role,
-        "clinics": list(account.clinics),
-        "permissions": sorted(PERMISSIONS[Role(account.role)]),
+        "token": done.issued.secret,
+        "expires_at": done.issued.token.expires_at,
+        "idle_seconds": done.issued.token.idle_seconds,
+        "role": done.account.role,
+        "clinics": list(done.account.clinics),
+        "permissions": sorted(done.permissions),
     }
 
 
@@ -75,28 +79,116 @@ def activate(body: dict[str, str]) -> Fields | Response:
     """Set a password with the secret of a one-time link."""
     with visiting(None) as visit:
         account = accounts.activate(visit, body["secret"], body["password"])
-    return refusal_response(accounts.link_used()) if account is None else accounts.account_fields(account)
+        shown = None if account is None else accounts.account_fields(visit.session, account)
+    return refusal_response(accounts.link_used()) if shown is None else shown
 
 
 @blueprint.operation("GET", "/me", Permission.OWN_ACCOUNT, CLOSED, gives=Me)
 def me(visit: Visit) -> Fields:
     """The account that asks, and what its token allows."""
     account = accounts.find_account(visit, visit.who.account_id)
-    return {"account": accounts.account_fields(account), "permissions": sorted(visit.who.permissions)}
+    return {"account": accounts.account_fields(visit.session, account), "permissions": sorted(visit.who.permissions)}
+
+
+@blueprint.operation(
+    "POST", "/me/password", Permission.OWN_ACCOUNT, CLOSED, body=PasswordChange, gives=None, status=204, alone=True
+)
+def change_password(body: dict[str, str]) -> str:
+    """Another password for the account that asks; its other sessions end."""
+    proof = _prove(body["old"])
+    with visiting(g.actor) as visit:
+        done = own_account.change_password(visit, proof, body["new"])
+    if not done:
+        raise own_account.not_proved("old")
+    return ""
+
+
+@blueprint.operation("GET", "/me/second-factor", Permission.OWN_ACCOUNT, CLOSED, gives=FactorOut)
+def get_factor(visit: Visit) -> Fields:
+    """Whether the account that asks has a second factor, and whether it must."""
+    return own_account.factor_fields(visit)
+
+
+@blueprint.operation(
+    "POST",
+    "/me/second-factor",
+    Permission.OWN_ACCOUNT,
+    CLOSED,
+    body=FactorIn,
+    gives=FactorBegun,
+    status=201,
+    alone=True,
+)
+def begin_factor(body: dict[str, str]) -> Fields:
+    """A secret for an authenticator, by one's password; it counts once a code of it is confirmed."""
+    proof = _prove(body["password"])
+    with visiting(g.actor) as visit:
+        begun = own_account.begin_factor(visit, proof)
+    if begun is None:
+        raise own_account.not_proved("password")
+    return {"secret": begun.secret, "uri": begun.uri}
+
+
+@blueprint.operation(
+    "POST",
+    "/me/second-factor/confirmation",
+    Permission.OWN_ACCOUNT,
+    CLOSED,
+    body=FactorCode,
+    gives=RecoveryCodes,
+    alone=True,
+)
+def confirm_factor(body: dict[str, str]) -> Fields:
+    """Have the second factor count from now on, by a first code of it; gives the recovery codes."""
+    count_login()
+    with visiting(g.actor) as visit:
+        codes = own_account.confirm_factor(visit, body["code"])
+    if codes is None:
+        raise own_account.not_proved("code")
+    return {"recovery_codes": list(codes)}
+
+
+@blueprint.operation(
+    "POST",
+    "/me/second-factor/removal",
+    Permission.OWN_ACCOUNT,
+    CLOSED,
+    body=FactorRemoval,
+    gives=FactorOut,
+    alone=True,
+)
+def remove_factor(body: dict[str, str]) -> Fields:
+    """Take one's second factor away, by password and code."""
+    proof = _prove(body["password"])
+    with visiting(g.actor) as visit:
+        done = own_account.remove_factor(visit, proof, body["code"])
+        shown = own_account.factor_fields(visit)
+    if not done:
+        raise own_account.not_proved("password", "code")
+    return shown
+
+
+def _prove(password: str) -> accounts.Proof:
+    """Compare with the password of who asks; counts as an attempt to log in, as it takes as long."""
+    count_login()
+    return accounts.prove(door().services, g.actor.username, password)
 
 
 @blueprint.operation("GET", "/accounts", Permission.MANAGE_ACCOUNTS, CLOSED, gives=Accounts)
 def list_accounts(visit: Visit) -> Fields:
     """All accounts."""
     found = visit.session.find(Account, order=("username",))
-    return {"items": [accounts.account_fields(account) for account in found]}
+    return {"items": [accounts.account_fields(visit.session, account) for account in found]}
 
 
 @blueprint.operation("POST", "/accounts", Permission.MANAGE_ACCOUNTS, CLOSED, body=AccountIn, gives=Invited, status=201)
 def add_account(visit: Visit, body: Fields) -> Answer:
     """A new account, with the secret of its one-time link."""
     account, issued = accounts.add_account(visit, body)
-    shown: Fields = {"account": accounts.account_fields(account), "activation_secret": issued and issued.secret}
+    shown: Fields = {
+        "account": accounts.account_fields(visit.session, account),
+        "activation_secret": issued and issued.secret,
+    }
     return shown, {**etag(1), "Location": f"/api/v1/accounts/{account.id}"}
 
 
@@ -104,7 +196,7 @@ def add_account(visit: Visit, body: Fields) -> Answer:
 def get_account(visit: Visit, account_id: str) -> Answer:
     """An account."""
     account = accounts.find_account(visit, account_id)
-    return accounts.account_fields(account), etag(account.version)
+    return accounts.account_fields(visit.session, account), etag(account.version)
 
 
 @blueprint.operation(
@@ -119,7 +211,7 @@ def get_account(visit: Visit, account_id: str) -> Answer:
 def change_account(visit: Visit, body: Fields, account_id: str) -> Answer:
     """An account with another role, other clinics, or active or not; it is unlocked, too."""
     account = accounts.change_account(visit, account_id, body, if_match())
-    return accounts.account_fields(account), etag(account.version)
+    return accounts.account_fields(visit.session, account), etag(account.version)
 
 
 @blueprint.operation(
@@ -128,7 +220,15 @@ def change_account(visit: Visit, body: Fields, account_id: str) -> Answer:
 def invite(visit: Visit, account_id: str) -> Fields:
     """A new one-time link for an account whose password is lost."""
     account, issued = accounts.invite_again(visit, account_id)
-    return {"account": accounts.account_fields(account), "activation_secret": issued.secret}
+    return {"account": accounts.account_fields(visit.session, account), "activation_secret": issued.secret}
+
+
+@blueprint.operation(
+    "POST", "/accounts/<account_id>/second-factor/removal", Permission.MANAGE_ACCOUNTS, CLOSED, gives=AccountOut
+)
+def reset_factor(visit: Visit, account_id: str) -> Fields:
+    """Take the second factor of another's account away, who has lost it; its sessions end."""
+    return accounts.account_fields(visit.session, accounts.reset_factor(visit, account_id))
 
 
 @blueprint.operation("GET", "/accounts/<account_id>/tokens", Permission.MANAGE_ACCOUNTS, CLOSED, gives=Tokens)

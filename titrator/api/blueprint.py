@@ -117,7 +117,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 manual["description"] = f"Needs the permission `{permission}`; of a SMART client {by}."
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-            manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None)
+            manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None and not alone)
             passed.__doc__ = None
             passed._apidoc = {**passed._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
             self.route(rule, methods=[method], endpoint=name or view.__name__)(passed)

@@ -174,7 +174,7 @@ class Store(Protocol):
     def stamp(self, of: Stamped = "everything") -> object:
         """As long as stamps of a thread are equal, nothing has been committed: what it read before is still so.
 
-        Of `access`: nothing of accounts and tokens.
+        Of `access`: nothing of accounts, second factors and tokens.
         """
         ...
 

@@ -366,6 +366,25 @@ class Account(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactor(Record):
+    """What an account proves itself with besides its password: a secret that an authenticator has, too, encrypted.
+
+    It counts from `confirmed_at` on, the first right code. No code of `last_step` or before is taken any more.
+    `recovery_codes` has the hashes of those that are not used yet.
+    """
+
+    TABLE = "second_factors"
+    KEY = ("account_id",)
+
+    account_id: str
+    secret: str
+    made_at: str
+    confirmed_at: str | None
+    last_step: int | None
+    recovery_codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiClient(Record):
     """A program that gets tokens of an account by signed assertions (SMART Backend Services); `id` is its client_id.
 
@@ -674,7 +693,7 @@ class Job(Record):
 class ChangeCount(Record):
     """How often something has been changed, by name: what was read of it still holds while the number is the same.
 
-    The database counts by itself. `access` is of accounts and tokens.
+    The database counts by itself. `access` is of accounts, second factors and tokens.
     """
 
     TABLE = "change_counts"
@@ -699,6 +718,7 @@ RECORDS: tuple[type[Record], ...] = (
     UnmatchedResult,
     ReceivedMessage,
     Account,
+    SecondFactor,
     ApiClient,
     UsedAssertion,
     Token,

@@ -168,6 +168,10 @@ MIGRATIONS: Final = (
                 expires_at text not null, idle_seconds integer, used_at text, revoked_at text,
                 check ((kind = 'access') = (client_id is not null)), check ((client_id is null) = (scopes is null))
             ) strict, without rowid""",
+            """create table second_factors (
+                account_id text primary key references accounts (id), secret text not null, made_at text not null,
+                confirmed_at text, last_step integer, recovery_codes text not null
+            ) strict, without rowid""",
             "create index tokens_of_account on tokens (account_id)",
             "create index tokens_of_client on tokens (client_id) where client_id is not null",
             """create table glass_breaks (
@@ -251,7 +255,7 @@ MIGRATIONS: Final = (
             ) strict, without rowid""",
             *(
                 f"create trigger {table}_{done} after {done} on {table} begin {_COUNT_ACCESS}; end"
-                for table in ("accounts", "tokens")
+                for table in ("accounts", "second_factors", "tokens")
                 for done in ("insert", "update", "delete")
             ),
         ),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 from flask import url_for
-from flask_babel import gettext as _
 
 from schemas.reminder import Contacts
 from titrator.security.permissions import Permission
 from titrator.web.contacts import ContactsForm, addresses
 from titrator.web.forms import Form
 from titrator.web.frame import After, Context, Pages
+from titrator.web.language import gettext as _
 from titrator.workflow import accounts, record
 from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit

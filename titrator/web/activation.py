@@ -9,10 +9,10 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import g, request
-from flask_babel import gettext as _
 
 from titrator.door import count_login, visiting
 from titrator.web.frame import Pages, rendered
+from titrator.web.language import gettext as _
 from titrator.workflow import accounts
 from titrator.workflow.errors import Refusal
 

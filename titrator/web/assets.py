@@ -52,7 +52,7 @@ def asset(digest: str, name: str) -> Response:
 
 def asset_url(name: str) -> str:
     """The address of a file."""
-    return url_for("assets.asset", digest=files()[name].digest, name=name)
+    return url_for("web.assets.asset", digest=files()[name].digest, name=name)
 
 
 @lru_cache(maxsize=1)

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
-
 from schemas.audit import AuditQuery
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
@@ -18,6 +15,8 @@ from titrator.store.records import Account, AuditRow
 from titrator.titration.documents import encode
 from titrator.titration.quantities import plain
 from titrator.web.frame import Context, Pages, asked
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow import trail
 from titrator.workflow.visit import Visit
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flask import flash, url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.clinic import ClinicIn
 from schemas.reminder import ChannelTest
@@ -14,6 +12,8 @@ from titrator.security.permissions import Permission
 from titrator.titration.errors import Fault
 from titrator.web.forms import Choices, Form, Lines, Text, Versioned
 from titrator.web.frame import After, Context, Pages, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow import record
 from titrator.workflow.reminders import manage
 from titrator.workflow.visit import Visit

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from flask_babel import lazy_gettext as _l
-
 from titrator.titration.errors import Fault
 from titrator.web.forms import Choices, Form
+from titrator.web.language import lazy_gettext as _l
 
 
 class ContactsForm(Form):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from flask import url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.course import ReasonIn
 from schemas.sign_off import REASONS, DecisionIn
@@ -16,6 +14,8 @@ from titrator.titration.errors import Fault
 from titrator.titration.override import CEILING
 from titrator.web.forms import Choice, Choices, Day, Form, Hidden, Lines, Number, ReasonForm, options
 from titrator.web.frame import After, Context, Filled, Pages, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
 from titrator.workflow import sign_off

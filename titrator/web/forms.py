@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from flask_babel import lazy_gettext as _l
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -26,6 +25,7 @@ from wtforms.fields.choices import SelectChoice
 from titrator.security.secrets import new_id
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import Unusable, read_amount
+from titrator.web.language import lazy_gettext as _l
 
 #: Fields that steer a form and are not part of what it says.
 _STEERING: Final = frozenset({"csrf_token", "once", "returned", "repeat", "version"})
@@ -167,6 +167,18 @@ class LoginForm(Form):
 
     username = Text(_l("Username"), render_kw={"autocomplete": "username", "autofocus": True, "spellcheck": "false"})
     password = Secret(_l("Password"), render_kw={"autocomplete": "current-password"})
+    next = Hidden()
+    kept = Hidden()
+
+
+class CodeForm(Form):
+    """A code of the second factor; `proved` says, sealed, whose password was right."""
+
+    code = Text(
+        _l("Code of your authenticator, or a recovery code"),
+        render_kw={"autocomplete": "one-time-code", "autofocus": True, "spellcheck": "false"},
+    )
+    proved = Hidden()
     next = Hidden()
     kept = Hidden()
 

@@ -19,7 +19,6 @@ import marshmallow as ma
 import structlog
 from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
-from flask_babel import gettext as _
 from flask_wtf.csrf import validate_csrf
 from itsdangerous import BadSignature, URLSafeSerializer
 from werkzeug.exceptions import HTTPException
@@ -31,6 +30,7 @@ from titrator.security.secrets import sha256
 from titrator.store.records import KeptAnswer, Token
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.web.forms import Form, LoginForm
+from titrator.web.language import gettext as _
 from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import (
     Asked,
@@ -71,6 +71,11 @@ _OF_ITS_OWN: Final = ("csrf_token", "returned")
 Context = dict[str, Any]
 
 
+def is_for_programs(path: str) -> bool:
+    """Whether a path is of a door of programs."""
+    return path.startswith(_PROGRAMS)
+
+
 class After(NamedTuple):
     """The page that follows when a form has been carried out, and what is said there.
 
@@ -98,7 +103,7 @@ class Sessions(SecureCookieSessionInterface):
 
     def open_session(self, app: Flask, request: Any) -> Any:
         """The session of a page, or of a program one that cannot be written to."""
-        if request.path.startswith(_PROGRAMS):
+        if is_for_programs(request.path):
             return self.make_null_session(app)
         return super().open_session(app, request)
 
@@ -420,6 +425,13 @@ def _from_here() -> bool:
     """Whether a page of ours sent the request: another one may not lay words into somebody's mouth."""
     site = request.headers.get("Sec-Fetch-Site")
     return site == "same-origin" if site else request.headers.get("Origin") == request.host_url.rstrip("/")
+
+
+def missing() -> Response:
+    """The page that says that there is none."""
+    g.actor = None
+    page = rendered("problem.html", {"status": HTTPStatus.NOT_FOUND, "text": _("There is no such page."), **context()})
+    return _of_a_page(Response(page, status=HTTPStatus.NOT_FOUND))
 
 
 def _unanswered(error: HTTPException) -> Any:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from flask import Response, g, make_response, redirect, request, session, url_for
-from flask_babel import gettext as _
+from flask import Response, current_app, g, make_response, redirect, request, session, url_for
 from flask_wtf.csrf import validate_csrf
+from itsdangerous import BadSignature, URLSafeSerializer
 from wtforms import ValidationError
 
 from titrator.door import count_login, door, visiting
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.secrets import sha256
 from titrator.store.records import Account
-from titrator.web.forms import LoginForm, Nothing
+from titrator.web.forms import CodeForm, LoginForm, Nothing
 from titrator.web.frame import COOKIE, After, Filled, Pages, first_page, followed, given_back, rendered
+from titrator.web.language import gettext as _
 from titrator.workflow import accounts
 from titrator.workflow.visit import Visit
 
@@ -22,6 +24,8 @@ pages = Pages("login")
 
 _THEMES: Final = ("light", "dark")
 _YEAR: Final = 365 * 86400
+#: So long after the password the code may come.
+_CODE_SECONDS: Final = 300
 
 
 @pages.get("/login")
@@ -35,33 +39,80 @@ def login() -> Any:
 
 @pages.post("/login")
 def come_in() -> Any:
-    """Log in, and go on where one was."""
+    """Log in, and go on where one was; where the account has a second factor, its code is asked for next."""
     g.actor = None
     count_login()
     form = LoginForm()
-    try:
-        validate_csrf(request.form.get("csrf_token", ""))
-    except ValidationError:
+    if not _ours():
         return _again(form, _("This page had been open for too long, or without cookies. Log in once more."))
-    services = door().services
     username, password = str(form.username.data or "").strip(), str(form.password.data or "")
-    proof = accounts.prove(services, username, password)
+    proof = accounts.prove(door().services, username, password)
     with visiting(None) as visit:
-        account, issued = accounts.login(visit, username, proof)
-    if issued is None:
+        done = accounts.login(visit, username, proof)
+    if done.needs_code:
+        asked = CodeForm(formdata=None)
+        asked.proved.data = _proved().dumps([done.account.username, sha256(proof.stored or ""), _now()])
+        asked.next.data, asked.kept.data = form.next.data, form.kept.data
+        return rendered("code.html", {"filled": Filled(asked, {})})
+    if done.issued is None:
         return _again(form, _("Wrong name or password, or the account is locked for a while."))
+    return _let_in(form, done)
+
+
+@pages.post("/login/code")
+def second_factor() -> Any:
+    """The second half of a login: a code of the authenticator, or a recovery code."""
+    g.actor = None
+    count_login()
+    form = CodeForm()
+    try:
+        username, stored_sha256, at = _proved().loads(form.proved.data or "")
+    except BadSignature:
+        username, stored_sha256, at = "", "", 0
+    proof = accounts.stored_proof(door().services, username, stored_sha256)
+    if not _ours() or not proof.right or _now() - at > _CODE_SECONDS:
+        begin = LoginForm(formdata=None)
+        begin.next.data, begin.kept.data = form.next.data, form.kept.data
+        return _again(begin, _("That took too long. Log in once more."))
+    with visiting(None) as visit:
+        done = accounts.login(visit, username, proof, str(form.code.data or "").strip())
+    if done.issued is None:
+        told = _("That code is not right, has been used, or the account is locked for a while.")
+        return rendered("code.html", {"filled": Filled(form, {}, (told,))}), HTTPStatus.UNAUTHORIZED
+    return _let_in(form, done)
+
+
+def _let_in(form: LoginForm | CodeForm, done: accounts.Login) -> Response:
+    """On to where one was, or back to the form that was sent too late; to the second factor, if there must be one."""
     session.clear()  # whoever had this browser before
-    back = given_back(form.kept.data, account.id) if form.kept.data else None
+    issued = cast(accounts.Issued, done.issued)
+    back = given_back(form.kept.data, done.account.id) if form.kept.data else None
     response: Response
     if back is not None:
         path, fields = back
-        response = make_response(
-            rendered("returned.html", {"path": path, "fields": fields, "form": Nothing(formdata=None)})
-        )
+        given = {"path": path, "fields": fields, "form": Nothing(formdata=None)}
+        response = make_response(rendered("returned.html", given))
     else:
-        response = make_response(redirect(_local(form.next.data, _first_of(account)), HTTPStatus.SEE_OTHER))
+        response = make_response(redirect(_local(form.next.data, _first_of(done.account)), HTTPStatus.SEE_OTHER))
     response.set_cookie(COOKIE, issued.secret, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
+
+
+def _ours() -> bool:
+    try:
+        validate_csrf(request.form.get("csrf_token", ""))
+    except ValidationError:
+        return False
+    return True
+
+
+def _now() -> int:
+    return int(door().services.clock().timestamp())
+
+
+def _proved() -> URLSafeSerializer:
+    """What seals that a password was right, and when, until the code comes."""
+    return URLSafeSerializer(cast(str, current_app.secret_key), salt="password proved")
 
 
 def _again(form: LoginForm, told: str) -> Any:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
 
-from flask import request
+from flask import Response, current_app, request
 
 from titrator.security.permissions import Permission
+from titrator.security.secrets import sha256
+from titrator.store.base import Where
+from titrator.store.records import Decision, Patient
+from titrator.titration.errors import InvalidProtocol
+from titrator.titration.protocol import Protocol
+from titrator.web import chart_words, charts
+from titrator.web.chart_cache import chart_svg
+from titrator.web.chart_data import ChartData, chart_data
 from titrator.web.decide import accepting
 from titrator.web.frame import Context, Pages
+from titrator.web.language import gettext, locale
 from titrator.web.who import who
 from titrator.workflow.glance import by_other_protocols, glance
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
 
 pages = Pages("patients")
+
+_WORDS: Final = chart_words.ENGLISH
 
 
 @pages.page("/patients/<patient_id>", Permission.READ_PATIENTS, "patient.html")
@@ -29,7 +42,7 @@ def patient(visit: Visit, patient_id: str) -> Context:
         "course": course,
         "used": _used(course["entries"], seen.answer),
         "others": by_other_protocols(visit, patient_id) if request.args.get("labels") and seen.answer else None,
-        "scale": "linear" if request.args.get("scale") == "linear" else "log",
+        "scale": _axis(),
     }
 
 
@@ -45,3 +58,56 @@ def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[
             ("doses", "doses", "doses_used"),
         )
     }
+
+
+@pages.page("/patients/<patient_id>/chart.svg", Permission.READ_PATIENTS)
+def chart(visit: Visit, patient_id: str) -> Response:
+    """The chart of the course, drawn once for each state of the record; `?scale=linear` in place of a log axis."""
+    patient, axis = visit.patient(patient_id), _axis()
+    today = visit.today(patient)
+    made_of = (patient.id, patient.revision, patient.version, patient.decided, today, visit.services.program)
+    key = sha256(" ".join(map(str, (*made_of, axis, locale()))))
+    visit.note("read", f"patient/{patient.id}/chart", patient=patient)
+    if request.if_none_match.contains(key):
+        response = Response(status=304)
+    else:
+        drawn = chart_svg(
+            Path(current_app.instance_path) / "charts",
+            key,
+            lambda: charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis)),
+        )
+        response = Response(drawn, content_type="image/svg+xml; charset=utf-8")
+    response.set_etag(key)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _axis() -> str:
+    return "linear" if request.args.get("scale") == "linear" else "log"
+
+
+def _drawn_of(visit: Visit, patient: Patient) -> ChartData:
+    course = timeline(visit, patient.id, None)
+    changes = cast("list[dict[str, str]]", course["course_changes"])
+    protocols = {one["protocol"]: _protocol(visit, one["protocol"]) for one in changes}
+    mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("kind", "=", "accept")
+    held = visit.session.find(Decision, *mine, Where("dose", "is null"), order=("id",))
+    return chart_data(course, {name: one for name, one in protocols.items() if one}, [one.day for one in held])
+
+
+def _protocol(visit: Visit, ident: str) -> Protocol | None:
+    try:
+        return visit.services.catalogue.get(ident)
+    except (KeyError, InvalidProtocol):  # the course is drawn all the same, without its bands
+        return None
+
+
+def _translated() -> chart_words.Words:
+    """The words of the chart in the language of the page."""
+    said: dict[str, Any] = {"language": locale()}
+    for name, words in _WORDS._asdict().items():
+        if isinstance(words, str) and name != "language":
+            said[name] = gettext(words)
+        elif isinstance(words, Mapping):
+            said[name] = {code: gettext(text) for code, text in words.items()}
+    return _WORDS._replace(**said)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import marshmallow as ma
-from flask_babel import lazy_gettext as _l
 
 from schemas.fields import Schema, Text
 from titrator.protocols import Catalogue
@@ -15,6 +14,7 @@ from titrator.security.permissions import Permission
 from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeeklyProtocol
 from titrator.web.frame import Context, Pages, asked
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow import compare
 from titrator.workflow.errors import Invalid, Unknown
 from titrator.workflow.visit import Visit

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 from flask import url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.course import ReasonIn
 from schemas.reminder import CalendarIn, Contacts, PutOff, RemindersQuery
@@ -18,6 +16,8 @@ from titrator.store.records import Account, ChannelRow, Patient, Record
 from titrator.web.contacts import ContactsForm, addresses
 from titrator.web.forms import Day, Form, Lines, Nothing, Text, Versioned
 from titrator.web.frame import After, Context, Pages, asked, rendered, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.web.words import ROLES
 from titrator.workflow import record

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from flask import Blueprint, Flask, request
-from flask_babel import Babel, get_locale
-from flask_babel import lazy_gettext as _l
+from flask_babel import Babel
 from flask_wtf.csrf import generate_csrf
 
 from titrator.security.secrets import fingerprint, new_id
@@ -27,8 +26,12 @@ from titrator.web import (
     worklist,
 )
 from titrator.web.forms import TENFOLD
-from titrator.web.frame import Filled, Pages, Sessions, context
+from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
+from titrator.web.language import gettext, locale, ngettext
+from titrator.web.language import lazy_gettext as _l
 from titrator.workflow.visit import Services
+
+__all__ = ["add_to", "is_for_programs", "missing"]
 
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (
@@ -65,12 +68,14 @@ def add_to(app: Flask, services: Services) -> None:
         WTF_CSRF_TIME_LIMIT=None,
         WTF_I18N_ENABLED=False,
     )
-    Babel(app, locale_selector=_language, default_translation_directories="web/translations")
+    Babel(app, locale_selector=_language, default_translation_directories="web/translations", configure_jinja=False)
+    app.jinja_env.add_extension("jinja2.ext.i18n")
+    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     words.add_to(app.jinja_env)
     app.jinja_env.globals |= {
         "asset_url": assets.asset_url,
         "csrf_token": generate_csrf,
-        "get_locale": get_locale,
+        "get_locale": locale,
         "is_tenfold": _is_tenfold,
         "navigation": NAVIGATION,
         "new_id": new_id,
@@ -78,8 +83,8 @@ def add_to(app: Flask, services: Services) -> None:
         "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
-    app.register_blueprint(assets.blueprint)
     web = Blueprint("web", "titrator.web")
+    web.register_blueprint(assets.blueprint)
     web.context_processor(context)
     for room in _ROOMS:
         web.register_blueprint(room)

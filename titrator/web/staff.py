@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 from flask import request, url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 
 from schemas.account import AccountChange, AccountIn, TokenIn
 from titrator.security.permissions import PERMISSIONS, Permission, Role
@@ -17,6 +15,8 @@ from titrator.store.records import Account, ApiClient
 from titrator.titration.errors import Fault
 from titrator.web.forms import Choice, Choices, Form, Lines, Nothing, Number, Text, Tick, Versioned, options
 from titrator.web.frame import After, Context, Pages, rendered, version
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
 from titrator.web.words import RIGHTS, ROLES
 from titrator.workflow import accounts, clients, record
 from titrator.workflow.visit import Visit, instant

@@ -13,12 +13,12 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
-from flask_babel import get_locale, ngettext
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext as _l
 from markupsafe import Markup
 
 from titrator.titration.quantities import DAYS, completed_years, plain
+from titrator.web.language import gettext as _
+from titrator.web.language import lazy_gettext as _l
+from titrator.web.language import locale, ngettext
 
 #: Romiplostim as it is written where it may be mistaken for another medicine: in tall-man letters.
 DRUG: Final = "romiPLOStim"
@@ -205,17 +205,17 @@ def millilitres(value: Decimal) -> str:
 
 def day(text: str | None) -> str:
     """A day that nobody can read as another one: Mon 9 Mar 2026."""
-    return "" if text is None else _day(text, str(get_locale() or "en"), "EEE d MMM y")
+    return "" if text is None else _day(text, locale(), "EEE d MMM y")
 
 
 def long_day(text: str) -> str:
     """A day in full: Monday 9 March 2026."""
-    return _day(text, str(get_locale() or "en"), "EEEE d MMMM y")
+    return _day(text, locale(), "EEEE d MMMM y")
 
 
 @lru_cache(maxsize=8192)
-def _day(text: str, locale: str, pattern: str) -> str:
-    return str(format_date(date.fromisoformat(text), pattern, locale=locale))
+def _day(text: str, language: str, pattern: str) -> str:
+    return str(format_date(date.fromisoformat(text), pattern, locale=language))
 
 
 def moment(text: str, zone: str = "UTC") -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from flask import Response, request, url_for
-from flask_babel import gettext as _
 
 from schemas.sign_off import Batch
 from schemas.worklist import WorklistQuery
@@ -15,6 +14,7 @@ from titrator.titration.documents import reread
 from titrator.titration.errors import Fault
 from titrator.web.forms import Choices, Form
 from titrator.web.frame import Context, Pages, asked, rendered
+from titrator.web.language import gettext as _
 from titrator.workflow import sign_off
 from titrator.workflow.errors import Invalid
 from titrator.workflow.record import clinics

@@ -12,10 +12,11 @@ from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.scopes import expanded
 from titrator.security.secrets import new_id, new_secret, sha256
 from titrator.store.base import Duplicate, Session, Where
-from titrator.store.records import Account, ApiClient, Clinic, GlassBreak, Identifier, Patient, Token
+from titrator.store.records import Account, ApiClient, Clinic, GlassBreak, Identifier, Patient, SecondFactor, Token
 from titrator.titration.errors import Fault
+from titrator.workflow import factors
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unauthorised, Unknown
-from titrator.workflow.visit import Actor, Services, Visit, instant, refuse_outdated
+from titrator.workflow.visit import Actor, Policy, Services, Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 
@@ -62,7 +63,11 @@ def actor_of(services: Services, username: str) -> Actor:
 
 def _account_named(services: Services, username: str) -> Account | None:
     with services.store.reading() as session:
-        found = session.find(Account, Where("username", "=", username.casefold()))
+        return _named(session, username)
+
+
+def _named(session: Session, username: str) -> Account | None:
+    found = session.find(Account, Where("username", "=", username.casefold()))
     return found[0] if found else None
 
 
@@ -78,7 +83,9 @@ def _bearer(services: Services, digest: str) -> _Bearer | None:
     with services.store.reading() as session:
         token = session.get(Token, digest)
         account = None if token is None else session.get(Account, token.account_id)
-    return None if token is None or account is None else _Bearer(token, account, _actor(account, token))
+        if token is None or account is None:
+            return None
+        return _Bearer(token, account, _actor(account, token, _allowed(services.policy, session, account, token)))
 
 
 class Proof(NamedTuple):
@@ -91,39 +98,83 @@ class Proof(NamedTuple):
 
 def prove(services: Services, username: str, password: str) -> Proof:
     """Compare a password with that of an account. It takes long on purpose, so no transaction waits for it."""
-    with services.store.reading() as session:
-        found = session.find(Account, Where("username", "=", username.casefold()))
-    stored = found[0].password_hash if found else None
+    account = _account_named(services, username)
+    stored = None if account is None else account.password_hash
     right = matches(password, stored)
     renewed = hash_password(password) if right and stored is not None and outdated(stored) else None
     return Proof(right, stored, renewed)
 
 
-def login(visit: Visit, username: str, proof: Proof) -> tuple[Account, Issued | None]:
-    """The account and a session token for a right password; None for it where the login failed.
+def stored_proof(services: Services, username: str, stored_sha256: str) -> Proof:
+    """The proof of a password that was right before, told by the SHA-256 of the hash that it was right for."""
+    with services.store.reading() as session:
+        account = _named(session, username)
+    stored = None if account is None else account.password_hash
+    return Proof(stored is not None and sha256(stored) == stored_sha256, stored)
 
-    A failed login leaves its mark, so it does not raise: what it wrote must be kept. After too many in a row the
-    account is locked for a while; a locked one refuses the right password, too.
+
+class Login(NamedTuple):
+    """What became of a login: the session that was given, if one was, and what it allows.
+
+    Of one that was not, whether nothing was wrong but a code of the second factor is needed.
     """
-    found = visit.session.find(Account, Where("username", "=", username.casefold()))
-    account = found[0] if found else None
+
+    account: Account
+    issued: Issued | None = None
+    permissions: frozenset[Permission] = frozenset()
+    needs_code: bool = False
+
+
+def login(visit: Visit, username: str, proof: Proof, code: str | None = None) -> Login:
+    """A session for a right password and, where the account has a second factor, a right code of that.
+
+    A failed login leaves its mark, so it does not raise: what it wrote must be kept. After too many in a row, be it of
+    the password or of the code, the account is locked for a while; a locked one refuses the right ones, too. To be
+    asked for the code is no failure, and does not make those before it forgotten.
+    """
+    account = _named(visit.session, username)
     if account is None:
         visit.note("login-failed", "account")  # without the name: people type passwords there
-        return _nobody(username), None
-    locked = account.locked_until is not None and account.locked_until > instant(visit.now)
-    if locked or not account.active:
-        visit.note("login-refused", f"account/{account.id}", locked=locked)
-        return account, None
+        return Login(_nobody(username))
+    if locked(visit, account) or not account.active:
+        visit.note("login-refused", f"account/{account.id}", locked=locked(visit, account))
+        return Login(account)
     if not proof.right or proof.stored != account.password_hash:
-        visit.session.change(_failed_once_more(visit, account))
+        wrong_again(visit, account)
         visit.note("login-failed", f"account/{account.id}")
-        return account, None
+        return Login(account)
+    factor = factors.taken(visit, account.id)
+    if factor is None or factor.confirmed_at is None:
+        return _let_in(visit, account, proof, None)
+    return _by_code(visit, account, proof, factor, code)
+
+
+def _by_code(visit: Visit, account: Account, proof: Proof, factor: SecondFactor, code: str | None) -> Login:
+    """A session for a right code, after the password."""
+    if code is None:
+        visit.note("login-code-asked", f"account/{account.id}")
+        return Login(account, needs_code=True)
+    how = factors.accept(visit, factor, code)
+    if how is None:
+        wrong_again(visit, account)
+        visit.note("login-failed", f"account/{account.id}", second_factor="wrong")
+        return Login(account)
+    return _let_in(visit, account, proof, how)
+
+
+def _let_in(visit: Visit, account: Account, proof: Proof, how: factors.Accepted | None) -> Login:
+    """A session for who has proved all there is to prove."""
     stored = proof.renewed or account.password_hash
     visit.session.change(replace(account, failed_logins=0, locked_until=None, password_hash=stored))
     policy = visit.services.policy
     issued = _issue(visit, account, "session", "login", policy.session_seconds, idle=policy.idle_seconds)
-    visit.note("login", f"account/{account.id}")
-    return account, issued
+    visit.note("login", f"account/{account.id}", **how._asdict() if how else {})
+    return Login(account, issued, _allowed(policy, visit.session, account, issued.token))
+
+
+def locked(visit: Visit, account: Account) -> bool:
+    """Whether too many wrong passwords or codes keep an account locked."""
+    return account.locked_until is not None and account.locked_until > instant(visit.now)
 
 
 def logout(visit: Visit) -> None:
@@ -157,7 +208,7 @@ def add_account(visit: Visit, body: Body) -> tuple[Account, Issued | None]:
         raise Conflict(
             Code.USERNAME_TAKEN, "An account of that name is there.", faults=[Fault("username", "taken")]
         ) from None
-    visit.note("create", f"account/{account.id}", new=account_fields(account))
+    visit.note("create", f"account/{account.id}", new=_said(account))
     return account, None if role is Role.EHR else invite(visit, account)
 
 
@@ -172,16 +223,34 @@ def invite(visit: Visit, account: Account) -> Issued:
 
 
 def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
-    """A new activation for an account whose password is lost, or stolen: it and all its tokens end at once."""
+    """A new activation for an account whose password is lost, or stolen: it and all its tokens end at once.
+
+    A second factor stays: who has the link alone must not come in. `reset_factor` takes it away.
+    """
     account = find_account(visit, account_id)
     if account.role == Role.EHR:
         raise Conflict(Code.ACCOUNT_INACTIVE, "A system has no password; issue a token for it.")
     if not account.active:
         raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active; make it active first.")
-    _end_tokens(visit, account, ("session", "api"))
-    locked = replace(account, version=account.version + 1, password_hash=None)
-    visit.session.change(locked)
-    return locked, invite(visit, locked)
+    end_tokens(visit, account, ("session", "api"))
+    locked_out = replace(account, version=account.version + 1, password_hash=None)
+    visit.session.change(locked_out)
+    return locked_out, invite(visit, locked_out)
+
+
+def reset_factor(visit: Visit, account_id: str) -> Account:
+    """Take the second factor of another's account away, who has lost it; the account's sessions end.
+
+    Raises Forbidden for one's own, which takes password and code; Conflict where there is none.
+    """
+    account = find_account(visit, account_id)
+    if account.id == visit.who.account_id:
+        raise Forbidden("One's own is removed with password and code; or let another administrator do it.")
+    if not factors.remove(visit, account.id):
+        raise Conflict(Code.SECOND_FACTOR_MISSING, "The account has no second factor.")
+    end_tokens(visit, account, ("session",))
+    visit.note("reset-second-factor", f"account/{account.id}")
+    return account
 
 
 def first_administrator(visit: Visit) -> Issued | None:
@@ -226,9 +295,19 @@ def activate(visit: Visit, secret: str, password: str) -> Account | None:
     )
     visit.session.change(changed)
     visit.session.change(replace(token, revoked_at=instant(visit.now)))
-    _end_tokens(visit, account, ("session",))
+    end_tokens(visit, account, ("session",))
     visit.note("activate", f"account/{account.id}")
     return changed
+
+
+def login_refused(done: Login) -> Unauthorised:
+    """Why a login gave no session: only who had the right password is told that a code is needed."""
+    if done.needs_code:
+        return Unauthorised(
+            "The password is right; send it again with a code of the authenticator, or a recovery code, as `code`.",
+            code=Code.SECOND_FACTOR_NEEDED,
+        )
+    return Unauthorised("Wrong name, password or code, or the account is locked for a while.", code=Code.LOGIN_FAILED)
 
 
 def link_used() -> Unauthorised:
@@ -242,7 +321,8 @@ def link_used() -> Unauthorised:
 def change_account(visit: Visit, account_id: str, body: Body, version: int | None) -> Account:
     """An account with another name to show, role, clinics, or active or not; what its tokens allow follows at once.
 
-    One that becomes a system's loses its password. One that is closed or gets another role loses its clients for good.
+    One that becomes a system's loses its password and second factor. One that is closed or gets another role loses its
+    clients for good.
     """
     account = find_account(visit, account_id)
     refuse_outdated(account.version, version)
@@ -260,12 +340,14 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
         locked_until=None,
     )
     visit.session.change(changed, Where("version", "=", account.version))
+    if changed.role == Role.EHR:
+        factors.remove(visit, account.id)
     if not changed.active or changed.role != account.role:
-        _end_tokens(visit, account, ("session", "api", "activation", "access"))
+        end_tokens(visit, account, ("session", "api", "activation", "access"))
         for client in visit.session.find(ApiClient, Where("account_id", "=", account.id)):
             if client.revoked_at is None:
                 end_client(visit, client)
-    visit.note("change", f"account/{account.id}", old=account_fields(account), new=account_fields(changed))
+    visit.note("change", f"account/{account.id}", old=_said(account), new=_said(changed))
     return changed
 
 
@@ -351,8 +433,13 @@ def state(account: Account, now: str) -> str:
     return "active"
 
 
-def account_fields(account: Account) -> dict[str, object]:
+def account_fields(session: Session, account: Account) -> dict[str, object]:
     """An account as it is sent."""
+    return {**_said(account), "second_factor": factors.confirmed(session, account.id) is not None}
+
+
+def _said(account: Account) -> dict[str, object]:
+    """What is told of an account by itself."""
     return {
         "id": account.id,
         "version": account.version,
@@ -379,11 +466,18 @@ def token_fields(token: Token) -> dict[str, object]:
     }
 
 
-def _actor(account: Account, token: Token) -> Actor:
-    role = Role(account.role)
-    allowed = PERMISSIONS[role]
+def _allowed(policy: Policy, session: Session, account: Account, token: Token) -> frozenset[Permission]:
+    """What a token lets its account do: a session, as long as the second factor is wanting, only to set that up."""
+    allowed = PERMISSIONS[Role(account.role)]
     if token.permissions is not None:
         allowed &= frozenset(named for named in Permission if named in token.permissions)
+    if token.kind == "session" and factors.wanting(policy, session, account):
+        allowed &= {Permission.OWN_ACCOUNT}
+    return allowed
+
+
+def _actor(account: Account, token: Token, allowed: frozenset[Permission]) -> Actor:
+    role = Role(account.role)
     issued = token.id if token.kind in ("api", "access") else None
     scopes = None if token.scopes is None else expanded(token.scopes)
     return Actor(account.id, account.username, role, frozenset(account.clinics), allowed, token.sha256, issued, scopes)
@@ -436,19 +530,22 @@ def _issue(  # noqa: PLR0913
     return Issued(token, secret)
 
 
-def _end_tokens(visit: Visit, account: Account, kinds: tuple[str, ...]) -> None:
+def end_tokens(visit: Visit, account: Account, kinds: tuple[str, ...], *, but: str | None = None) -> None:
+    """End the tokens of an account of some kinds, but for one that is named by its SHA-256."""
     for token in visit.session.find(Token, Where("account_id", "=", account.id), Where("kind", "in", kinds)):
-        if token.revoked_at is None:
+        if token.revoked_at is None and token.sha256 != but:
             visit.session.change(replace(token, revoked_at=instant(visit.now)))
 
 
-def _failed_once_more(visit: Visit, account: Account) -> Account:
+def wrong_again(visit: Visit, account: Account) -> None:
+    """Count a wrong password or code of an account that is not locked; one too many locks it."""
     policy, failed = visit.services.policy, account.failed_logins + 1
     if failed < policy.logins_before_lock:
-        return replace(account, failed_logins=failed)
+        visit.session.change(replace(account, failed_logins=failed))
+        return
     visit.note("lock", f"account/{account.id}")
     until = instant(visit.now + timedelta(seconds=policy.lock_seconds))
-    return replace(account, failed_logins=0, locked_until=until)
+    visit.session.change(replace(account, failed_logins=0, locked_until=until))
 
 
 def _nobody(username: str) -> Account:

@@ -36,7 +36,7 @@ _MOST_KNOWN: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What an installation may choose about access, in seconds and numbers."""
+    """What an installation may choose about access, in seconds and numbers, and the roles that need a second factor."""
 
     session_seconds: int = 12 * 3600
     idle_seconds: int = 30 * 60
@@ -44,6 +44,7 @@ class Policy:
     lock_seconds: int = 15 * 60
     activation_seconds: int = 7 * 86400
     glass_seconds: int = 3600
+    second_factor_roles: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
