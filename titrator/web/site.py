@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Blueprint, Flask, g, redirect, request, url_for
+from flask import Blueprint, Flask, request
 from flask_babel import Babel
 from flask_wtf.csrf import generate_csrf
-from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
 from titrator.titration.documents import reread
-from titrator.web import activation, assets, decide, login, patients, sheets, words, worklist
+from titrator.web import (
+    account,
+    activation,
+    assets,
+    audit,
+    clinics,
+    decide,
+    login,
+    patients,
+    protocols,
+    reminders,
+    sheets,
+    staff,
+    words,
+    worklist,
+)
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import lazy_gettext as _l
@@ -21,7 +35,14 @@ from titrator.workflow.visit import Services
 __all__ = ["add_to", "is_for_programs", "missing"]
 
 #: The pages of the head of each page, with the permission that each asks for.
-NAVIGATION: Final = (("web.worklist.worklist", "patients:read", _l("Worklist")),)
+NAVIGATION: Final = (
+    ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.reminders.reminders", "patients:read", _l("Reminders")),
+    ("web.protocols.protocols", "protocols:read", _l("Protocols")),
+    ("web.audit.audit", "audit:read", _l("Audit")),
+    ("web.staff.staff", "accounts:manage", _l("Accounts")),
+    ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
+)
 LANGUAGES: Final = ("en",)
 _ROOMS: Final[tuple[Pages, ...]] = (
     login.pages,
@@ -30,6 +51,12 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     patients.pages,
     decide.pages,
     sheets.pages,
+    reminders.pages,
+    protocols.pages,
+    audit.pages,
+    staff.pages,
+    clinics.pages,
+    account.pages,
 )
 
 
@@ -64,12 +91,6 @@ def add_to(app: Flask, services: Services) -> None:
     for room in _ROOMS:
         web.register_blueprint(room)
     app.register_blueprint(web)
-    app.add_url_rule("/", "first", _first)
-
-
-def _first() -> Response:
-    g.actor = None
-    return redirect(url_for("web.worklist.worklist"))
 
 
 def _language() -> str:

@@ -77,6 +77,33 @@ ROLES: Final[Mapping[str, Any]] = {
     "auditor": _l("auditor"),
     "admin": _l("administrator"),
 }
+RIGHTS: Final[Mapping[str, Any]] = {
+    "protocols:read": _l("read protocols"),
+    "recommend": _l("ask for a recommendation without storing anything"),
+    "clinics:read": _l("read the settings of clinics"),
+    "clinics:manage": _l("make and change clinics, their channels and reminders"),
+    "patients:read": _l("read patients, their facts and decisions"),
+    "patients:write": _l("make patients, change who they are and how they are told"),
+    "patients:manage": _l(
+        "move patients to another clinic, change a birth date, take numbers away, make them inactive"
+    ),
+    "facts:record": _l("record counts, weights, doses and events, correct them and take them back"),
+    "facts:verify": _l("verify values that are in doubt"),
+    "doses:propose": _l("see the next dose"),
+    "decisions:sign": _l("sign decisions"),
+    "decisions:override-beyond": _l("override with a dose that is not the protocol's; answer what was referred"),
+    "reminders:see-to": _l("see to reminders"),
+    "calendars:issue": _l("issue calendars to subscribe to"),
+    "courses:manage": _l("start, pause and go on with courses"),
+    "courses:new-baseline": _l("take a new baseline weight"),
+    "courses:confirm-eligibility": _l("confirm eligibility"),
+    "courses:discontinue": _l("discontinue courses"),
+    "events:resolve-safety": _l("resolve safety events"),
+    "glass:break": _l("open a record of another clinic in an emergency"),
+    "audit:read": _l("read the audit trail"),
+    "accounts:manage": _l("make and change accounts, tokens and clients"),
+    "account:own": _l("see and change the own account"),
+}
 OVERRIDES: Final[Mapping[str, Any]] = {
     "clinical-judgement": _l("Clinical judgement"),
     "bleeding": _l("Bleeding"),
@@ -285,6 +312,7 @@ def add_to(environment: Any) -> None:
         "LATE": LATE,
         "TRENDS": TRENDS,
         "ROLES": ROLES,
+        "RIGHTS": RIGHTS,
         "OVERRIDES": OVERRIDES,
         "NOT_GIVEN": NOT_GIVEN,
         "EVENTS": EVENTS,
