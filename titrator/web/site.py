@@ -16,16 +16,21 @@ from titrator.web import (
     assets,
     audit,
     clinics,
+    courses,
     decide,
+    facts,
     login,
     patients,
+    people,
     protocols,
     reminders,
+    results,
     sheets,
     staff,
     words,
     worklist,
 )
+from titrator.web.entries import SHEETS
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
 from titrator.web.language import lazy_gettext as _l
@@ -42,6 +47,8 @@ NAVIGATION: Final = (
     ("web.audit.audit", "audit:read", _l("Audit")),
     ("web.staff.staff", "accounts:manage", _l("Accounts")),
     ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
+    ("web.people.search", "patients:read", _l("Patients")),
+    ("web.results.results", "patients:read", _l("Results")),
 )
 LANGUAGES: Final = ("en",)
 _ROOMS: Final[tuple[Pages, ...]] = (
@@ -57,6 +64,10 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     staff.pages,
     clinics.pages,
     account.pages,
+    facts.pages,
+    people.pages,
+    courses.pages,
+    results.pages,
 )
 
 
@@ -82,6 +93,7 @@ def add_to(app: Flask, services: Services) -> None:
         "navigation": NAVIGATION,
         "new_id": new_id,
         "prefix_of": _prefix_of,
+        "SHEETS": SHEETS,
         "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
@@ -103,4 +115,6 @@ def _prefix_of(form: Any) -> str:
 
 
 def _is_tenfold(filled: Filled) -> bool:
+    if filled.form.REPEATED is None:
+        return False
     return "repeat" in filled.faults or any(code in TENFOLD for code, _ in filled.questions)
