@@ -17,7 +17,7 @@ from schemas.reminder import AUDIENCES, ChannelIn
 from titrator import console
 from titrator.local import NOT_DONE, acting, checked, looking, moment, refuse, settings, table, write_json
 from titrator.notify.address import redacted
-from titrator.security.permissions import Permission, Role
+from titrator.security.permissions import Permission
 from titrator.store.base import Where
 from titrator.store.records import Account, ApiClient, ChannelRow, Clinic, Token
 from titrator.titration.errors import Fault
@@ -439,13 +439,8 @@ def _clinic(visit: Visit, named: str) -> Clinic:
 
 
 def _state(account: Account, now: str) -> str:
-    if not account.active:
-        return "disabled"
-    if account.locked_until is not None and account.locked_until > now:
-        return f"locked until {moment(account.locked_until)}"
-    if account.password_hash is None:
-        return "by token" if account.role == Role.EHR else "invited"
-    return "active"
+    found = accounts.state(account, now)
+    return f"locked until {moment(account.locked_until)}" if found == "locked" else found.replace("-", " ")
 
 
 def _client_state(client: ApiClient) -> tuple[str, str]:

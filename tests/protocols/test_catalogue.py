@@ -111,6 +111,19 @@ def test_a_protocol_is_read_when_it_is_first_asked_for(folder: Path) -> None:
     assert catalogue.get("ours").id == "ours"
 
 
+def test_the_examples_of_a_protocol_are_those_that_it_passed(folder: Path) -> None:
+    examples = (SHIPPED / "us-itp-adult.examples.toml").read_text(encoding="utf-8")
+    write_local(folder, "ours", examples=examples)
+    write_local(folder, "without")
+    write_local(folder, "failing", examples=examples.replace("micrograms = 75,", "micrograms = 76,"))
+    catalogue = Catalogue(folder)
+    assert len(catalogue.examples("ours")) == examples.count("\n[[example]]\n")
+    assert {example.document["protocol"] for example in catalogue.examples("ours")} == {"ours"}
+    assert catalogue.examples("without") == ()
+    with pytest.raises(InvalidProtocol):
+        catalogue.examples("failing")
+
+
 def test_a_broken_file_is_in_the_way_of_no_other_protocol(folder: Path) -> None:
     write_local(folder, "broken", "broken")
     write_local(folder, "ours")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from titrator.protocols.examples import Outcome, run_examples
+from titrator.protocols.examples import Example, Outcome, run_examples
 from titrator.protocols.files import parse_toml, read_toml
 from titrator.titration.documents import printable
 from titrator.titration.errors import Fault, InvalidProtocol
@@ -33,6 +33,7 @@ class Catalogue:
             else:
                 self._files[path.stem] = path
         self._protocols: dict[str, Protocol | InvalidProtocol] = {}
+        self._examples: dict[str, tuple[Example, ...]] = {}
 
     def ids(self) -> list[str]:
         """The ids of all protocols, sorted."""
@@ -64,13 +65,19 @@ class Catalogue:
         """A protocol; raises KeyError for one that is not there and InvalidProtocol for one that is refused."""
         if ident not in self._protocols:
             try:
-                self._protocols[ident] = load(self._files[ident])[0]
+                self._protocols[ident], outcomes = load(self._files[ident])
+                self._examples[ident] = tuple(outcome.example for outcome in outcomes)
             except InvalidProtocol as error:
                 self._protocols[ident] = error
         found = self._protocols[ident]
         if isinstance(found, InvalidProtocol):
             raise InvalidProtocol(found.faults)
         return found
+
+    def examples(self, ident: str) -> tuple[Example, ...]:
+        """The worked examples that a protocol passed when it was read, as its file has them; raises as `get` does."""
+        self.get(ident)
+        return self._examples[ident]
 
     def self_test(self) -> list[str]:
         """Why the shipped protocols cannot be relied upon: each that is refused, or whose worked examples fail."""

@@ -191,6 +191,12 @@ class Nothing(Form):
     """A button."""
 
 
+class Versioned(Form):
+    """What changes something that others may change meanwhile: `version` is the one that was seen."""
+
+    version = Hidden()
+
+
 class ReasonForm(Form):
     """Why."""
 

@@ -10,7 +10,7 @@ Pages call the steps that REST calls, so that both doors ask, refuse and write d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, cast
@@ -58,6 +58,13 @@ POLICY: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+#: The pages with which work begins, by who may see them.
+_FIRST: Final = (
+    ("web.worklist.worklist", Permission.READ_PATIENTS),
+    ("web.audit.audit", Permission.READ_AUDIT),
+    ("web.staff.staff", Permission.MANAGE_ACCOUNTS),
+    ("web.protocols.protocols", Permission.READ_PROTOCOLS),
+)
 _LONGEST_VERSION: Final = 16
 #: What a form says of itself, and not of what was filled in.
 _OF_ITS_OWN: Final = ("csrf_token", "returned")
@@ -71,10 +78,15 @@ def is_for_programs(path: str) -> bool:
 
 
 class After(NamedTuple):
-    """The page that follows when a form has been carried out, and what is said there."""
+    """The page that follows when a form has been carried out, and what is said there.
+
+    `shown` is a page that answers the form itself, for what is shown once only: a secret. It is kept nowhere; the form
+    sent again leads to `where`.
+    """
 
     where: str
     said: str = ""
+    shown: str | None = None
 
 
 class Filled(NamedTuple):
@@ -152,12 +164,13 @@ class Pages(Blueprint):
         page: Callable[..., Context],
         name: str | None = None,
         before: Callable[[Services], object] | None = None,
+        stores: bool = True,
     ) -> Callable[[View], View]:
         """Make a form of a step, which gets the visit, what was filled in and the variables of the path.
 
         `page` gives what the template needs beside the form, called `filled` there, and may fill in the form before it
         is shown first: it gets the visit, the form and the variables of the path. What was filled in has gone through
-        the schema; without one it is as `Form.body` gives it.
+        the schema; without one it is as `Form.body` gives it. A step that stores nothing holds up nobody who writes.
         """
 
         def decorator(step: View) -> View:
@@ -181,7 +194,9 @@ class Pages(Blueprint):
                 try:
                     body = read(sheet, schema)
                     after = done(
-                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where)), writes=True, drafts=False
+                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where), stores=stores),
+                        writes=stores,
+                        drafts=False,
                     )
                 except _CORRECTED as refusal:
                     page_again = shown(_corrected(sheet, refusal), where)
@@ -242,7 +257,9 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
 
 
 def followed(after: After) -> Response:
-    """The way to the page that follows."""
+    """The way to the page that follows, or the page that is shown once."""
+    if after.shown is not None:
+        return Response(after.shown)
     if after.said:
         flash(after.said, "success")
     return cast(Response, redirect(after.where, HTTPStatus.SEE_OTHER))
@@ -278,11 +295,20 @@ def asked(schema: type[ma.Schema]) -> dict[str, Any]:
         raise Invalid(*faults_of(error.messages)) from None
 
 
+def first_page(permissions: Container[Permission] | None) -> str:
+    """The address of the page with which somebody begins: the first that the permissions open, else the login."""
+    for endpoint, permission in _FIRST:
+        if permissions is not None and permission in permissions:
+            return url_for(endpoint)
+    return url_for("web.login.login")
+
+
 def context() -> Context:
     """What every template may use."""
     actor: Actor | None = g.get("actor")
     return {
         "actor": actor,
+        "first_page": first_page(None if actor is None else actor.permissions),
         "may": (lambda name: False) if actor is None else (lambda name: Permission(name) in actor.permissions),
         "theme": request.cookies.get("theme", "") if request.cookies.get("theme") in ("light", "dark") else "",
     }
@@ -295,8 +321,13 @@ def _refuse_forged() -> None:
         raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again."))) from None
 
 
-def _once(visit: Visit, form: Form, step: Callable[[], After]) -> After:
-    """What a step gives, or gave: a form that is sent twice, by a second click, is carried out once."""
+def _once(visit: Visit, form: Form, step: Callable[[], After], *, stores: bool = True) -> After:
+    """What a step gives, or gave: a form that is sent twice, by a second click, is carried out once.
+
+    One that stores nothing is carried out again.
+    """
+    if not stores:
+        return step()
     key = f"form {form.once.data or ''}"
     digest = sha256("\0".join([request.full_path, *(f"{name}={value}" for name, value in form.said())]))
     kept = visit.session.get(KeptAnswer, visit.who.account_id, key)

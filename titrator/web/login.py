@@ -11,10 +11,11 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from wtforms import ValidationError
 
 from titrator.door import count_login, door, visiting
-from titrator.security.permissions import Permission
+from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.secrets import sha256
+from titrator.store.records import Account
 from titrator.web.forms import CodeForm, LoginForm, Nothing
-from titrator.web.frame import COOKIE, After, Filled, Pages, followed, given_back, rendered
+from titrator.web.frame import COOKIE, After, Filled, Pages, first_page, followed, given_back, rendered
 from titrator.web.language import gettext as _
 from titrator.workflow import accounts
 from titrator.workflow.visit import Visit
@@ -92,7 +93,7 @@ def _let_in(form: LoginForm | CodeForm, done: accounts.Login) -> Response:
         given = {"path": path, "fields": fields, "form": Nothing(formdata=None)}
         response = make_response(rendered("returned.html", given))
     else:
-        response = make_response(redirect(_local(form.next.data), HTTPStatus.SEE_OTHER))
+        response = make_response(redirect(_local(form.next.data, _first_of(done.account)), HTTPStatus.SEE_OTHER))
     response.set_cookie(COOKIE, issued.secret, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
 
@@ -118,10 +119,20 @@ def _again(form: LoginForm, told: str) -> Any:
     return rendered("login.html", {"filled": Filled(form, {}, (told,)), "ended": False}), HTTPStatus.UNAUTHORIZED
 
 
-def _local(path: str | None) -> str:
-    """A path of this service; the first page in place of any other address."""
+def _local(path: str | None, otherwise: str) -> str:
+    """A path of this service; another one in place of any foreign address."""
     fits = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
-    return path if path and fits else url_for("web.worklist.worklist")
+    return path if path and fits else otherwise
+
+
+def _first_of(account: Account) -> str:
+    return first_page(PERMISSIONS[Role(account.role)])
+
+
+@pages.page("/", Permission.OWN_ACCOUNT)
+def first(visit: Visit) -> Response:
+    """On to the page with which one's work begins."""
+    return cast(Response, redirect(first_page(visit.who.permissions)))
 
 
 @pages.deed("/logout", Permission.OWN_ACCOUNT, Nothing)
@@ -139,7 +150,9 @@ def logout(visit: Visit, body: dict[str, Any]) -> Response:
 def theme() -> Response:
     """Show pages light, dark, or as the browser prefers."""
     g.actor = None
-    response = make_response(redirect(_local(request.form.get("next")), HTTPStatus.SEE_OTHER))
+    response = make_response(
+        redirect(_local(request.form.get("next"), url_for("web.login.first")), HTTPStatus.SEE_OTHER)
+    )
     chosen = request.form.get("theme", "")
     if chosen in _THEMES:
         response.set_cookie("theme", chosen, max_age=_YEAR, secure=request.is_secure, httponly=True, samesite="Lax")

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Blueprint, Flask, g, redirect, request, url_for
+from flask import Blueprint, Flask, request
 from flask_babel import Babel
 from flask_wtf.csrf import generate_csrf
-from werkzeug.wrappers import Response
 
 from titrator.security.secrets import fingerprint, new_id
 from titrator.titration.documents import reread
-from titrator.web import activation, assets, courses, decide, facts, login, patients, people, results, words, worklist
+from titrator.web import (
+    account,
+    activation,
+    assets,
+    audit,
+    clinics,
+    courses,
+    decide,
+    facts,
+    login,
+    patients,
+    people,
+    protocols,
+    reminders,
+    results,
+    sheets,
+    staff,
+    words,
+    worklist,
+)
 from titrator.web.entries import SHEETS
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
-from titrator.web.language import gettext, locale, ngettext
 from titrator.web.language import lazy_gettext as _l
+from titrator.web.language import locale, plain_gettext, plain_ngettext
 from titrator.workflow.visit import Services
 
 __all__ = ["add_to", "is_for_programs", "missing"]
@@ -24,6 +42,11 @@ __all__ = ["add_to", "is_for_programs", "missing"]
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (
     ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.reminders.reminders", "patients:read", _l("Reminders")),
+    ("web.protocols.protocols", "protocols:read", _l("Protocols")),
+    ("web.audit.audit", "audit:read", _l("Audit")),
+    ("web.staff.staff", "accounts:manage", _l("Accounts")),
+    ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
     ("web.people.search", "patients:read", _l("Patients")),
     ("web.results.results", "patients:read", _l("Results")),
 )
@@ -34,6 +57,13 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     worklist.pages,
     patients.pages,
     decide.pages,
+    sheets.pages,
+    reminders.pages,
+    protocols.pages,
+    audit.pages,
+    staff.pages,
+    clinics.pages,
+    account.pages,
     facts.pages,
     people.pages,
     courses.pages,
@@ -53,7 +83,7 @@ def add_to(app: Flask, services: Services) -> None:
     )
     Babel(app, locale_selector=_language, default_translation_directories="web/translations", configure_jinja=False)
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
+    app.jinja_env.install_gettext_callables(plain_gettext, plain_ngettext, newstyle=True)  # type: ignore[attr-defined]
     words.add_to(app.jinja_env)
     app.jinja_env.globals |= {
         "asset_url": assets.asset_url,
@@ -73,12 +103,6 @@ def add_to(app: Flask, services: Services) -> None:
     for room in _ROOMS:
         web.register_blueprint(room)
     app.register_blueprint(web)
-    app.add_url_rule("/", "first", _first)
-
-
-def _first() -> Response:
-    g.actor = None
-    return redirect(url_for("web.worklist.worklist"))
 
 
 def _language() -> str:

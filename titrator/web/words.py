@@ -78,6 +78,33 @@ ROLES: Final[Mapping[str, Any]] = {
     "auditor": _l("auditor"),
     "admin": _l("administrator"),
 }
+RIGHTS: Final[Mapping[str, Any]] = {
+    "protocols:read": _l("read protocols"),
+    "recommend": _l("ask for a recommendation without storing anything"),
+    "clinics:read": _l("read the settings of clinics"),
+    "clinics:manage": _l("make and change clinics, their channels and reminders"),
+    "patients:read": _l("read patients, their facts and decisions"),
+    "patients:write": _l("make patients, change who they are and how they are told"),
+    "patients:manage": _l(
+        "move patients to another clinic, change a birth date, take numbers away, make them inactive"
+    ),
+    "facts:record": _l("record counts, weights, doses and events, correct them and take them back"),
+    "facts:verify": _l("verify values that are in doubt"),
+    "doses:propose": _l("see the next dose"),
+    "decisions:sign": _l("sign decisions"),
+    "decisions:override-beyond": _l("override with a dose that is not the protocol's; answer what was referred"),
+    "reminders:see-to": _l("see to reminders"),
+    "calendars:issue": _l("issue calendars to subscribe to"),
+    "courses:manage": _l("start, pause and go on with courses"),
+    "courses:new-baseline": _l("take a new baseline weight"),
+    "courses:confirm-eligibility": _l("confirm eligibility"),
+    "courses:discontinue": _l("discontinue courses"),
+    "events:resolve-safety": _l("resolve safety events"),
+    "glass:break": _l("open a record of another clinic in an emergency"),
+    "audit:read": _l("read the audit trail"),
+    "accounts:manage": _l("make and change accounts, tokens and clients"),
+    "account:own": _l("see and change the own account"),
+}
 OVERRIDES: Final[Mapping[str, Any]] = {
     "clinical-judgement": _l("Clinical judgement"),
     "bleeding": _l("Bleeding"),
@@ -188,6 +215,36 @@ STATUSES: Final[Mapping[str, Any]] = {
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
 }
+DECISION_CHANGES: Final[Mapping[str, Any]] = {
+    "accept": _l("accepted"),
+    "override": _l("overridden"),
+    "refer": _l("referred"),
+    "co-sign": _l("signed by a second person"),
+    "supersede": _l("replaced"),
+    "withdraw": _l("withdrawn"),
+    "void": _l("made void"),
+    "deliver": _l("carried out"),
+    "not-given": _l("not carried out"),
+    "dose-taken-back": _l("no longer carried out"),
+    "reopen": _l("re-opened by a correction"),
+    "same-again": _l("as before again, by a correction"),
+    "review": _l("reviewed"),
+}
+#: In what doses depart from what was decided.
+DEPARTS: Final[Mapping[str, Any]] = {
+    "no-decision": _l("nothing was decided"),
+    "ceiling": _l("more than anybody may give in seven days"),
+    "amount": _l("another amount"),
+    "early": _l("given before its time"),
+    "late": _l("given after its time"),
+    "re-opened": _l("decided upon facts that had been corrected"),
+}
+COURSE_STATES: Final[Mapping[str, Any]] = {
+    "active": _l("active"),
+    "paused": _l("paused"),
+    "discontinued": _l("ended"),
+    "entered-in-error": _l("entered in error"),
+}
 #: What each step of the decision asks, in their order (docs/titration-rules.md, section 4).
 STEPS: Final[Mapping[int, Any]] = {
     1: _l("Is the age outside the protocol's?"),
@@ -265,6 +322,16 @@ def long_day(text: str) -> str:
     return _day(text, locale(), "EEEE d MMMM y")
 
 
+def weekday(text: str) -> str:
+    """The weekday of a day, as the head of a column: Mon."""
+    return _day(text, locale(), "EEE")
+
+
+def day_of_month(text: str) -> str:
+    """A day in a column of its weekday, in a row of its week: 9 Mar."""
+    return _day(text, locale(), "d MMM")
+
+
 @lru_cache(maxsize=8192)
 def _day(text: str, language: str, pattern: str) -> str:
     return str(format_date(date.fromisoformat(text), pattern, locale=language))
@@ -327,7 +394,7 @@ def _event(fields: Mapping[str, Any]) -> str:
 
 def drug() -> Markup:
     """The medicine in tall-man letters; read out as a word."""
-    return Markup('<span aria-label="romiplostim">{}</span>').format(DRUG)
+    return Markup('<span aria-label="{}">{}</span>').format(_("romiplostim"), DRUG)
 
 
 def add_to(environment: Any) -> None:
@@ -341,6 +408,8 @@ def add_to(environment: Any) -> None:
         "millilitres": millilitres,
         "day": day,
         "long_day": long_day,
+        "weekday": weekday,
+        "day_of_month": day_of_month,
         "moment": moment,
     }
     environment.globals |= {
@@ -358,6 +427,7 @@ def add_to(environment: Any) -> None:
         "LATE": LATE,
         "TRENDS": TRENDS,
         "ROLES": ROLES,
+        "RIGHTS": RIGHTS,
         "OVERRIDES": OVERRIDES,
         "NOT_GIVEN": NOT_GIVEN,
         "EVENTS": EVENTS,
@@ -373,4 +443,7 @@ def add_to(environment: Any) -> None:
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
         "STEPS": STEPS,
+        "COURSE_STATES": COURSE_STATES,
+        "DEPARTS": DEPARTS,
+        "DECISION_CHANGES": DECISION_CHANGES,
     }

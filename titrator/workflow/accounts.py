@@ -429,6 +429,17 @@ def break_glass(visit: Visit, body: Body) -> GlassBreak:
     return broken
 
 
+def state(account: Account, now: str) -> str:
+    """Whether an account can come in at an instant: `disabled`, `locked`, `by-token`, `invited` or `active`."""
+    if not account.active:
+        return "disabled"
+    if account.locked_until is not None and account.locked_until > now:
+        return "locked"
+    if account.password_hash is None:
+        return "by-token" if account.role == Role.EHR else "invited"
+    return "active"
+
+
 def account_fields(session: Session, account: Account) -> dict[str, object]:
     """An account as it is sent."""
     return {**_said(account), "second_factor": factors.confirmed(session, account.id) is not None}

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, same_mac, seal_mac
 from titrator.store.base import Session, StoreError, Where
-from titrator.store.records import Account, AuditHead, AuditRow, Patient, SpoolPlace
+from titrator.store.records import Account, AuditHead, AuditRow, Identifier, Patient, SpoolPlace
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
 from titrator.workflow.errors import Unknown
@@ -68,16 +68,75 @@ def _detail(text: str) -> object:
         return text
 
 
-def page(visit: Visit, chain: str | None, after: int, limit: int) -> tuple[list[AuditRow], int | None]:
-    """A page of a chain, the system's or that of a patient of the auditor's clinics, and where the next begins."""
+class Stretch(NamedTuple):
+    """Some entries of a chain in order, the place after which they begin, the last place of the chain by its head.
+
+    `faults` is what is wrong with them: nothing if they are whole, follow what is before them, and, where they are the
+    end of the chain, agree with its head.
+    """
+
+    chain: str
+    rows: list[AuditRow]
+    after: int
+    last: int
+    faults: list[str]
+
+
+def stretch(visit: Visit, chain: str | None, after: int | None, limit: int) -> Stretch:
+    """Some entries of a chain, its last ones unless a place is named; raises Unknown as `page` does.
+
+    A patient's chain is named by the patient's id or, where that is only one patient's, by a number.
+    """
+    name = _readable(visit, chain if chain is None else _patient_of(visit, chain))
+    head = visit.session.get(AuditHead, name)
+    last = 0 if head is None else head.seq
+    start = max(0, last - limit) if after is None else after
+    rows = _rows(visit, name, start, limit)
+    visit.note("read-audit", f"audit/{name}", after=start)
+    return Stretch(name, rows, start, last, _stretch_faults(visit, head, rows, start))
+
+
+def _stretch_faults(visit: Visit, head: AuditHead | None, rows: list[AuditRow], start: int) -> list[str]:
+    if not rows:
+        return []
+    key, chain = visit.services.audit_key, rows[0].chain
+    before = visit.session.get(AuditRow, chain, start) if start else None
+    place = (start, START) if before is None else (before.seq, before.mac)
+    faults = [f"chain {chain}: entry {start} is missing"] if start and before is None else []
+    for row in rows:
+        faults += _entry_faults(row, key, place)
+        place = (row.seq, row.mac)
+    at_the_end = head is None or place[0] >= head.seq or not _rows(visit, chain, place[0], 1)
+    return faults + _head_fault(head, key, chain, place if at_the_end else None)
+
+
+def _patient_of(visit: Visit, named: str) -> str:
+    """The id of a patient who is named by it or by a number; what is no patient's is given back."""
+    if visit.session.get(Patient, named) is not None:
+        return named
+    found = visit.session.find(Identifier, Where("value", "=", named), limit=2)
+    return found[0].patient_id if len(found) == 1 else named
+
+
+def _readable(visit: Visit, chain: str | None) -> str:
+    """The name of a chain that the actor may read: the system's, or that of a patient of the actor's clinics."""
     if chain is not None and chain != SYSTEM:
         patient = visit.session.get(Patient, chain)
         if patient is None or patient.clinic_id not in visit.who.clinics:
             raise Unknown("patient")
-    name = chain or SYSTEM
-    rows = visit.session.find(
-        AuditRow, Where("chain", "=", name), Where("seq", ">", after), order=("seq",), limit=limit + 1
+    return chain or SYSTEM
+
+
+def _rows(visit: Visit, chain: str, after: int, limit: int) -> list[AuditRow]:
+    return visit.session.find(
+        AuditRow, Where("chain", "=", chain), Where("seq", ">", after), order=("seq",), limit=limit
     )
+
+
+def page(visit: Visit, chain: str | None, after: int, limit: int) -> tuple[list[AuditRow], int | None]:
+    """A page of a chain, the system's or that of a patient of the auditor's clinics, and where the next begins."""
+    name = _readable(visit, chain)
+    rows = _rows(visit, name, after, limit + 1)
     visit.note("read-audit", f"audit/{name}", after=after)
     return rows[:limit], rows[limit - 1].seq if len(rows) > limit else None
 
@@ -223,16 +282,21 @@ def _entry_faults(row: AuditRow, key: bytes, before: tuple[int, str]) -> list[st
 def _head_faults(session: Session, key: bytes, seen: dict[str, tuple[int, str]]) -> list[str]:
     faults = []
     heads = {head.chain: head for head in session.find(AuditHead)}
-    for chain, (seq, mac) in seen.items():
-        head = heads.pop(chain, None)
-        if head is None:
-            faults.append(f"chain {chain}: its head is missing")
-        elif not same_mac(head.signature, head_mac(key, chain, head.seq, head.mac)):
-            faults.append(f"chain {chain}: its head has been changed")
-        elif (head.seq, head.mac) != (seq, mac):
-            faults.append(f"chain {chain}: ends at entry {seq}, its head says {head.seq}: entries were cut off")
+    for chain, end in seen.items():
+        faults += _head_fault(heads.pop(chain, None), key, chain, end)
     faults += [f"chain {chain}: all {head.seq} entries were cut off" for chain, head in heads.items()]
     return faults
+
+
+def _head_fault(head: AuditHead | None, key: bytes, chain: str, end: tuple[int, str] | None) -> list[str]:
+    """What is wrong with the head of a chain that ends at an entry, by number and MAC; None: the end is not known."""
+    if head is None:
+        return [f"chain {chain}: its head is missing"]
+    if not same_mac(head.signature, head_mac(key, chain, head.seq, head.mac)):
+        return [f"chain {chain}: its head has been changed"]
+    if end is not None and (head.seq, head.mac) != end:
+        return [f"chain {chain}: ends at entry {end[0]}, its head says {head.seq}: entries were cut off"]
+    return []
 
 
 def _chain_faults(session: Session, seen: dict[str, tuple[int, str]]) -> list[str]:

@@ -5,7 +5,7 @@ Nothing of it changes what is due. Who cancels a reminder says why, and it is on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final, NamedTuple, cast
@@ -77,17 +77,36 @@ def of_patient(visit: Visit, patient_id: str) -> list[dict[str, object]]:
     """The reminders of a patient, past ones among them, the latest first, each with whom it was told."""
     patient = visit.patient(patient_id)
     rows = visit.session.find(Reminder, Where("patient_id", "=", patient.id), order=("-remind_on", "kind"), limit=200)
-    told: dict[tuple[str, str], list[Delivery]] = {}
-    for one in visit.session.find(Delivery, Where("about", "=", patient.id), order=("made_at", "id")):
-        told.setdefault((one.kind, one.due_on), []).append(one)
+    told = messages_of(visit, {(row.patient_id, row.kind, row.due_on) for row in rows})
     visit.note("read", f"patient/{patient.id}/reminders", patient=patient)
     return [
         {
             **reminder_fields(visit, row),
-            "deliveries": [delivery_fields(one) for one in told.get((row.kind, row.due_on), [])],
+            "deliveries": [delivery_fields(one) for one in told.get((row.patient_id, row.kind, row.due_on), [])],
         }
         for row in rows
     ]
+
+
+def messages_of(visit: Visit, keys: Set[tuple[str, str, str]]) -> dict[tuple[str, str, str], list[Delivery]]:
+    """The messages about reminders, each named by patient, kind and due day; in order of time."""
+    days = _batches({day for _, _, day in keys})
+    found: dict[tuple[str, str, str], list[Delivery]] = {}
+    for patients in _batches({patient for patient, _, _ in keys}):
+        for some in days:
+            about = Where("about", "in", patients), Where("due_on", "in", some)
+            for one in visit.session.find(Delivery, *about, order=("made_at", "id")):
+                if (key := (one.about, one.kind, one.due_on)) in keys:
+                    found.setdefault(key, []).append(one)
+    return found
+
+
+def reminder(visit: Visit, patient_id: str, kind: str, due_on: str) -> Reminder:
+    """A reminder of a patient; raises Unknown."""
+    row = visit.session.get(Reminder, visit.patient(patient_id).id, kind, due_on)
+    if row is None:
+        raise Unknown("reminder")
+    return row
 
 
 def reminder_fields(visit: Visit, row: Reminder) -> dict[str, object]:
@@ -160,9 +179,7 @@ def cancel(visit: Visit, which: WhichReminder, reason: str) -> Reminder:
 def _open(visit: Visit, which: WhichReminder, of_signers: frozenset[str]) -> tuple[Patient, Reminder]:
     """A reminder that is still to be seen to; of some kinds, only by who may sign a decision."""
     patient = visit.patient(which.patient_id)
-    row = visit.session.get(Reminder, patient.id, which.kind, which.due_on)
-    if row is None:
-        raise Unknown("reminder")
+    row = reminder(visit, patient.id, which.kind, which.due_on)
     if visit.who.is_feed and row.kind not in OF_PATIENTS - OVERDUE_KINDS:
         raise Forbidden("A system sees to no reminder that waits for a person, or that is overdue.")
     if row.kind in of_signers and Permission.SIGN_OFF not in visit.who.permissions:
