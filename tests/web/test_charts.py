@@ -26,7 +26,6 @@ from titrator.store.sqlite import SqliteStore
 from titrator.titration.protocol import WeeklyProtocol
 from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import ChartData, Mark, MarkKind, Value, chart_data
-from titrator.web.chart_table import Cell, table
 from titrator.web.chart_words import ENGLISH, Words, english_day, mark_text
 from titrator.web.charts import MOST_PANELS, Axis, draw, render, specification
 from titrator.workflow.demonstration import furnish
@@ -187,7 +186,6 @@ def test_hostile_text_is_text() -> None:
     drawn = Drawn(data)
     assert any(text.startswith("<script>alert(1)</script>&\"' ]]>") for text in drawn.texts)
     assert harmful(drawn.root) == []
-    assert any("<script>" in text for row in table(data) for text in row.events)
 
 
 def harmful(root: ET.Element) -> list[str]:
@@ -301,7 +299,6 @@ def test_panels_beyond_the_most_are_named() -> None:
     titles = [text for text in drawn.texts if text.startswith("code-")]
     assert len(titles) == MOST_PANELS
     assert drawn.has("Further values are in the table: code-10, code-11")
-    assert len(table(data)[0].values) == MOST_PANELS + 2
 
 
 @pytest.mark.parametrize("ident", IDS)
@@ -395,7 +392,6 @@ def test_earlier_marks_do_not_stretch_the_axis() -> None:
     )
     drawn = Drawn(data)
     assert drawn.has("← 3 earlier, the first on 1 Dec 2024", "← 23 Aug 2024: Neutropenia, CTCAE 5.0 grade 3")
-    assert len([row for row in table(data) if row.events]) == 5
 
 
 def test_every_kind_of_mark_has_a_shape_of_its_own_and_a_name() -> None:
@@ -472,20 +468,6 @@ def test_mark_in_words(mark: Mark, text: str) -> None:
 
 def test_days_are_not_read_as_others() -> None:
     assert english_day(date(2026, 3, 9)) == "9 Mar 2026"
-
-
-def test_table_has_all_of_a_day(case: ChartData) -> None:
-    rows = {row.day: row for row in table(case)}
-    assert list(rows) == sorted(rows)
-    assert rows["2026-06-15"].platelets == (Cell("Platelets", Decimal(60), "10⁹/L", 2, True),)
-    first = rows["2026-01-05"]
-    assert first.platelets == (Cell("Platelets", Decimal(16), "10⁹/L", 4, True),)
-    assert first.doses == ((Decimal(60), Decimal(1)),)
-    assert first.values[0] == Cell("Haemoglobin", Decimal(84), "g/L", 2, True)
-    assert [cell.name for cell in first.values] == [
-        "Haemoglobin", "Neutrophils", "Immature platelet fraction", "B cells", "CAR-T cells",
-    ]  # fmt: skip
-    assert [row.day for row in rows.values() if row.events] == ["2025-10-09", "2025-12-15", "2025-12-22"]
 
 
 # Charts that are kept

@@ -1,4 +1,4 @@
-"""What the chart of a course draws, as values; and the table behind it, by day, for those who do not see it.
+"""What the chart of a course draws, as values.
 
 Platelets and neutrophils are in 10⁹/L, haemoglobin in g/L, whatever they were recorded in; any other value, and any in
 a unit that cannot be turned into these, keeps its own: nothing that was recorded is left out. Days are ordinals.

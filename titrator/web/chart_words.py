@@ -1,4 +1,4 @@
-"""The words of the chart and of the table behind it: English unless a page hands in those of another language.
+"""The words of the chart: English unless a page hands in those of another language.
 
 A text that somebody recorded (a term, a code, a unit) may hold anything; it is shown on one line, cut where it is long.
 """

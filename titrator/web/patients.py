@@ -18,9 +18,13 @@ from titrator.web import chart_words, charts
 from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import ChartData, chart_data
 from titrator.web.decide import accepting
+from titrator.web.entries import entry_forms
+from titrator.web.facts import week_rows
 from titrator.web.frame import Context, Pages
 from titrator.web.language import gettext, locale
+from titrator.web.sheets import links
 from titrator.web.who import who
+from titrator.workflow.facts import BY_KIND
 from titrator.workflow.glance import by_other_protocols, glance
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
@@ -34,15 +38,19 @@ _WORDS: Final = chart_words.ENGLISH
 def patient(visit: Visit, patient_id: str) -> Context:
     """Everything that whoever decides has to see. `?labels=1` says what other protocols would, too."""
     course: dict[str, Any] = timeline(visit, patient_id, None)
-    seen = glance(visit, patient_id)
+    seen, of = glance(visit, patient_id), who(visit, patient_id)
     return {
-        "who": who(visit, patient_id),
+        "who": of,
         "seen": seen,
         "accepting": accepting(seen),
         "course": course,
         "used": _used(course["entries"], seen.answer),
         "others": by_other_protocols(visit, patient_id) if request.args.get("labels") and seen.answer else None,
         "scale": _axis(),
+        "entries": entry_forms(of.today) if Permission.RECORD_FACTS in visit.who.permissions else None,
+        "rows": week_rows(course),
+        "sheets": links(visit, of.patient),
+        "collection_of": lambda kind: BY_KIND[kind].name,
     }
 
 

@@ -42,13 +42,21 @@ __all__ = ["add_to", "is_for_programs", "missing"]
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (
     ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.people.search", "patients:read", _l("Patients")),
+    ("web.results.results", "patients:read", _l("Results")),
     ("web.reminders.reminders", "patients:read", _l("Reminders")),
     ("web.protocols.protocols", "protocols:read", _l("Protocols")),
     ("web.audit.audit", "audit:read", _l("Audit")),
     ("web.staff.staff", "accounts:manage", _l("Accounts")),
     ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
-    ("web.people.search", "patients:read", _l("Patients")),
-    ("web.results.results", "patients:read", _l("Results")),
+)
+#: The pages of each patient.
+OF_PATIENT: Final = (
+    ("web.patients.patient", _l("Next dose")),
+    ("web.facts.history", _l("History")),
+    ("web.courses.course", _l("Course")),
+    ("web.reminders.of_patient", _l("Reminders")),
+    ("web.people.change", _l("Particulars")),
 )
 LANGUAGES: Final = ("en",)
 _ROOMS: Final[tuple[Pages, ...]] = (
@@ -91,6 +99,7 @@ def add_to(app: Flask, services: Services) -> None:
         "get_locale": locale,
         "is_tenfold": _is_tenfold,
         "navigation": NAVIGATION,
+        "of_patient": OF_PATIENT,
         "new_id": new_id,
         "prefix_of": _prefix_of,
         "SHEETS": SHEETS,
