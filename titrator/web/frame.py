@@ -66,8 +66,8 @@ _FIRST: Final = (
     ("web.protocols.protocols", Permission.READ_PROTOCOLS),
 )
 _LONGEST_VERSION: Final = 16
-#: What a form says of itself, and not of what was filled in.
-_OF_ITS_OWN: Final = ("csrf_token", "returned")
+#: What a form says of itself, and what no page may have in it once more.
+_OF_ITS_OWN: Final = ("csrf_token", "returned", "password", "old", "new", "again", "code")
 
 Context = dict[str, Any]
 
@@ -165,12 +165,14 @@ class Pages(Blueprint):
         name: str | None = None,
         before: Callable[[Services], object] | None = None,
         stores: bool = True,
+        alone: bool = False,
     ) -> Callable[[View], View]:
         """Make a form of a step, which gets the visit, what was filled in and the variables of the path.
 
         `page` gives what the template needs beside the form, called `filled` there, and may fill in the form before it
         is shown first: it gets the visit, the form and the variables of the path. What was filled in has gone through
         the schema; without one it is as `Form.body` gives it. A step that stores nothing holds up nobody who writes.
+        One that stands `alone` gets no visit and opens its own: what it leaves stays, even where it refuses.
         """
 
         def decorator(step: View) -> View:
@@ -178,26 +180,25 @@ class Pages(Blueprint):
                 found = done(lambda visit: page(visit, filled.form, **where), writes=False, drafts=False)
                 return found if isinstance(found, Response) else rendered(template, {**found, "filled": filled})
 
+            def carried_out(sheet: Form, where: Mapping[str, Any]) -> Any:
+                body = read(sheet, schema)
+                if alone:
+                    return step(body, **where)
+
+                def once(visit: Visit) -> Any:
+                    return _once(visit, sheet, lambda: step(visit, body, **where), stores=stores)
+
+                return done(once, writes=stores, drafts=False)
+
             @wraps(step)
             def view(**where: Any) -> Any:
                 if before is not None:
                     before(door().services)
                 sheet = form()
-                if request.method == "GET":
-                    return shown(Filled(sheet, {}), where)
-                if request.form.get("returned"):
-                    return shown(Filled(sheet, {}, returned=True), where)
+                if not _is_to_be_carried_out():
+                    return shown(Filled(sheet, {}, returned=request.method == "POST"), where)
                 try:
-                    validate_csrf(request.form.get("csrf_token", ""))
-                except ValidationError:  # another login in this browser, most often
-                    return shown(Filled(sheet, {}, returned=True), where), HTTPStatus.BAD_REQUEST
-                try:
-                    body = read(sheet, schema)
-                    after = done(
-                        lambda visit: _once(visit, sheet, lambda: step(visit, body, **where), stores=stores),
-                        writes=stores,
-                        drafts=False,
-                    )
+                    after = carried_out(sheet, where)
                 except _CORRECTED as refusal:
                     page_again = shown(_corrected(sheet, refusal), where)
                     leave_refused(refusal, "")
@@ -314,11 +315,26 @@ def context() -> Context:
     }
 
 
-def _refuse_forged() -> None:
+def _is_to_be_carried_out() -> bool:
+    """Whether a form has been sent to be carried out: not one that is given back, nor one that others may have sent.
+
+    The latter come most often from another login in this browser: such a form is shown again, to be checked and sent.
+    """
+    return request.method == "POST" and not request.form.get("returned") and is_of_this_session()
+
+
+def is_of_this_session() -> bool:
+    """Whether a form was sent from a page of this session."""
     try:
         validate_csrf(request.form.get("csrf_token", ""))
     except ValidationError:
-        raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again."))) from None
+        return False
+    return True
+
+
+def _refuse_forged() -> None:
+    if not is_of_this_session():
+        raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again.")))
 
 
 def _once(visit: Visit, form: Form, step: Callable[[], After], *, stores: bool = True) -> After:

@@ -6,16 +6,24 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from flask import Response, current_app, g, make_response, redirect, request, session, url_for
-from flask_wtf.csrf import validate_csrf
 from itsdangerous import BadSignature, URLSafeSerializer
-from wtforms import ValidationError
 
 from titrator.door import count_login, door, visiting
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.secrets import sha256
 from titrator.store.records import Account
 from titrator.web.forms import CodeForm, LoginForm, Nothing
-from titrator.web.frame import COOKIE, After, Filled, Pages, first_page, followed, given_back, rendered
+from titrator.web.frame import (
+    COOKIE,
+    After,
+    Filled,
+    Pages,
+    first_page,
+    followed,
+    given_back,
+    is_of_this_session,
+    rendered,
+)
 from titrator.web.language import gettext as _
 from titrator.workflow import accounts
 from titrator.workflow.visit import Visit
@@ -43,7 +51,7 @@ def come_in() -> Any:
     g.actor = None
     count_login()
     form = LoginForm()
-    if not _ours():
+    if not is_of_this_session():
         return _again(form, _("This page had been open for too long, or without cookies. Log in once more."))
     username, password = str(form.username.data or "").strip(), str(form.password.data or "")
     proof = accounts.prove(door().services, username, password)
@@ -70,7 +78,7 @@ def second_factor() -> Any:
     except BadSignature:
         username, stored_sha256, at = "", "", 0
     proof = accounts.stored_proof(door().services, username, stored_sha256)
-    if not _ours() or not proof.right or _now() - at > _CODE_SECONDS:
+    if not is_of_this_session() or not proof.right or _now() - at > _CODE_SECONDS:
         begin = LoginForm(formdata=None)
         begin.next.data, begin.kept.data = form.next.data, form.kept.data
         return _again(begin, _("That took too long. Log in once more."))
@@ -96,14 +104,6 @@ def _let_in(form: LoginForm | CodeForm, done: accounts.Login) -> Response:
         response = make_response(redirect(_local(form.next.data, _first_of(done.account)), HTTPStatus.SEE_OTHER))
     response.set_cookie(COOKIE, issued.secret, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
-
-
-def _ours() -> bool:
-    try:
-        validate_csrf(request.form.get("csrf_token", ""))
-    except ValidationError:
-        return False
-    return True
 
 
 def _now() -> int:
