@@ -374,7 +374,7 @@ def test_a_letter_names_no_next_dose_of_a_decision_that_is_not_in_force(
 
 def test_a_letter_of_a_course_that_has_ended(house: House) -> None:
     said = letter(house, ended(house))
-    assert "until Mon 9 Mar 2026, discontinued" in said
+    assert "until Mon 9 Mar 2026, ended" in said
     assert "there is no next dose" in said
 
 
