@@ -51,11 +51,12 @@ class PatientOut(Schema):
 
 
 class PatientQuery(Schema):
-    """Which patients: of a clinic, by identifier (`system|value` or `value`), by words of their names."""
+    """Which patients: of a clinic, by identifier (`system|value` or `value`), by words of their names, or by either."""
 
     clinic = Text()
     identifier = Text(longest=500)
     name = Text()
+    text = Text(longest=500, metadata={"description": "An identifier if somebody has it, else words of the name."})
     cursor = Text(metadata={"description": "`next` of the page before."})
     limit = Whole(least=1, most=200, digits=True)
 

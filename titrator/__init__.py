@@ -14,7 +14,7 @@ The rooms, from the ground up; a room knows only those below it:
     api           REST: schema in, workflow, schema out
     fhir          FHIR R4, $apply and CDS Hooks: what hospital systems speak
     hl7           HL7 v2: results of laboratories, over MLLP and HTTP
-    web           pages for people
+    web           pages for people: what REST does, in a browser
     settings      what an installation may choose
     console       answers as a person at a terminal reads them
     assembly      where concrete things meet

@@ -41,12 +41,16 @@ PATIENCE = 60  # seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server that runs; `services` open its database from the process of the test, `now` is when it was started."""
+    """A server that runs, at `url`; `services` open its database from the process of the test.
+
+    `now` is when it was started.
+    """
 
     furnished: Furnished
     services: Services
     settings: Settings
     now: datetime
+    url: str
     clients: Mapping[str, httpx.Client]
 
     def ask(self, role: str, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
@@ -86,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             )
             for login in furnished.logins
         }
-        yield Server(furnished=furnished, services=services, settings=settings, now=now, clients=clients)
+        yield Server(furnished=furnished, services=services, settings=settings, now=now, url=url, clients=clients)
 
 
 class _Gunicorn:

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -355,6 +356,23 @@ def test_an_identifier_names_one_patient(house: House) -> None:
     assert (answer.status, answer.code) == (409, "IDENTIFIER-TAKEN")
     assert sorted(answer.faults) == ["identifiers[0]", "identifiers[2]", "identifiers[3]"]
     assert house.everything() == before
+
+
+def test_one_text_is_a_number_or_words_of_a_name(house: House) -> None:
+    ada = house.patient(family_name="Blum", identifiers=[{"system": "urn:a", "value": "Wren"}])
+    other = house.patient(family_name="Wren", identifiers=[{"system": "urn:b|c", "value": "7 B"}])
+    house.patient("stranger", family_name="Rook", identifiers=[{"system": "urn:c", "value": "Blum"}])
+    for text, found in (
+        ("wren", [other]),
+        ("Wren", [ada]),  # a number that somebody has is a number
+        ("urn:b|c|7 B", [other]),
+        ("blum ADA", [ada]),
+        ("Blum", [ada]),  # who has that number is of another clinic, of which nothing is told
+        ("rook", []),
+    ):
+        page = house.get(f"/patients?text={quote(text)}")
+        assert [one["id"] for one in page["items"]] == found, text
+    assert house.get("/patients?text=Wren&name=nobody")["items"] == []
 
 
 def test_pages_of_patients_have_no_gaps(house: House) -> None:

@@ -42,6 +42,7 @@ ELSEWHERE: Final = {
     Code.NOT_ACCEPTABLE: "of the framework; no route of ours negotiates",
     Code.NOT_FOR_BATCH: "test_sign_off.py: told of one of several that are accepted",
     Code.RESULT_SETTLED: "test_results.py",
+    Code.NOTHING_TO_PREPARE: "tests/web/test_sheets.py: of a page",
     Code.TOO_MANY_ENTRIES: "test_overtaken.py",
 }
 

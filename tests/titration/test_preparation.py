@@ -7,7 +7,18 @@ from itertools import product
 
 import pytest
 
-from titrator.titration.preparation import VIALS, Sourced, fewest_vials, preparation_of, prepare
+from titrator.titration.answer import dose_of, dose_text
+from titrator.titration.documents import reread
+from titrator.titration.preparation import (
+    VIALS,
+    Sourced,
+    VialsToPrepare,
+    after_water,
+    fewest_vials,
+    preparation_of,
+    prepare,
+    vials_of,
+)
 
 ALL = (125, 250, 500)
 D = Decimal
@@ -187,3 +198,40 @@ def test_more_than_a_syringe_holds_is_told(kg: str, told: bool) -> None:
 def test_a_vial_that_is_not_known_refers_to_its_label() -> None:
     step = preparation_of(prepare(D(1), D(80), None, (100,)))[0]
     assert step == Sourced("100 microgram vial: see its own label.", "no data on this vial here", verified=False)
+
+
+def test_each_size_has_its_own_water_and_its_part_of_the_volume() -> None:
+    assert vials_of(prepare(D(10), D(80), None, ALL)) == [
+        VialsToPrepare(500, 1, VIALS[500], (D(1),)),
+        VialsToPrepare(250, 1, VIALS[250], (D("0.5"),)),
+        VialsToPrepare(125, 1, VIALS[125], (D("0.1"),)),
+    ]
+    assert vials_of(prepare(D(10), D(50), None, (250,))) == [VialsToPrepare(250, 2, VIALS[250], (D("0.5"), D("0.5")))]
+
+
+def test_nothing_is_known_of_a_vial_that_is_not_on_the_market() -> None:
+    assert vials_of(prepare(D(1), D(80), None, (100,))) == [VialsToPrepare(100, 1, None, (D("0.16"),))]
+
+
+@pytest.mark.parametrize(("kg", "level"), [("75", "2"), ("10", "1"), ("80", "10"), ("58.1", "8.6")])
+def test_what_is_drawn_from_the_vials_is_the_volume_of_the_dose(kg: str, level: str) -> None:
+    dose = prepare(D(level), D(kg), None, ALL)
+    assert sum(part for vial in vials_of(dose) for part in vial.drawn) == dose.volume
+
+
+def test_what_follows_the_water_is_the_end_of_the_preparation() -> None:
+    dose = prepare(D(10), D(80), None, ALL)
+    steps = preparation_of(dose)
+    assert steps[:3] == [VIALS[size].add_water(1) for size in (500, 250, 125)]
+    assert after_water(dose) == steps[3:]
+
+
+@pytest.mark.parametrize(
+    ("kg", "level", "micrograms"), [("75", "2", "150"), ("9.2", "2", "18.4"), ("22.999", "1", "23")]
+)
+def test_a_dose_is_read_back_from_its_document(kg: str, level: str, micrograms: str) -> None:
+    """To 0.01 micrograms, as the document has it."""
+    dose = prepare(D(level), D(kg), None, ALL)
+    said = reread(dose_text(dose))
+    assert isinstance(said, dict)
+    assert dose_of(said) == dose._replace(micrograms=D(micrograms))

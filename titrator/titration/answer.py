@@ -5,12 +5,12 @@ Keys stand in a fixed order and numbers are written exactly, so that the same re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import cast
 
 from titrator.titration.documents import decode, quote
-from titrator.titration.preparation import DoseToGive
+from titrator.titration.preparation import DoseToGive, Vials
 from titrator.titration.quantities import HUNDREDTH, iso, plain, rounded
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.titration.wording import Statement, alerts, reasons
@@ -59,6 +59,22 @@ def dose_text(dose: DoseToGive) -> str:
         f'"volume_ml": {plain(dose.volume)}, "concentration_micrograms_per_ml": {dose.concentration}, '
         f'"delivered_micrograms": {plain(dose.delivered)}, "vials": [{vials}], '
         f'"waste_micrograms": {plain(dose.waste)}}}'
+    )
+
+
+def dose_of(said: Mapping[str, object]) -> DoseToGive:
+    """The dose of an answer document, as `documents.reread` gives it; what it does not say is that it was cut."""
+    numbers = cast("Mapping[str, Decimal]", said)
+    vials = cast("list[Mapping[str, Decimal]]", said["vials"])
+    return DoseToGive(
+        numbers["micrograms_per_kg"],
+        numbers["micrograms"],
+        numbers["volume_ml"],
+        numbers["concentration_micrograms_per_ml"],
+        numbers["delivered_micrograms"],
+        tuple(Vials(int(one["size_micrograms"]), int(one["count"])) for one in vials),
+        numbers["waste_micrograms"],
+        capped=False,
     )
 
 

@@ -100,7 +100,7 @@ class VialData(NamedTuple):
         one, several = f"the {self.printed} microgram vial", f"each of {number} vials of {self.printed} micrograms"
         return self.water._replace(
             text=f"To {one if number == 1 else several} (contains {self.contains} micrograms) add {self.water.text} of "
-            f"water for injection: {UNDILUTED} micrograms/mL. No saline and no bacteriostatic water at this step."
+            f"water for injection: {UNDILUTED} micrograms/mL. {WATER_ONLY}"
         )
 
     def add_saline(self) -> Sourced:
@@ -110,6 +110,9 @@ class VialData(NamedTuple):
             f"{self.printed} microgram vial: {DILUTED} micrograms/mL."
         )
 
+
+#: What is said beside each volume of water.
+WATER_ONLY: Final = "No saline and no bacteriostatic water at this step."
 
 _LEAFLET: Final = "EU package leaflet of 2022"
 _READ: Final = f"contents: {_LEAFLET}; water: EU SmPC (copy of 2013), section 6.6"
@@ -161,33 +164,65 @@ _DILUTED_KEEPS: Final = Sourced(
 _SYRINGE: Final = Decimal(1)  # mL
 
 
+class VialsToPrepare(NamedTuple):
+    """So many vials of a size (µg as printed) with how each is prepared, None where this program knows nothing of it.
+
+    `drawn` are the mL to draw from each, of the solution that is injected.
+    """
+
+    size: int
+    number: int
+    data: VialData | None
+    drawn: tuple[Decimal, ...]
+
+
+def vials_of(dose: DoseToGive) -> list[VialsToPrepare]:
+    """The vials of a dose, each size with its own water and what is drawn from it, the largest first."""
+    parts = _parts(dose)
+    return [
+        VialsToPrepare(size, number, VIALS.get(size), tuple(part for one, part in parts if one == size))
+        for size, number in dose.vials
+    ]
+
+
 def preparation_of(dose: DoseToGive) -> list[Sourced]:
     """How to prepare a dose, in the order of the work: water, swirl, saline for a small dose, draw up, inject, keep."""
-    diluted = dose.concentration == DILUTED
-    known = [(VIALS[vials.size], vials.number) for vials in dose.vials if vials.size in VIALS]
-    unknown = [vials.size for vials in dose.vials if vials.size not in VIALS]
-    steps = [vial.add_water(number) for vial, number in known]
+    steps = [VIALS[size].add_water(number) for size, number in dose.vials if size in VIALS]
     steps += [
-        Sourced(f"{size} microgram vial: see its own label.", "no data on this vial here", False) for size in unknown
+        Sourced(f"{size} microgram vial: see its own label.", "no data on this vial here", False)
+        for size, _ in dose.vials
+        if size not in VIALS
     ]
-    steps.append(_SWIRL)
+    return steps + after_water(dose)
+
+
+def after_water(dose: DoseToGive) -> list[Sourced]:
+    """What is done once each vial has its water: swirl, saline for a small dose, draw up, inject, keep."""
+    diluted = dose.concentration == DILUTED
+    steps = [_SWIRL]
     if diluted:
-        steps += [vial.add_saline() for vial, _ in known]
+        steps += [VIALS[size].add_saline() for size, _ in dose.vials if size in VIALS]
     steps.append(Sourced(_draw_up(dose), "the dose above, rounded to 0.01 mL"))
     if dose.volume > _SYRINGE:
         steps.append(_MORE_THAN_A_SYRINGE)
     return [*steps, _INJECT, _ONE_DOSE, _DILUTED_KEEPS if diluted else _KEEPS]
 
 
+def _parts(dose: DoseToGive) -> list[tuple[int, Decimal]]:
+    """How much to draw from which vial, in mL: each up to the micrograms printed on it, the smallest last."""
+    parts, left = [], dose.volume
+    for size in (vials.size for vials in dose.vials for _ in range(vials.number)):
+        part = min(left, EXACT.divide(Decimal(size), dose.concentration))
+        parts.append((size, tidy(part)))
+        left -= part
+    return parts
+
+
 def _draw_up(dose: DoseToGive) -> str:
-    """How much to draw from which vial: each up to the micrograms printed on it, the smallest last."""
+    """How much to draw from which vial, in words."""
     solution = "diluted solution" if dose.concentration == DILUTED else "solution"
     total = f"{plain(dose.volume)} mL of the {solution} ({plain(dose.delivered)} micrograms)"
     if sum(vials.number for vials in dose.vials) == 1:
         return f"Draw up {total}."
-    parts, left = [], dose.volume
-    for size in (vials.size for vials in dose.vials for _ in range(vials.number)):
-        part = min(left, EXACT.divide(Decimal(size), dose.concentration))
-        parts.append(f"{plain(tidy(part))} mL from a {size} microgram vial")
-        left -= part
+    parts = [f"{plain(part)} mL from a {size} microgram vial" for size, part in _parts(dose)]
     return f"Into this one dose draw up {' + '.join(parts)} = {total}."

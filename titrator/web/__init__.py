@@ -6,6 +6,11 @@ words           how amounts, days and codes are said: with units, without traili
 assets          style and script, from this machine, once compressed
 login           in and out; a form that was sent too late is kept
 worklist        the first page
-patients        a patient at a glance, found, made, changed
+patients        a patient at a glance
+people          patients found, made, changed, seen in an emergency
+entries         the forms of what is recorded of a patient
+facts           what was recorded: entered, corrected, verified; its history
+courses         the course of a patient: started, changed, ended
+results         results of no known patient
 ...             a module a noun
 """

@@ -7,8 +7,8 @@ some and decimals to others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Final
 
 from flask_wtf import FlaskForm
 from wtforms import (
@@ -63,6 +63,10 @@ class Choice(SelectField):
         super().__init__(label, validate_choice=False, choices=options(choices), **kwargs)
 
 
+class NumberChoice(Choice):
+    """One of several exact numbers."""
+
+
 class Choices(SelectMultipleField):
     """Some of several, as ticks."""
 
@@ -95,9 +99,9 @@ class Form(FlaskForm):
     """
 
     #: The field that has to be typed once more when it is tenfold, or a tenth.
-    REPEATED: Final[str | None] = None
+    REPEATED: ClassVar[str | None] = None
     #: Which field shows the faults of another path of the schema.
-    SHOWN_AT: dict[str, str] = {}  # noqa: RUF012 (as Meta of a form)
+    SHOWN_AT: ClassVar[Mapping[str, str]] = {}
 
     once = Hidden(default=new_id)
     confirm = Choices()
@@ -154,7 +158,7 @@ def _said(field: Any) -> Any:
     text = (value or "").replace("\r\n", "\n").strip()
     if not text:
         return None
-    if isinstance(field, Number):
+    if isinstance(field, Number | NumberChoice):
         amount = read_amount(text)
         if _NUMBER.fullmatch(text) and not isinstance(amount, Unusable):
             return amount
@@ -197,3 +201,9 @@ class ReasonForm(Form):
     """Why."""
 
     reason = Lines(_l("Reason"), render_kw={"maxlength": 1000, "rows": 2})
+
+
+class ChangeForm(ReasonForm):
+    """A change of what was seen in a version, and why."""
+
+    version = Hidden()

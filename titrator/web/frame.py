@@ -42,6 +42,7 @@ from titrator.workflow.errors import (
     Refusal,
     TooMany,
     Unauthorised,
+    Unknown,
 )
 from titrator.workflow.visit import Actor, Services, Visit, instant
 
@@ -50,7 +51,7 @@ COOKIE: Final = "titrator_session"
 #: The doors of programs, which have no use for cookies.
 _PROGRAMS: Final = ("/api/", "/fhir", "/cds-services", "/hl7", "/auth/", "/livez", "/readyz", "/metrics")
 #: What sends a form back for correction. All else is told on a page of its own.
-_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated)
+_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated, Unknown)
 #: Pages load from their own origin only, and run no script but its files.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -198,8 +199,9 @@ class Pages(Blueprint):
                         drafts=False,
                     )
                 except _CORRECTED as refusal:
+                    page_again = shown(_corrected(sheet, refusal), where)
                     leave_refused(refusal, "")
-                    return shown(_corrected(sheet, refusal), where), STATUS[type(refusal)]
+                    return page_again, STATUS[type(refusal)]
                 return after if isinstance(after, Response) else followed(after)
 
             self._add(rule, permission, name or step.__name__, view, ["GET", "POST"])
@@ -364,9 +366,13 @@ def _corrected(form: Form, refusal: Refusal) -> Filled:
             questions.append((code, text))
         elif name is not None:
             by_field.setdefault(name, []).append(fault.message)
+        elif fault.path.startswith("confirm["):
+            told.append(
+                _("What was asked before is not asked of what is filled in now. Check it, and send it once more.")
+            )
         else:
             told.append(str(fault))
-    return Filled(form, by_field, tuple(told), tuple(questions))
+    return Filled(form, by_field, tuple(dict.fromkeys(told)), tuple(questions))
 
 
 def _refused(refusal: Refusal) -> Any:

@@ -12,6 +12,16 @@ from flask_babel import get_locale, get_translations
 from flask_babel.speaklater import LazyString
 
 
+def plain_gettext(text: str) -> str:
+    """A text as it is translated, for templates, which put in the values themselves."""
+    return str(_of_request().gettext(text))
+
+
+def plain_ngettext(singular: str, plural: str, number: int) -> str:
+    """A text of one thing or of several, as it is translated, for templates."""
+    return str(_of_request().ngettext(singular, plural, number))
+
+
 def gettext(text: str, **values: object) -> str:
     """A text, with its values."""
     said = _of_request().gettext(text)

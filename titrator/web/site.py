@@ -16,19 +16,25 @@ from titrator.web import (
     assets,
     audit,
     clinics,
+    courses,
     decide,
+    facts,
     login,
     patients,
+    people,
     protocols,
     reminders,
+    results,
+    sheets,
     staff,
     words,
     worklist,
 )
+from titrator.web.entries import SHEETS
 from titrator.web.forms import TENFOLD
 from titrator.web.frame import Filled, Pages, Sessions, context, is_for_programs, missing
-from titrator.web.language import gettext, locale, ngettext
 from titrator.web.language import lazy_gettext as _l
+from titrator.web.language import locale, plain_gettext, plain_ngettext
 from titrator.workflow.visit import Services
 
 __all__ = ["add_to", "is_for_programs", "missing"]
@@ -41,6 +47,8 @@ NAVIGATION: Final = (
     ("web.audit.audit", "audit:read", _l("Audit")),
     ("web.staff.staff", "accounts:manage", _l("Accounts")),
     ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
+    ("web.people.search", "patients:read", _l("Patients")),
+    ("web.results.results", "patients:read", _l("Results")),
 )
 LANGUAGES: Final = ("en",)
 _ROOMS: Final[tuple[Pages, ...]] = (
@@ -49,12 +57,17 @@ _ROOMS: Final[tuple[Pages, ...]] = (
     worklist.pages,
     patients.pages,
     decide.pages,
+    sheets.pages,
     reminders.pages,
     protocols.pages,
     audit.pages,
     staff.pages,
     clinics.pages,
     account.pages,
+    facts.pages,
+    people.pages,
+    courses.pages,
+    results.pages,
 )
 
 
@@ -70,7 +83,7 @@ def add_to(app: Flask, services: Services) -> None:
     )
     Babel(app, locale_selector=_language, default_translation_directories="web/translations", configure_jinja=False)
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
+    app.jinja_env.install_gettext_callables(plain_gettext, plain_ngettext, newstyle=True)  # type: ignore[attr-defined]
     words.add_to(app.jinja_env)
     app.jinja_env.globals |= {
         "asset_url": assets.asset_url,
@@ -80,6 +93,7 @@ def add_to(app: Flask, services: Services) -> None:
         "navigation": NAVIGATION,
         "new_id": new_id,
         "prefix_of": _prefix_of,
+        "SHEETS": SHEETS,
         "reread": reread,
         "idle_seconds": services.policy.idle_seconds,
     }
@@ -101,4 +115,6 @@ def _prefix_of(form: Any) -> str:
 
 
 def _is_tenfold(filled: Filled) -> bool:
+    if filled.form.REPEATED is None:
+        return False
     return "repeat" in filled.faults or any(code in TENFOLD for code, _ in filled.questions)

@@ -25,6 +25,7 @@ class Who(NamedTuple):
 def who(visit: Visit, patient_id: str) -> Who:
     """Who a page is about; raises Unknown."""
     patient = visit.patient(patient_id)
+    visit.note("read", f"patient/{patient.id}", patient=patient)
     fields: dict[str, Any] = patient_fields(visit, patient)
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
     weights = visit.session.find(Fact, *mine, Where("kind", "=", "weight"), order=("-day", "-id"), limit=1)

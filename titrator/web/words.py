@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -134,6 +135,74 @@ EVENTS: Final[Mapping[str, Any]] = {
     "adverse_event": _l("Adverse event"),
 }
 SCALES: Final[Mapping[str, str]] = {"ctcae-5.0": "CTCAE 5.0", "ctcae-6.0": "CTCAE 6.0", "crs": "CRS", "icans": "ICANS"}
+OBSERVATIONS: Final[Mapping[str, Any]] = {
+    "haemoglobin": _l("Haemoglobin"),
+    "neutrophils": _l("Neutrophils"),
+    "immature-platelet-fraction": _l("Immature platelet fraction"),
+}
+COLLECTIONS: Final[Mapping[str, Any]] = {
+    "platelet-counts": _l("Platelet counts"),
+    "weights": _l("Weights"),
+    "doses": _l("Doses"),
+    "events": _l("Events"),
+    "observations": _l("Other values"),
+}
+#: What a version of a fact or of a course did.
+CHANGES: Final[Mapping[str, Any]] = {
+    "record": _l("Recorded"),
+    "correct": _l("Corrected"),
+    "resolve": _l("Resolved"),
+    "verify": _l("Verified"),
+    "enter-in-error": _l("Entered in error"),
+    "start": _l("Started"),
+    "confirm-eligibility": _l("Eligibility confirmed"),
+    "switch-protocol": _l("Protocol switched"),
+    "new-baseline": _l("New baseline weight"),
+    "pause": _l("Paused"),
+    "go-on": _l("Went on"),
+    "discontinue": _l("Discontinued"),
+}
+COURSES: Final[Mapping[str, Any]] = {
+    "active": _l("active"),
+    "paused": _l("paused"),
+    "discontinued": _l("discontinued"),
+    "entered-in-error": _l("entered in error"),
+}
+#: What a protocol asks to be confirmed before the first dose.
+ELIGIBILITY: Final[Mapping[str, Any]] = {
+    "marrow-infiltration-excluded": _l("Infiltration of the marrow has been excluded"),
+    "mds-excluded": _l("A myelodysplastic syndrome has been excluded"),
+}
+#: What the plausibility of an entry raised, in short.
+QUESTIONS: Final[Mapping[str, Any]] = {
+    "COUNT-FAR-FROM-LAST": _l("ten times or a tenth of the count before it"),
+    "VALUE-FAR-FROM-LAST": _l("ten times or a tenth of the value before it"),
+    "WEIGHT-FAR-FROM-LAST": _l("far from the weight before it"),
+    "WEIGHT-UNUSUAL": _l("an unusual first weight"),
+    "DOSING-WEIGHT-WOULD-CHANGE": _l("doses would follow another weight"),
+    "DOSE-FAR-FROM-LAST": _l("more than two steps from the dose before it"),
+    "DOSES-TOO-CLOSE": _l("close to another dose"),
+    "DOSE-WITHOUT-COURSE": _l("without a course"),
+    "RESULT-PRELIMINARY": _l("preliminary: the final result is still to come"),
+    "EVENT-SUSPECTED": _l("suspected by the system that sent it"),
+}
+#: Why a result is held.
+HELD: Final[Mapping[str, Any]] = {
+    "no-patient": _l("Nobody here has that number."),
+    "several-patients": _l("Its numbers are those of several patients."),
+    "birth-date-missing": _l("The birth date is missing, here or in the message."),
+    "birth-date-differs": _l("The birth date of the message is not that of who has the number."),
+    "patient-inactive": _l("The patient is not active."),
+    "other-patient": _l("The same result was sent for another patient before."),
+    "changed-here": _l("A person has changed the result here since."),
+    "comes-late": _l("It says what an earlier version said, or was entered in error here."),
+}
+SAYS: Final[Mapping[str, Any]] = {
+    "preliminary": _l("preliminary"),
+    "final": _l("final"),
+    "corrected": _l("corrected by the laboratory"),
+    "entered-in-error": _l("taken back by the laboratory"),
+}
 DECISIONS: Final[Mapping[str, Any]] = {"accept": _l("Accepted"), "override": _l("Overridden"), "refer": _l("Referred")}
 STATUSES: Final[Mapping[str, Any]] = {
     "awaiting-second": _l("awaits a second signature"),
@@ -145,6 +214,36 @@ STATUSES: Final[Mapping[str, Any]] = {
     "withdrawn": _l("withdrawn"),
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
+}
+DECISION_CHANGES: Final[Mapping[str, Any]] = {
+    "accept": _l("accepted"),
+    "override": _l("overridden"),
+    "refer": _l("referred"),
+    "co-sign": _l("signed by a second person"),
+    "supersede": _l("replaced"),
+    "withdraw": _l("withdrawn"),
+    "void": _l("made void"),
+    "deliver": _l("carried out"),
+    "not-given": _l("not carried out"),
+    "dose-taken-back": _l("no longer carried out"),
+    "reopen": _l("re-opened by a correction"),
+    "same-again": _l("as before again, by a correction"),
+    "review": _l("reviewed"),
+}
+#: In what doses depart from what was decided.
+DEPARTS: Final[Mapping[str, Any]] = {
+    "no-decision": _l("nothing was decided"),
+    "ceiling": _l("more than anybody may give in seven days"),
+    "amount": _l("another amount"),
+    "early": _l("given before its time"),
+    "late": _l("given after its time"),
+    "re-opened": _l("decided upon facts that had been corrected"),
+}
+COURSE_STATES: Final[Mapping[str, Any]] = {
+    "active": _l("active"),
+    "paused": _l("paused"),
+    "discontinued": _l("ended"),
+    "entered-in-error": _l("entered in error"),
 }
 #: What each step of the decision asks, in their order (docs/titration-rules.md, section 4).
 STEPS: Final[Mapping[int, Any]] = {
@@ -169,6 +268,11 @@ _UNITS: Final[Mapping[str, str]] = {
     "[lb_av]": "lb",
     "ug": "micrograms",
 }
+#: A day and a unit within a text.
+_DAY_SAID: Final = re.compile(r"\b(?:19|20|21)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2\d|3[01])\b", re.ASCII)
+_UNIT_SAID: Final = re.compile(
+    rf"(?<=\d) ({'|'.join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))})(?![\w*/])", re.ASCII
+)
 
 
 def number(value: Decimal | int | str) -> str:
@@ -184,6 +288,11 @@ def unit(code: str) -> str:
 def measured(value: Decimal, code: str) -> str:
     """A value with its unit."""
     return f"{number(value)}\u00a0{unit(code)}"
+
+
+def readable(text: str) -> str:
+    """What a step says, in plain text, with its days and units as people write them."""
+    return _UNIT_SAID.sub(lambda found: f"\u00a0{unit(found[1])}", _DAY_SAID.sub(lambda found: day(found[0]), text))
 
 
 def micrograms(value: Decimal) -> str:
@@ -213,6 +322,16 @@ def long_day(text: str) -> str:
     return _day(text, locale(), "EEEE d MMMM y")
 
 
+def weekday(text: str) -> str:
+    """The weekday of a day, as the head of a column: Mon."""
+    return _day(text, locale(), "EEE")
+
+
+def day_of_month(text: str) -> str:
+    """A day in a column of its weekday, in a row of its week: 9 Mar."""
+    return _day(text, locale(), "d MMM")
+
+
 @lru_cache(maxsize=8192)
 def _day(text: str, language: str, pattern: str) -> str:
     return str(format_date(date.fromisoformat(text), pattern, locale=language))
@@ -240,9 +359,42 @@ def relative(text: str, on: str) -> str:
     return ngettext("%(num)d day ago", "%(num)d days ago", -ahead)
 
 
+def observed(code: str) -> str:
+    """What an observation is of; one of a code of one's own is called by that."""
+    return str(OBSERVATIONS.get(code, code))
+
+
+def entry(collection: str, fields: Mapping[str, Any]) -> str:
+    """What a fact says, by the fields of its collection, without its day: Platelet count 60 x 10^9/L."""
+    match collection:
+        case "platelet-counts":
+            return _("Platelet count %(value)s", value=measured(fields["value"], fields["unit"]))
+        case "weights":
+            return _("Weight %(value)s", value=measured(fields["value"], fields["unit"]))
+        case "observations":
+            return f"{observed(fields['code'])} {measured(fields['value'], fields['unit'])}"
+        case "doses" if fields.get("reason_not_given"):
+            return _("Dose not given: %(reason)s", reason=NOT_GIVEN[fields["reason_not_given"]])
+        case "doses":
+            stated = fields.get("micrograms_per_kg")
+            return _("Dose given %(amount)s", amount=micrograms(fields["micrograms"])) + (
+                "" if stated is None else f" ({level(stated)})"
+            )
+        case _:
+            return _event(fields)
+
+
+def _event(fields: Mapping[str, Any]) -> str:
+    scale, grade = fields.get("scale"), fields.get("grade")
+    graded = None if scale is None else _("%(scale)s grade %(grade)s", scale=SCALES[scale], grade=grade)
+    over = None if fields.get("resolved_on") is None else _("resolved %(day)s", day=day(fields["resolved_on"]))
+    more = ", ".join(str(one) for one in (fields.get("term"), graded, over) if one)
+    return f"{EVENTS[fields['kind']]}: {more}" if more else str(EVENTS[fields["kind"]])
+
+
 def drug() -> Markup:
     """The medicine in tall-man letters; read out as a word."""
-    return Markup('<span aria-label="romiplostim">{}</span>').format(DRUG)
+    return Markup('<span aria-label="{}">{}</span>').format(_("romiplostim"), DRUG)
 
 
 def add_to(environment: Any) -> None:
@@ -250,15 +402,20 @@ def add_to(environment: Any) -> None:
     environment.filters |= {
         "number": number,
         "unit": unit,
+        "readable": readable,
         "micrograms": micrograms,
         "level": level,
         "millilitres": millilitres,
         "day": day,
         "long_day": long_day,
+        "weekday": weekday,
+        "day_of_month": day_of_month,
         "moment": moment,
     }
     environment.globals |= {
         "measured": measured,
+        "observed": observed,
+        "entry": entry,
         "age": age,
         "relative": relative,
         "drug": drug,
@@ -275,7 +432,18 @@ def add_to(environment: Any) -> None:
         "NOT_GIVEN": NOT_GIVEN,
         "EVENTS": EVENTS,
         "SCALES": SCALES,
+        "OBSERVATIONS": OBSERVATIONS,
+        "COLLECTIONS": COLLECTIONS,
+        "CHANGES": CHANGES,
+        "COURSES": COURSES,
+        "ELIGIBILITY": ELIGIBILITY,
+        "QUESTIONS": QUESTIONS,
+        "HELD": HELD,
+        "SAYS": SAYS,
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
         "STEPS": STEPS,
+        "COURSE_STATES": COURSE_STATES,
+        "DEPARTS": DEPARTS,
+        "DECISION_CHANGES": DECISION_CHANGES,
     }

@@ -63,7 +63,7 @@ def _to_sign(visit: Visit, form: Form) -> Context:
     page = lines_of(visit, {"limit": 200})
     lines = [cast(Line, reread(line)) for line in page.lines]
     return {
-        "lines": [one for one in lines if wanted.get(one["patient"]) == one["proposal_sha256"]],
+        "lines": [one for one in lines if (one["patient"], one["proposal_sha256"]) in wanted.items()],
         "wanted": len(wanted),
     }
 

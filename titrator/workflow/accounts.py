@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, cast
@@ -365,6 +365,13 @@ def find_account(visit: Visit, account_id: str) -> Account:
     if account is None:
         raise Unknown("account")
     return account
+
+
+def names(visit: Visit, account_ids: Iterable[str]) -> dict[str, str]:
+    """The names by which accounts are shown, by id; of one that is not there its id."""
+    wanted = tuple(set(account_ids))
+    found = visit.session.find(Account, Where("id", "in", wanted)) if wanted else []
+    return dict(zip(wanted, wanted, strict=True)) | {account.id: account.display_name for account in found}
 
 
 def issue_token(visit: Visit, account_id: str, body: Body) -> Issued:

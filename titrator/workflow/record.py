@@ -252,7 +252,15 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
     if (identifier := query.get("identifier")) is not None:
         found = _identified(visit, cast(str, identifier))
         conditions.append(Where("id", "in", tuple(one.patient_id for one in found)))
-    words = searched(cast(str, query.get("name", ""))).split()
+    named = cast(str, query.get("name", ""))
+    if (text := query.get("text")) is not None:
+        numbered = tuple({one.patient_id for one in _identified(visit, cast(str, text).strip())})
+        by_number = (
+            visit.session.find(Patient, conditions[0], Where("id", "in", numbered)) if numbered and scope else []
+        )
+        named = named if by_number else f"{named} {text}"
+        conditions.extend([Where("id", "in", tuple(one.id for one in by_number))] if by_number else [])
+    words = searched(named).split()
     conditions.extend(Where("search_name", "contains", word) for word in words)
     if (after := query.get("cursor")) is not None:
         conditions.append(Where("id", ">", after))
@@ -262,6 +270,14 @@ def find_patients(visit: Visit, query: Body) -> tuple[list[Patient], str | None]
     asked = {key: value for key, value in query.items() if value is not None}
     visit.note("search", "patients", asked=asked, found=[patient.id for patient in page])
     return page, page[-1].id if more else None
+
+
+def usual_system(visit: Visit) -> str | None:
+    """The system that a new patient's number is most likely of: that of a feed, else of most numbers, else None."""
+    of_feeds = [authority.system for feed in visit.services.feeds for authority in feed.identifiers]
+    counted = {} if of_feeds else visit.session.tally(Identifier, "system")
+    by_number = sorted((-many, str(system)) for system, many in counted.items())
+    return of_feeds[0] if of_feeds else by_number[0][1] if by_number else None
 
 
 def searched(name: str) -> str:
@@ -383,6 +399,22 @@ def versions(visit: Visit, which: Which) -> list[Fact]:
         raise Unknown(which.collection.noun)
     visit.note("read", _subject(found[-1]), patient=patient)
     return found
+
+
+def history(visit: Visit, patient_id: str, collection: Collection | None = None) -> list[list[Fact]]:
+    """All versions of each fact of a patient, or of a collection of them, the newest day first; errors are there, too.
+
+    The versions of a fact are in order, the current one last.
+    """
+    patient = visit.patient(patient_id)
+    mine = [Where("patient_id", "=", patient.id)]
+    if collection is not None:
+        mine.append(Where("kind", "in", collection.kinds))
+    found: dict[int, list[Fact]] = {}
+    for fact in visit.session.find(Fact, *mine, order=("id", "version")):
+        found.setdefault(fact.id, []).append(fact)
+    visit.note("read", f"patient/{patient.id}/history", patient=patient, collection=collection and collection.name)
+    return sorted(found.values(), key=lambda told: (told[-1].day, told[-1].id), reverse=True)
 
 
 def _current(patient: Patient) -> tuple[Where, ...]:

@@ -93,20 +93,37 @@ def protocol_of(catalogue: Catalogue, course: CourseVersion) -> Protocol | None:
         return None
 
 
-def _response(catalogue: Catalogue, recorded: Recorded, version: CourseVersion, on: str) -> dict[str, object]:
+def doses_by_level(
+    catalogue: Catalogue, recorded: Recorded, version: CourseVersion, on: str
+) -> list[tuple[Decimal | None, list[str]]]:
+    """The days of the doses of a course up to a day, by their level in µg/kg: the lowest first, what is not known last.
+
+    The doses of one day are one.
+    """
+    days: dict[Decimal | None, list[str]] = {}
+    for day, level in _levels_given(_span(catalogue, recorded, version, on)):
+        days.setdefault(level, []).append(iso(day))
+    return sorted(days.items(), key=lambda item: (item[0] is None, item[0] or 0))
+
+
+def _span(catalogue: Catalogue, recorded: Recorded, version: CourseVersion, on: str) -> _Span:
     until = min(version.ended_on or on, on)
     document = course_document(recorded.patient, version, recorded.facts, until)
     course = read_document(document, lambda _: None).course.until(DAYS[until])
     first = course.doses[0].day if course.doses else None
-    span = _Span(protocol_of(catalogue, version), course, first, DAYS[until])
+    return _Span(protocol_of(catalogue, version), course, first, DAYS[until])
+
+
+def _response(catalogue: Catalogue, recorded: Recorded, version: CourseVersion, on: str) -> dict[str, object]:
+    span = _span(catalogue, recorded, version, on)
     return {
         "course": {"id": version.id, "version": version.version},
         "protocol": version.protocol,
         "status": version.status,
         "started_on": version.started_on,
         "ended_on": version.ended_on,
-        "until": until,
-        "first_dose_on": None if first is None else iso(first),
+        "until": iso(span.until),
+        "first_dose_on": None if span.first is None else iso(span.first),
         **_target(span),
         **_transfusions(span),
         **_levels(span),
@@ -166,24 +183,24 @@ def _transfusions(span: _Span) -> dict[str, object]:
 
 def _levels(span: _Span) -> dict[str, object]:
     """The highest level and the last, in µg/kg; None without a dose, and the highest where any level is not known."""
-    levels = _levels_given(span)
+    levels = [level for _, level in _levels_given(span)]
     return {
         "highest_micrograms_per_kg": None if None in levels else max(filter(None, levels), default=None),
         "last_micrograms_per_kg": levels[-1] if levels else None,
     }
 
 
-def _levels_given(span: _Span) -> list[Decimal | None]:
-    """The level of each day's dose."""
+def _levels_given(span: _Span) -> list[tuple[int, Decimal | None]]:
+    """Each day of a dose (an ordinal) with its level."""
     match span.protocol:
         case None:
-            return [dose.level for dose in one_dose_a_day(span.course.doses)]
+            return [(dose.day, dose.level) for dose in one_dose_a_day(span.course.doses)]
         case WeeklyProtocol():
             terms = Terms(span.protocol, span.course, span.until)
-            return [terms.level_of(dose) for dose in terms.doses]
+            return [(dose.day, terms.level_of(dose)) for dose in terms.doses]
         case _:
             facts = Facts(span.protocol, span.course, span.until)
-            return [_level(facts, dose) for dose in facts.doses]
+            return [(dose.day, _level(facts, dose)) for dose in facts.doses]
 
 
 def _level(facts: Facts, dose: Dose) -> Decimal | None:

@@ -117,10 +117,17 @@ def unmatched(visit: Visit, clinic: str | None) -> tuple[int, list[tuple[Unmatch
     where = open_results(visit, clinic)
     rows = visit.session.find(UnmatchedResult, *where, order=("received_at", "id"), limit=SHOWN)
     visit.note("read", "unmatched-results", found=[row.id for row in rows])
-    named = [_patient(visit, row.system, row.value) for row in rows]
-    candidates = [None if patient is None else patient.id for patient in named]
-    shown = [replace(row, might_be=tuple(_seen(visit, row.might_be))) for row in rows]
-    return visit.session.count(UnmatchedResult, *where), list(zip(shown, candidates, strict=True))
+    return visit.session.count(UnmatchedResult, *where), [_shown(visit, row) for row in rows]
+
+
+def held(visit: Visit, ident: str) -> tuple[UnmatchedResult, str | None]:
+    """A result that waits to be assigned, with the patient who has its identifier now.
+
+    Raises Unknown, Conflict RESULT-SETTLED.
+    """
+    row = _open(visit, ident)
+    visit.note("read", f"result/{row.id}")
+    return _shown(visit, row)
 
 
 def open_results(visit: Visit, clinic: str | None) -> list[Where]:
@@ -413,6 +420,12 @@ def _refuse_faults(visit: Visit, clinic: Clinic, collection: Collection, entry: 
         raise Invalid(*(Fault(join(key, fault.path) if fault.path else key, fault.message) for fault in faults))
     if faults:
         raise Invalid(*faults)
+
+
+def _shown(visit: Visit, row: UnmatchedResult) -> tuple[UnmatchedResult, str | None]:
+    """A row as the account may see it, with the patient who has its identifier now."""
+    named = _patient(visit, row.system, row.value)
+    return replace(row, might_be=tuple(_seen(visit, row.might_be))), None if named is None else named.id
 
 
 def _row_of(visit: Visit, clinic: str, external: Mapping[str, str]) -> UnmatchedResult | None:

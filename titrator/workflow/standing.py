@@ -132,6 +132,11 @@ def stand_on(visit: Visit, patient: Patient, day: str) -> Waiting | None:
     return waiting(visit, patient, standing, refused, day)
 
 
+def scheduled(visit: Visit, patient: Patient) -> list[Wanted]:
+    """What is due next of a patient, as it is to be reminded of: told anew, whatever reminders are kept."""
+    return _settled(visit, patient).reminders
+
+
 class _Settled(NamedTuple):
     """A patient as read, and what is to be kept."""
 
