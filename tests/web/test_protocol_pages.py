@@ -65,7 +65,7 @@ def test_a_protocol_as_a_pharmacist_reads_it(house: House, ident: str) -> None:
     for said in (protocol.source.document, protocol.source.edition, protocol.source.url, protocol.indication):
         assert " ".join(said.split()) in page.text
     for name, setting in compare.settings(protocol).items():
-        assert f"<dt>{name}</dt><dd>{setting}</dd>" in page.html
+        assert f'<dt lang="en">{name}</dt><dd lang="en">{setting}</dd>' in page.html
     for item in protocol.unprinted:
         assert item.text in page.text
     rows = cells(page.html)

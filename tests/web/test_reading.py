@@ -13,12 +13,14 @@ from tests.web.support import Person
 from tests.web.test_access import pages, path_of
 from titrator.security.permissions import Role
 
+#: A number, and no end of a name in hexadecimal digits.
+_NUMBER: Final = r"(?<![0-9a-zA-Z])\d{1,6}(?:\.\d+)?"
 #: What the ISMP's and the FDA's lists of error-prone notations have, as far as numbers and units go.
 MISREAD: Final = {
     "a trailing zero": re.compile(r"(?<![\d.])\d+\.\d*0\b(?!\.)(?=\s*(?:microgram|mL|kg|×|g/|%|mg|per))"),
     "a naked point": re.compile(r"(?<![\w.\]])\.\d"),
-    "an abbreviated unit": re.compile(r"\d\s*(?:µg|μg|ug|mcg|MCG|cc|µL|μL|ul|uL|IU|U)\b"),
-    "an exponent": re.compile(r"\d[eE][+-]?\d+\s"),
+    "an abbreviated unit": re.compile(_NUMBER + r"\s*(?:µg|μg|ug|mcg|MCG|cc|µL|μL|ul|uL|IU|U)\b"),
+    "an exponent": re.compile(_NUMBER + r"[eE][+-]?\d{1,3}\s"),
 }
 
 
