@@ -64,6 +64,7 @@ _FIRST: Final = (
     ("web.audit.audit", Permission.READ_AUDIT),
     ("web.staff.staff", Permission.MANAGE_ACCOUNTS),
     ("web.protocols.protocols", Permission.READ_PROTOCOLS),
+    ("web.account.account", Permission.OWN_ACCOUNT),
 )
 _LONGEST_VERSION: Final = 16
 #: What a form says of itself, and what no page may have in it once more.

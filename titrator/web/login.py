@@ -9,9 +9,8 @@ from flask import Response, current_app, g, make_response, redirect, request, se
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from titrator.door import count_login, door, visiting
-from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.security.permissions import Permission
 from titrator.security.secrets import sha256
-from titrator.store.records import Account
 from titrator.web.forms import CodeForm, LoginForm, Nothing
 from titrator.web.frame import (
     COOKIE,
@@ -101,7 +100,7 @@ def _let_in(form: LoginForm | CodeForm, done: accounts.Login) -> Response:
         given = {"path": path, "fields": fields, "form": Nothing(formdata=None)}
         response = make_response(rendered("returned.html", given))
     else:
-        response = make_response(redirect(_local(form.next.data, _first_of(done.account)), HTTPStatus.SEE_OTHER))
+        response = make_response(redirect(_local(form.next.data, first_page(done.permissions)), HTTPStatus.SEE_OTHER))
     response.set_cookie(COOKIE, issued.secret, secure=request.is_secure, httponly=True, samesite="Lax")
     return response
 
@@ -123,10 +122,6 @@ def _local(path: str | None, otherwise: str) -> str:
     """A path of this service; another one in place of any foreign address."""
     fits = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
     return path if path and fits else otherwise
-
-
-def _first_of(account: Account) -> str:
-    return first_page(PERMISSIONS[Role(account.role)])
 
 
 @pages.page("/", Permission.OWN_ACCOUNT)
