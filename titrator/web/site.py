@@ -42,13 +42,13 @@ __all__ = ["add_to", "is_for_programs", "missing"]
 #: The pages of the head of each page, with the permission that each asks for.
 NAVIGATION: Final = (
     ("web.worklist.worklist", "patients:read", _l("Worklist")),
+    ("web.people.search", "patients:read", _l("Patients")),
+    ("web.results.results", "patients:read", _l("Results")),
     ("web.reminders.reminders", "patients:read", _l("Reminders")),
     ("web.protocols.protocols", "protocols:read", _l("Protocols")),
     ("web.audit.audit", "audit:read", _l("Audit")),
     ("web.staff.staff", "accounts:manage", _l("Accounts")),
     ("web.clinics.clinics", "clinics:manage", _l("Clinics")),
-    ("web.people.search", "patients:read", _l("Patients")),
-    ("web.results.results", "patients:read", _l("Results")),
 )
 LANGUAGES: Final = ("en",)
 _ROOMS: Final[tuple[Pages, ...]] = (
