@@ -76,8 +76,9 @@ def test_what_stands_against_a_start(house: House) -> None:
     somebody = Person(house)
     page = somebody.submit(somebody.get(f"{form}?protocol=us-itp-adult"), form)
     assert (page.status, "The patient is on a course already" in said(page)) == (409, True)
-    assert somebody.get(f"{form}?protocol=none").status == 404
-    assert somebody.get(form).status == 404
+    for path in (form, f"{form}?protocol=none"):
+        assert somebody.get(path).path == f"/patients/{patient}/course/protocols"
+    assert somebody.submit(page, form, protocol="none").status == 404
     unborn = house.patient(born_on=None)
     assert "A course needs the birth date." in said(somebody.get(f"/patients/{unborn}/course"))
 

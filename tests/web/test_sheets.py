@@ -265,8 +265,8 @@ def test_a_sheet_leaves_an_entry_in_the_trail(house: House) -> None:
     patient = dosed(house, 30)
     decided(house, patient)
     sheet(house, patient)
-    last = house.trail(patient)[-1]
-    assert (last.action, last.subject) == ("read", f"patient/{patient}/decision/1/preparation")
+    read = [row.subject for row in house.trail(patient) if row.action == "read"]
+    assert f"patient/{patient}/decision/1/preparation" in read
 
 
 # The calendar

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import marshmallow as ma
-from flask import request, url_for
+from flask import redirect, request, url_for
 
 from schemas.course import CourseStart, Discontinuation, EligibilityIn, NewBaseline, ProtocolSwitch, ReasonIn
 from titrator.protocols import Catalogue
@@ -61,7 +61,7 @@ class EligibilityForm(ChangeForm):
 class SwitchForm(ChangeForm):
     """Another protocol."""
 
-    protocol = Choice(_l("Protocol"))
+    protocol = Choice(_l("Protocol"), render_kw={"lang": "en"})  # the words of the protocols
 
 
 class BaselineForm(ChangeForm):
@@ -209,10 +209,12 @@ def choose(visit: Visit, patient_id: str) -> Context:
     return {"who": who(visit, patient_id), "protocols": _protocols(visit.services.catalogue)}
 
 
-def _start_page(visit: Visit, form: StartForm, patient_id: str) -> Context:
+def _start_page(visit: Visit, form: StartForm, patient_id: str) -> Any:
     of = who(visit, patient_id)
     ident = str(form.protocol.data or request.args.get("protocol", ""))
     protocol = _usable(visit.services.catalogue, ident)
+    if protocol is None and request.method == "GET":
+        return redirect(url_for("web.courses.choose", patient_id=patient_id))
     if protocol is None:
         raise Unknown("protocol")
     form.fill([("protocol", ident), ("started_on", of.today)])

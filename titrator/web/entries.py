@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
+from flask_babel.speaklater import LazyString
+
 from schemas.dose import DoseCorrection, DoseIn
 from schemas.event import EventCorrection, EventIn
 from schemas.fields import Schema
@@ -26,7 +28,7 @@ from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Number, Num
 from titrator.web.frame import Filled
 from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
-from titrator.web.words import EVENTS, NOT_GIVEN, OBSERVATIONS, SCALES, number, unit
+from titrator.web.words import EVENTS, NOT_GIVEN, SCALES, number, observed, unit
 from titrator.workflow.facts import BY_KIND, DOSES, PLATELET_COUNTS, WEIGHTS, Collection
 from titrator.workflow.facts import EVENTS as EVENT_FACTS
 from titrator.workflow.facts import OBSERVATIONS as OBSERVATION_FACTS
@@ -56,6 +58,10 @@ _GRADES: Final = ("0", "1", "2", "3", "4", "5")
 
 def _note() -> Lines:
     return Lines(_l("Note"), render_kw={"maxlength": 1000, "rows": 1})
+
+
+def _named(code: str, of: str) -> str:
+    return f"{observed(code)}, {unit(of)}"
 
 
 class EntryForm(Form):
@@ -198,7 +204,7 @@ class ObservationForm(EntryForm):
     measure = Choice(
         _l("What was measured"),
         choices=[
-            *((f"{code} {of}", f"{OBSERVATIONS[code]}, {unit(of)}") for code, of in _MEASURED),
+            *((f"{code} {of}", LazyString(_named, code, of)) for code, of in _MEASURED),
             (OTHER, _l("Another value, named below")),
         ],
     )

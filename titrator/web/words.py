@@ -162,12 +162,6 @@ CHANGES: Final[Mapping[str, Any]] = {
     "go-on": _l("Went on"),
     "discontinue": _l("Discontinued"),
 }
-COURSES: Final[Mapping[str, Any]] = {
-    "active": _l("active"),
-    "paused": _l("paused"),
-    "discontinued": _l("discontinued"),
-    "entered-in-error": _l("entered in error"),
-}
 #: What a protocol asks to be confirmed before the first dose.
 ELIGIBILITY: Final[Mapping[str, Any]] = {
     "marrow-infiltration-excluded": _l("Infiltration of the marrow has been excluded"),
@@ -435,7 +429,6 @@ def add_to(environment: Any) -> None:
         "OBSERVATIONS": OBSERVATIONS,
         "COLLECTIONS": COLLECTIONS,
         "CHANGES": CHANGES,
-        "COURSES": COURSES,
         "ELIGIBILITY": ELIGIBILITY,
         "QUESTIONS": QUESTIONS,
         "HELD": HELD,
