@@ -255,12 +255,12 @@ STEPS: Final[Mapping[int, Any]] = {
     12: _l("Are there too many platelets?"),
     13: _l("Are platelets in range?"),
 }
-_UNITS: Final[Mapping[str, str]] = {
+_UNITS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("10*9/L", "10*3/uL", "K/uL", "10*3/mm3", "G/L"), "×10⁹/L"),
-    "/uL": "per microlitre",
-    "/mm3": "per mm³",
+    "/uL": _l("per microlitre"),
+    "/mm3": _l("per mm³"),
     "[lb_av]": "lb",
-    "ug": "micrograms",
+    "ug": _l("micrograms"),
 }
 #: A day and a unit within a text.
 _DAY_SAID: Final = re.compile(r"\b(?:19|20|21)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2\d|3[01])\b", re.ASCII)
@@ -276,7 +276,7 @@ def number(value: Decimal | int | str) -> str:
 
 def unit(code: str) -> str:
     """A unit as people write it."""
-    return _UNITS.get(code, code)
+    return str(_UNITS.get(code, code))
 
 
 def measured(value: Decimal, code: str) -> str:
