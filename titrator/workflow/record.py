@@ -289,9 +289,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body, so
     judged = _plausible(visit, patient, draft, body, source)
     _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)
-    fact = _judged(_first_version(visit, patient, draft), judged, None)
-    if source.corrected:
-        fact = replace(fact, change="correct")
+    fact = _first_version(visit, patient, draft, judged, "correct" if source.corrected else "record")
     visit.session.add(fact)
     if external:
         visit.session.add(_external(patient, external, fact.id))
@@ -389,7 +387,7 @@ def _current(patient: Patient) -> tuple[Where, ...]:
     return Where("patient_id", "=", patient.id), Where("current", "=", 1)
 
 
-def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
+def _first_version(visit: Visit, patient: Patient, draft: Draft, judged: Judgement, change: str) -> Fact:
     return Fact(
         patient_id=patient.id,
         id=patient.revision,
@@ -405,11 +403,11 @@ def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
         level=draft.level,
         until=draft.until,
         unreliable=draft.unreliable,
-        status="final",
+        status=judged.status,
         detail=dict(draft.detail),
-        asked=(),
-        confirmed_by=None,
-        change="record",
+        asked=judged.asked,
+        confirmed_by=judged.confirmed_by,
+        change=change,
         reason=None,
         recorded_by=visit.who.account_id,
         recorded_at=instant(visit.now),

@@ -181,7 +181,7 @@ class Visit:
                 subject,
                 clinic,
                 self.request_id,
-                encode(_values(detail)),
+                text_of(detail),
             )
         )
 
@@ -321,6 +321,14 @@ def said(row: AuditRow) -> tuple[str | int | None, ...]:
         row.request_id,
         row.detail,
     )
+
+
+def text_of(value: object) -> str:
+    """The JSON text of a value in which there may be enumerations, tuples and sets; most have none."""
+    try:
+        return encode(value)
+    except KeyError:
+        return encode(_values(value))
 
 
 def _values(value: object) -> object:
