@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import marshmallow as ma
 from flask import Request, Response, request

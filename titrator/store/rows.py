@@ -44,7 +44,10 @@ _CODERS: dict[str, tuple[Callable[[object], Value], Callable[[Value], object]]] 
         lambda value: None if value is None else _json(value),
         lambda column: None if column is None else _texts(column),
     ),
-    "dict[str, object]": (lambda value: _json(value) if value else "{}", lambda column: {} if column == "{}" else json.loads(cast(str, column))),
+    "dict[str, object]": (
+        lambda value: _json(value) if value else "{}",
+        lambda column: {} if column == "{}" else json.loads(cast(str, column)),
+    ),
 }
 
 
