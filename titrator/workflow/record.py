@@ -129,6 +129,7 @@ def change_clinic(visit: Visit, clinic_id: str, body: Body, version: int | None)
         injection_days=_texts(body, "injection_days"),
     )
     visit.session.change(new, Where("version", "=", clinic.version))
+    visit.known_clinics[clinic.id] = new
     if (new.time_zone, new.holidays, new.injection_days) != (clinic.time_zone, clinic.holidays, clinic.injection_days):
         unsettle_clinic(visit.session, clinic.id)
     visit.note("change", f"clinic/{clinic.id}", old=clinic_fields(clinic), new=clinic_fields(new))

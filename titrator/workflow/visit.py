@@ -149,7 +149,10 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """One request: its transaction, its actor (None before a login) and the entries that it leaves."""
+    """One request: its transaction, its actor (None before a login) and the entries that it leaves.
+
+    The clinics that it has read it does not read again; what changes one of them says so here.
+    """
 
     services: Services
     session: Session
@@ -157,6 +160,7 @@ class Visit:
     now: datetime
     request_id: str | None = None
     entries: list[Entry] = field(default_factory=list)
+    known_clinics: dict[str, Clinic] = field(default_factory=dict)
 
     @property
     def who(self) -> Actor:
@@ -194,9 +198,10 @@ class Visit:
 
     def clinic(self, clinic_id: str) -> Clinic:
         """A clinic by its id; raises Unknown."""
-        found = self.session.get(Clinic, clinic_id)
+        found = self.known_clinics.get(clinic_id) or self.session.get(Clinic, clinic_id)
         if found is None:
             raise Unknown("clinic")
+        self.known_clinics[clinic_id] = found
         return found
 
     def clinics(self, named: str | None) -> tuple[str, ...]:
