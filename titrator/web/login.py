@@ -119,8 +119,11 @@ def _again(form: LoginForm, told: str) -> Any:
 
 
 def _local(path: str | None, otherwise: str) -> str:
-    """A path of this service; another one in place of any foreign address."""
-    fits = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
+    """A path of this service; another one in place of any foreign address.
+
+    Browsers leave out tabs and ends of lines: with one of them between, two slashes are the beginning of another host.
+    """
+    fits = path and path.isprintable() and path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if path and fits else otherwise
 
 
