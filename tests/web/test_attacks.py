@@ -102,7 +102,34 @@ def test_a_form_that_the_browser_says_is_not_ours_is_none(house: House, site: st
     assert (answer.status_code, somebody.client.get_cookie(COOKIE)) == (401, None)
 
 
+def test_a_login_ends_the_session_that_the_browser_had(house: House) -> None:
+    with_password(house)
+    somebody = Person(house, "technician")
+    before = somebody.client.get_cookie(COOKIE)
+    assert before is not None
+    assert log_in(somebody, somebody.get("/login"), "wrong" * 5).status == 401
+    assert somebody.get("/account").path == "/account"
+    assert log_in(somebody, somebody.get("/login")).path == "/worklist"
+    thief = Person(house, None)
+    thief.client.set_cookie(COOKIE, before.value)
+    assert thief.get("/account").path.startswith("/login")
+    assert ("logout", f"account/{house.ids['technician']}") in [(row.action, row.subject) for row in house.trail()]
+
+
 # A form that is kept
+
+
+def test_a_form_that_a_page_sends_by_itself_is_not_carried_out(house: House) -> None:
+    """An idle page sends what was filled in, to have it kept; in another tab the session may still be at work."""
+    patient = dosed(house)
+    somebody = Person(house)
+    path = f"/patients/{patient}/accept"
+    page = somebody.post(path, {**fields_of(somebody, path), "comment": ["not yet"], "returned": ["1"]})
+    assert "has not been recorded yet" in page.text
+    assert page.sheet(path).fields["comment"] == ["not yet"]
+    assert house.get(f"/patients/{patient}/decisions", "prescriber")["items"] == []
+    fields = somebody.get("/worklist").sheet("/logout").fields
+    assert somebody.post("/logout", {**fields, "returned": ["1"]}).status == 422
 
 
 def readable(kept: str) -> bytes:

@@ -245,7 +245,7 @@ class Pages(Blueprint):
         def decorator(step: View) -> View:
             @wraps(step)
             def view(**where: Any) -> Any:
-                _refuse_forged()
+                _refuse_unmeant()
                 sheet = form()
                 body = read(sheet, None)
                 after = done(
@@ -370,8 +370,8 @@ def is_of_this_session() -> bool:
     return True
 
 
-def _refuse_forged() -> None:
-    if not is_of_this_session():
+def _refuse_unmeant() -> None:
+    if not _is_to_be_carried_out():
         raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again.")))
 
 
