@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 import zlib
 from io import BytesIO
 from typing import Any
@@ -13,10 +14,13 @@ import pytest
 from tests.api.deciding import decided, dosed
 from tests.api.support import PASSWORD, House, day
 from tests.web.support import Person
-from tests.web.test_login import late, log_in, with_password
+from tests.web.test_access import path_of
+from tests.web.test_login import late, log_in, with_factor, with_password
+from titrator.security.permissions import Permission, Role
 from titrator.store.records import KeptAnswer
 from titrator.web.frame import COOKIE
 from titrator.workflow import trail
+from titrator.workflow.visit import Policy
 
 FORM_COOKIE = "titrator_form"
 TLS = "https://titrator.example"
@@ -257,3 +261,70 @@ def test_what_a_page_refuses_of_a_patient_stands_in_the_trail_as_of_rest(house: 
         trail.gather(house.services)
         left = [(row.action, row.subject, code in row.detail) for row in house.trail()[before:]]
         assert left == [("refused", path, True)]
+
+
+# At once
+
+
+def at_once(house: House, sent: list[tuple[Person, str, dict[str, list[str]]]]) -> list[int]:
+    """The statuses of forms that as many browsers send in the same moment."""
+    answers, begin = [0] * len(sent), threading.Barrier(len(sent))
+
+    def send(at: int) -> None:
+        who, path, fields = sent[at]
+        client = house.app.test_client()
+        for name in (COOKIE, FORM_COOKIE):
+            if (cookie := who.client.get_cookie(name)) is not None:
+                client.set_cookie(name, cookie.value)
+        begin.wait()
+        answers[at] = client.post(path, data=fields).status_code
+
+    threads = [threading.Thread(target=send, args=(at,)) for at in range(len(sent))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(answers)
+
+
+def test_one_form_from_six_browsers_signs_once(house: House) -> None:
+    patient = dosed(house)
+    path = f"/patients/{patient}/accept"
+    somebody = Person(house)
+    assert at_once(house, [(somebody, path, fields_of(somebody, path))] * 6) == [303] * 6
+    assert len(house.get(f"/patients/{patient}/decisions", "prescriber")["items"]) == 1
+
+
+def test_one_code_from_six_browsers_lets_one_in(house: House) -> None:
+    code = with_factor(house).at(house.clock())
+    people = [Person(house, None) for _ in range(6)]
+    pages = [log_in(who, who.get("/login")) for who in people]
+    sent = [
+        (who, "/login/code", {**page.sheet("/login/code").fields, "code": [code]})
+        for who, page in zip(people, pages, strict=True)
+    ]
+    assert at_once(house, sent) == [303, 401, 401, 401, 401, 401]
+
+
+# Who lacks the second factor
+
+
+def test_who_lacks_the_second_factor_reaches_no_patient_at_any_door(house: House) -> None:
+    patient = dosed(house)
+    decided(house, patient, who="prescriber")
+    strict = house.with_services(policy=Policy(second_factor_roles=frozenset(Role)))
+    somebody = Person(strict, "prescriber")
+    cookie = somebody.client.get_cookie(COOKIE)
+    assert cookie is not None
+    bearer = {"Authorization": f"Bearer {cookie.value}"}
+    for rule in strict.app.url_map.iter_rules():
+        permission = getattr(strict.app.view_functions[rule.endpoint], "permission", None)
+        if permission in (None, Permission.OWN_ACCOUNT):
+            continue
+        path = path_of(strict, rule.rule, patient)
+        for method in (rule.methods or set()) - {"OPTIONS"}:
+            body: dict[str, Any] = {} if method in ("GET", "HEAD") else {"data": {}}
+            by_page = rule.endpoint.startswith("web.")
+            headers = {} if by_page else bearer
+            answer = somebody.client.open(path, method=method, headers=headers, **body)
+            assert answer.status_code == 403, (method, path)
