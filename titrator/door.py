@@ -147,14 +147,10 @@ def guarded(
             refuse_without(permission, actor)
             actor.must(*needs)
             return view(*args, **kwargs)
-        except (Forbidden, Unknown) as refusal:
-            _leave_refused(here.services, actor, "denied", refusal)
-            structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
-            raise
         except Refusal as refusal:
-            # Its words may tell what is stored.
-            if isinstance(refusal, Conflict | Asked) or not _OF_PATIENTS.isdisjoint(kwargs):
-                _leave_refused(here.services, actor, "refused", refusal)
+            leave_refused(refusal, "")
+            if isinstance(refusal, Forbidden | Unknown):
+                structlog.get_logger().warning("denied", code=str(refusal.code), account=actor.account_id)
             raise
 
     wrapper.needs = needs  # type: ignore[attr-defined]
@@ -211,10 +207,11 @@ def _count(here: Door, limit: Limit, who: str) -> None:
 
 
 def leave_refused(refusal: Refusal, subject: str) -> None:
-    """Write down that a part of what the actor asked was refused, as `guarded` does of the whole."""
-    if isinstance(refusal, Forbidden | Unknown | Conflict | Asked):
-        did = "denied" if isinstance(refusal, Forbidden | Unknown) else "refused"
-        _leave_refused(door().services, g.actor, did, refusal, subject)
+    """Write down that what the actor asked, or a part of it, was refused: if its words may tell what is stored."""
+    if isinstance(refusal, Forbidden | Unknown):
+        _leave_refused(door().services, g.actor, "denied", refusal, subject)
+    elif isinstance(refusal, Conflict | Asked) or not _OF_PATIENTS.isdisjoint(request.view_args or {}):
+        _leave_refused(door().services, g.actor, "refused", refusal, subject)
 
 
 def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal, subject: str = "") -> None:

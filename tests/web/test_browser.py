@@ -181,6 +181,18 @@ def test_a_sheet_has_no_use_for_a_script(browser: Browsing, crowded: str) -> Non
     assert len(printed.pages) == 1
 
 
+def test_a_page_that_nobody_looks_at_signs_nothing(browser: Browsing, decided: list[str]) -> None:
+    """It sends what was filled in, while somebody may still be at work in another tab, in the same session."""
+    with browser.login("pharmacist") as (page, _seen):
+        page.clock.install()
+        page.goto(f"/patients/{decided[0]}/weights/new")
+        page.get_by_label("Weight").first.fill("7")
+        with page.expect_navigation():
+            page.clock.fast_forward("30:03")
+        assert "This has not been recorded yet" in page.inner_text("main")
+        assert page.get_by_label("Weight").first.input_value() == "7"
+
+
 def test_what_is_wrong_would_be_seen(browser: Browsing) -> None:
     """Each judge of the tests above, upon a page that is made wrong."""
     with browser.login(None) as (page, seen):

@@ -12,6 +12,7 @@ from titrator.security.permissions import Permission
 from titrator.store.records import Decision
 from titrator.titration.errors import Fault
 from titrator.titration.override import CEILING
+from titrator.titration.quantities import read_day
 from titrator.web.forms import Choice, Choices, Day, Form, Hidden, Lines, Number, ReasonForm, options
 from titrator.web.frame import After, Context, Filled, Pages, version
 from titrator.web.language import gettext as _
@@ -19,6 +20,7 @@ from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
 from titrator.workflow import sign_off
+from titrator.workflow.errors import Unknown
 from titrator.workflow.glance import Glance, glance, names_of
 from titrator.workflow.visit import Visit
 
@@ -180,7 +182,7 @@ def _of_decision(visit: Visit, form: Form, patient_id: str, decision_id: int) ->
 
 
 @pages.form(
-    "/patients/<patient_id>/decisions/<int:decision_id>/second-signature",
+    "/patients/<patient_id>/decisions/<fact:decision_id>/second-signature",
     Permission.SIGN_OFF,
     CoSignForm,
     None,
@@ -195,7 +197,7 @@ def co_sign(visit: Visit, body: dict[str, Any], patient_id: str, decision_id: in
 
 
 @pages.form(
-    "/patients/<patient_id>/decisions/<int:decision_id>/withdrawal",
+    "/patients/<patient_id>/decisions/<fact:decision_id>/withdrawal",
     Permission.SIGN_OFF,
     DecisionReasonForm,
     ReasonIn,
@@ -209,7 +211,7 @@ def withdraw(visit: Visit, body: dict[str, Any], patient_id: str, decision_id: i
 
 
 @pages.form(
-    "/patients/<patient_id>/decisions/<int:decision_id>/review",
+    "/patients/<patient_id>/decisions/<fact:decision_id>/review",
     Permission.SIGN_OFF,
     DecisionReasonForm,
     ReasonIn,
@@ -222,7 +224,7 @@ def review(visit: Visit, body: dict[str, Any], patient_id: str, decision_id: int
     return After(url_for("web.patients.patient", patient_id=patient_id), _("Reviewed."))
 
 
-@pages.page("/patients/<patient_id>/decisions/<int:decision_id>", Permission.READ_PATIENTS, "decision.html")
+@pages.page("/patients/<patient_id>/decisions/<fact:decision_id>", Permission.READ_PATIENTS, "decision.html")
 def decision(visit: Visit, patient_id: str, decision_id: int) -> Context:
     """A decision in all its versions, with the answer upon which it was made."""
     return _of_decision(visit, DecisionReasonForm(formdata=None), patient_id, decision_id)
@@ -230,6 +232,8 @@ def decision(visit: Visit, patient_id: str, decision_id: int) -> Context:
 
 def _of_mismatch(visit: Visit, form: Form, patient_id: str, on: str) -> Context:
     del form
+    if read_day(on) is None:
+        raise Unknown("mismatch on that day")
     return {"who": who(visit, patient_id), "seen": glance(visit, patient_id), "on": on}
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
+from flask import request
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -97,6 +98,14 @@ class Form(FlaskForm):
     `confirm` has the codes of questions that were answered with yes; after some of them the value that `REPEATED` names
     has to be typed again, as `repeat`.
     """
+
+    class Meta(FlaskForm.Meta):
+        """Filled in by fields of text only: neither by files nor by JSON."""
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """What was sent, if anything was."""
+            del form
+            return None if formdata is None else request.form or None
 
     #: The field that has to be typed once more when it is tenfold, or a tenth.
     REPEATED: ClassVar[str | None] = None

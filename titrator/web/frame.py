@@ -10,6 +10,9 @@ Pages call the steps that REST calls, so that both doors ask, refuse and write d
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Container, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -17,16 +20,28 @@ from typing import Any, Final, NamedTuple, cast
 
 import marshmallow as ma
 import structlog
-from flask import Blueprint, Flask, Response, current_app, flash, g, redirect, render_template, request, url_for
+from cryptography.fernet import Fernet, InvalidToken
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import validate_csrf
-from itsdangerous import BadSignature, URLSafeSerializer
 from werkzeug.exceptions import HTTPException
 from wtforms import ValidationError
 
 from titrator.door import STATUS, Door, View, count_nobody, done, door, faults_of, guarded, leave_refused
 from titrator.security.permissions import Permission
-from titrator.security.secrets import sha256
+from titrator.security.secrets import fingerprint, sha256
 from titrator.store.records import KeptAnswer, Token
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.web.forms import Form, LoginForm
@@ -67,6 +82,12 @@ _FIRST: Final = (
     ("web.account.account", Permission.OWN_ACCOUNT),
 )
 _LONGEST_VERSION: Final = 16
+#: What a browser says of a request that a page of ours sends.
+_OURS: Final = "same-origin"
+#: The number of a form: 20 signs, if it is one of ours.
+_ONCE: Final = re.compile(r"[0-9A-Za-z._-]{1,64}", re.ASCII)
+#: So much of a form is kept at most; the login that brings it back must be no more than the service takes at once.
+_LONGEST_KEPT: Final = 500_000
 #: What a form says of itself, and what no page may have in it once more.
 _OF_ITS_OWN: Final = ("csrf_token", "returned", "password", "old", "new", "again", "code")
 
@@ -102,6 +123,11 @@ class Filled(NamedTuple):
 
 class Sessions(SecureCookieSessionInterface):
     """Signed cookies for pages; none for programs, who are not to wait for them."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        """Whether the cookie is for TLS only: where it came by that, as for that of the session."""
+        del app
+        return request.is_secure
 
     def open_session(self, app: Flask, request: Any) -> Any:
         """The session of a page, or of a program one that cannot be written to."""
@@ -219,7 +245,7 @@ class Pages(Blueprint):
         def decorator(step: View) -> View:
             @wraps(step)
             def view(**where: Any) -> Any:
-                _refuse_forged()
+                _refuse_unmeant()
                 sheet = form()
                 body = read(sheet, None)
                 after = done(
@@ -250,7 +276,16 @@ def by_cookie(here: Door) -> Actor:
         raise
     if actor.token_id is not None:  # one of a program is not for browsers
         raise Unauthorised(_("You are not logged in."))
+    _bind_forms(sha256(secret))
     return actor
+
+
+def _bind_forms(to: str) -> None:
+    """Have what signs forms be that of a session: another one's may have been put into the browser by somebody else."""
+    of = fingerprint(to.encode(), "forms", "of a session")
+    if session.get("of") != of:
+        session.pop("csrf_token", None)
+        session["of"] = of
 
 
 def rendered(template: str, context: Mapping[str, Any]) -> str:
@@ -325,7 +360,9 @@ def _is_to_be_carried_out() -> bool:
 
 
 def is_of_this_session() -> bool:
-    """Whether a form was sent from a page of this session."""
+    """Whether a form was sent from a page of this session; where the browser says of whose page, it must be ours."""
+    if request.headers.get("Sec-Fetch-Site", _OURS) != _OURS:
+        return False
     try:
         validate_csrf(request.form.get("csrf_token", ""))
     except ValidationError:
@@ -333,8 +370,8 @@ def is_of_this_session() -> bool:
     return True
 
 
-def _refuse_forged() -> None:
-    if not is_of_this_session():
+def _refuse_unmeant() -> None:
+    if not _is_to_be_carried_out():
         raise Invalid(Fault("", _("You have logged in anew since this page was opened. Open it again.")))
 
 
@@ -345,7 +382,10 @@ def _once(visit: Visit, form: Form, step: Callable[[], After], *, stores: bool =
     """
     if not stores:
         return step()
-    key = f"form {form.once.data or ''}"
+    once = str(form.once.data or "")
+    if not _ONCE.fullmatch(once):
+        raise Invalid(Fault("", _("The page has lost the number of its form. Open it again.")))
+    key = f"form {once}"
     digest = sha256("\0".join([request.full_path, *(f"{name}={value}" for name, value in form.said())]))
     kept = visit.session.get(KeptAnswer, visit.who.account_id, key)
     if kept is not None and kept.request_sha256 == digest:
@@ -407,7 +447,7 @@ def _refused(refusal: Refusal) -> Any:
 
 
 def to_login() -> Any:
-    """The login, which leads back to where one was; what was filled in is kept in it, signed, and not with us."""
+    """The login, which leads back to where one was; what was filled in is kept in it, sealed, and not with us."""
     if request.method == "GET":
         where = request.full_path if request.query_string else request.path
         return redirect(url_for("web.login.login", next=None if where == "/" else where), HTTPStatus.SEE_OTHER)
@@ -426,28 +466,33 @@ def _kept() -> str | None:
         token = found.get(Token, sha256(secret))
     if token is None or token.kind != "session":
         return None
-    said = [[name, value] for name, value in request.form.items(multi=True) if name not in _OF_ITS_OWN]
-    return seal().dumps([token.account_id, request.full_path.rstrip("?"), said])
+    try:
+        said = [[name, value] for name, value in request.form.items(multi=True) if name not in _OF_ITS_OWN]
+    except HTTPException:  # more than is taken at once
+        return None
+    sealed = _seal().encrypt(json.dumps([token.account_id, request.full_path.rstrip("?"), said]).encode())
+    return sealed.decode() if len(sealed) <= _LONGEST_KEPT else None
 
 
 def given_back(kept: str, account_id: str) -> tuple[str, list[tuple[str, str]]] | None:
     """The path and the fields of a form that was kept for an account; None of any other."""
     try:
-        owner, path, said = seal().loads(kept)
-    except BadSignature:
+        owner, path, said = json.loads(_seal().decrypt(kept.encode()))
+    except InvalidToken:
         return None
     return (path, [(name, value) for name, value in said]) if owner == account_id else None
 
 
-def seal() -> URLSafeSerializer:
-    """What seals a form that is kept in the browser."""
-    return URLSafeSerializer(cast(str, current_app.secret_key), salt="kept form")
+def _seal() -> Fernet:
+    """What seals a form that is kept in the browser: whoever sits down there without a login must not read it."""
+    key = fingerprint(cast(str, current_app.secret_key).encode(), "pages", "kept form")
+    return Fernet(urlsafe_b64encode(bytes.fromhex(key)))
 
 
 def _from_here() -> bool:
     """Whether a page of ours sent the request: another one may not lay words into somebody's mouth."""
     site = request.headers.get("Sec-Fetch-Site")
-    return site == "same-origin" if site else request.headers.get("Origin") == request.host_url.rstrip("/")
+    return site == _OURS if site else request.headers.get("Origin") == request.host_url.rstrip("/")
 
 
 def missing() -> Response:

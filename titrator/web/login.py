@@ -56,6 +56,7 @@ def come_in() -> Any:
     proof = accounts.prove(door().services, username, password)
     with visiting(None) as visit:
         done = accounts.login(visit, username, proof)
+        _end_before(visit, done)
     if done.needs_code:
         asked = CodeForm(formdata=None)
         asked.proved.data = _proved().dumps([done.account.username, sha256(proof.stored or ""), _now()])
@@ -83,10 +84,17 @@ def second_factor() -> Any:
         return _again(begin, _("That took too long. Log in once more."))
     with visiting(None) as visit:
         done = accounts.login(visit, username, proof, str(form.code.data or "").strip())
+        _end_before(visit, done)
     if done.issued is None:
         told = _("That code is not right, has been used, or the account is locked for a while.")
         return rendered("code.html", {"filled": Filled(form, {}, (told,))}), HTTPStatus.UNAUTHORIZED
     return _let_in(form, done)
+
+
+def _end_before(visit: Visit, done: accounts.Login) -> None:
+    """End the session that this browser had before: from now on it has another one."""
+    if done.issued is not None:
+        accounts.end_session(visit, request.cookies.get(COOKIE, ""))
 
 
 def _let_in(form: LoginForm | CodeForm, done: accounts.Login) -> Response:
@@ -119,8 +127,11 @@ def _again(form: LoginForm, told: str) -> Any:
 
 
 def _local(path: str | None, otherwise: str) -> str:
-    """A path of this service; another one in place of any foreign address."""
-    fits = path and path.startswith("/") and not path.startswith(("//", "/\\")) and "\n" not in path
+    """A path of this service; another one in place of any foreign address.
+
+    Browsers leave out tabs and ends of lines: with one of them between, two slashes are the beginning of another host.
+    """
+    fits = path and path.isprintable() and path.startswith("/") and not path.startswith(("//", "/\\"))
     return path if path and fits else otherwise
 
 

@@ -62,7 +62,7 @@ def links(visit: Visit, patient: Patient) -> Context:
 
 
 @pages.page(
-    "/patients/<patient_id>/decisions/<int:decision_id>/preparation", Permission.READ_PATIENTS, "preparation.html"
+    "/patients/<patient_id>/decisions/<fact:decision_id>/preparation", Permission.READ_PATIENTS, "preparation.html"
 )
 def preparation(visit: Visit, patient_id: str, decision_id: int) -> Context:
     """What the pharmacy prepares a dose from; refused of all but a decision that is in force."""

@@ -185,6 +185,14 @@ def logout(visit: Visit) -> None:
         visit.note("logout", f"account/{visit.who.account_id}")
 
 
+def end_session(visit: Visit, secret: str) -> None:
+    """End the session of a secret, whosever it is; nothing happens where that is none."""
+    token = visit.session.get(Token, sha256(secret))
+    if token is not None and token.kind == "session" and token.revoked_at is None:
+        visit.session.change(replace(token, revoked_at=instant(visit.now)))
+        visit.note("logout", f"account/{token.account_id}")
+
+
 def add_account(visit: Visit, body: Body) -> tuple[Account, Issued | None]:
     """A new account; for a person with a secret to activate it once, for a system without."""
     role = Role(cast(str, body["role"]))

@@ -40,13 +40,18 @@ document.querySelectorAll("[data-print]").forEach((button) => {
 });
 
 // A screen that nobody uses shows no patient: after the time that a session lasts idle, the page is covered. What was
-// filled in is sent, which the service keeps and gives back after login.
+// filled in is sent as what is to be given back: the service keeps it until after login and never carries it out, for in
+// another tab somebody may still be at work in the same session.
 const idle = Number(document.body.dataset.idleSeconds || 0) * 1000;
 if (idle) {
   let changed = null;
   document.addEventListener("input", (event) => { changed = event.target.form; });
   setTimeout(() => {
-    if (changed && changed.method === "post") changed.submit();
-    else window.location.assign("/login?next=" + encodeURIComponent(window.location.pathname + window.location.search));
+    if (changed && changed.method === "post") {
+      const back = document.createElement("input");
+      Object.assign(back, { type: "hidden", name: "returned", value: "1" });
+      changed.append(back);
+      changed.submit();
+    } else window.location.assign("/login?next=" + encodeURIComponent(window.location.pathname + window.location.search));
   }, idle + 2000);
 }
