@@ -66,7 +66,8 @@ def _count_unit(entries: list[dict[str, Any]]) -> str | None:
 def _is_open(one: dict[str, Any]) -> bool:
     """Whether an entry is an event that holds up every dose until it is resolved."""
     fact = one["fact"]
-    return one["collection"] == "events" and fact["kind"] in SAFETY_EVENTS and not fact.get("resolved_on")
+    open_ = fact["status"] == "final" and not fact.get("resolved_on")
+    return one["collection"] == "events" and open_ and fact["kind"] in SAFETY_EVENTS
 
 
 def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
