@@ -273,7 +273,17 @@ def test_the_decided_amount_stands_in_the_form_of_the_dose_given(house: House) -
     assert (page.sheet(form).fields["micrograms"], page.sheet(form).fields["given_on"]) == (["225"], [day(0)])
     assert nurse.submit(page, form).status == 200
     assert decisions(house, patient)[0]["status"] == "delivered"
+    page = nurse.get(f"/patients/{patient}")
+    assert "Not today: due" not in page.text, "there is no next dose without a count"
     assert nurse.get(f"{form}?decision=1").sheet(form).fields["micrograms"] == [""], "it has been given"
+
+
+def test_a_dose_of_a_day_to_come_says_so(house: House) -> None:
+    patient = dosed(house, 30, 5)
+    page = Person(house).get(f"/patients/{patient}")
+    assert "Not today: due Wed 11 Mar 2026 (in 2 days)" in page.text
+    page = Person(house).submit(page, f"/patients/{patient}/accept")
+    assert "Not today: due Wed 11 Mar 2026 (in 2 days)" in page.text
 
 
 def test_what_holds_up_a_dose_leads_to_where_it_is_answered(house: House) -> None:
