@@ -188,7 +188,115 @@ def test_more_than_anybody_may(house: House) -> None:
     assert "No one may decide upon more" in page.text
 
 
+def test_an_amount_far_from_the_last_is_read_back_before_it_is_signed(house: House) -> None:
+    patient = dosed(house, 30)  # 150 micrograms a week ago
+    prescriber = Person(house, "prescriber")
+    page = override(prescriber, patient, what="micrograms", amount="510")
+    said = page.text.replace("\xa0", " ")
+    assert page.status == 422
+    assert "That is 510 micrograms, 6.8 micrograms/kg, 1.02 mL of 500 micrograms/mL" in said
+    assert "the last dose was 150 micrograms on Mon 2 Mar 2026: +240 %. Yes, it is right." in said
+    assert decisions(house, patient) == []
+    page = prescriber.submit(page, f"/patients/{patient}/override", confirm="DOSE-FAR-FROM-LAST")
+    assert page.status == 200
+    assert decisions(house, patient)[0]["dose"]["micrograms"] == 510
+
+
+def test_what_is_a_prescribers_keeps_what_was_filled_in(house: House) -> None:
+    patient = dosed(house, 30)
+    page = override(Person(house), patient, what="micrograms_per_kg", amount="6")
+    assert (page.status, "is a prescriber's decision: refer it" in page.text) == (403, True)
+    assert page.sheet(f"/patients/{patient}/override").fields["comment"] == ["seen on the ward"]
+    assert page.links["Refer it to a prescriber instead"] == f"/patients/{patient}/refer"
+
+
 # Afterwards
+
+
+def test_what_was_decided_stands_above_what_was_proposed(house: House) -> None:
+    patient = dosed(house, 30)  # proposed: 225 micrograms
+    assert "proposal, not signed" in Person(house, "technician").get(f"/patients/{patient}").text
+    page = override(Person(house), patient, what="micrograms", amount="150")
+    said = " ".join(page.text.replace("\xa0", " ").split())
+    assert "proposal, not signed" not in said
+    assert "Next dose: Overridden in force romiPLOStim 150 micrograms" in said
+    assert "romiPLOStim 225 micrograms" not in said
+    assert "225 micrograms, 3 micrograms/kg. Not what is to be done: it was decided otherwise." in said
+    assert said.index("romiPLOStim 150 micrograms") < said.index("What was proposed: ▲ Increase")
+    line = " ".join(Person(house).get("/worklist").text.replace("\xa0", " ").split())
+    assert "Overridden: in force150 micrograms · 0.3 mL2 micrograms/kgproposed: Increase, 225 micrograms" in line
+
+
+def test_a_dose_that_awaits_a_second_person_is_not_given_yet(house: House) -> None:
+    patient = referred_by_rule(house)
+    prescriber = Person(house, "prescriber")
+    page = override(prescriber, patient, what="micrograms", amount="100", due_on=day(0))
+    assert "Nothing is to be prepared or given before a second person has signed." in page.text
+    assert "Given as decided …" not in page.links
+    assert "No dose has been decided that is in force" in page.text
+    page = Person(house).get(f"/patients/{patient}/decisions/1/second-signature")
+    said = page.text.replace("\xa0", " ")
+    for told in ("0.2 mL of 500 micrograms/mL", "150 micrograms on Mon 2 Mar 2026, now \N{MINUS SIGN}50 micrograms"):
+        assert told in said, told
+    assert "The last days on record" in said
+
+
+def test_a_decision_that_the_facts_do_not_bear_out_any_more_is_not_in_force(house: House) -> None:
+    patient = dosed(house, 30)
+    decided(house, patient)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 120, confirm=[]))
+    page = Person(house).get(f"/patients/{patient}")
+    assert "to be decided anew" in page.text
+    assert "Given as decided …" not in page.links
+    assert f"/patients/{patient}/accept" in page.html
+
+
+def test_what_was_referred_is_the_prescribers_to_decide_from_the_page(house: House) -> None:
+    patient = starting(house)
+    decided(house, patient, "refer", reason_code="other", comment="a look, please")
+    prescriber = Person(house, "prescriber")
+    page = prescriber.get(f"/patients/{patient}")
+    assert page.links["Override …"] == f"/patients/{patient}/override"
+    assert "Refer …" not in page.links
+    assert prescriber.submit(page, f"/patients/{patient}/accept").status == 200
+    assert [one["status"] for one in decisions(house, patient)] == ["in-force", "superseded"]
+
+
+def test_the_decided_amount_stands_in_the_form_of_the_dose_given(house: House) -> None:
+    patient = dosed(house, 30)
+    decided(house, patient)
+    nurse = Person(house, "technician")
+    page = nurse.get(f"/patients/{patient}")
+    assert "Decided: 225 micrograms, due Mon 9 Mar 2026." in page.text.replace("\xa0", " ")
+    page = nurse.get(page.links["Given as decided …"])
+    form = f"/patients/{patient}/doses/new"
+    assert (page.sheet(form).fields["micrograms"], page.sheet(form).fields["given_on"]) == (["225"], [day(0)])
+    assert nurse.submit(page, form).status == 200
+    assert decisions(house, patient)[0]["status"] == "delivered"
+    page = nurse.get(f"/patients/{patient}")
+    assert "Not today: due" not in page.text, "there is no next dose without a count"
+    assert nurse.get(f"{form}?decision=1").sheet(form).fields["micrograms"] == [""], "it has been given"
+
+
+def test_a_dose_of_a_day_to_come_says_so(house: House) -> None:
+    patient = dosed(house, 30, 5)
+    page = Person(house).get(f"/patients/{patient}")
+    assert "Not today: due Wed 11 Mar 2026 (in 2 days)" in page.text
+    page = Person(house).submit(page, f"/patients/{patient}/accept")
+    assert "Not today: due Wed 11 Mar 2026 (in 2 days)" in page.text
+
+
+def test_what_holds_up_a_dose_leads_to_where_it_is_answered(house: House) -> None:
+    referred = referred_by_rule(house)
+    page = Person(house, "prescriber").get(f"/patients/{referred}")
+    assert "Not resolved, so no dose without a prescriber: Thrombosis" in page.text
+    assert "Resolve" in " ".join(Person(house, "prescriber").get(page.links["Look at it"]).links)
+    paused = dosed(house, 30)
+    somebody, pause = Person(house), f"/patients/{paused}/course/pause"
+    somebody.submit(somebody.get(pause), pause, reason="travels")
+    page = somebody.get(f"/patients/{paused}")
+    assert page.links["Look at the course, or let it go on"] == f"/patients/{paused}/course"
+    assert "The course is paused" in Person(house).get("/worklist").text
 
 
 def test_a_decision_is_withdrawn_with_a_reason_and_in_its_version(house: House) -> None:

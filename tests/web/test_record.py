@@ -188,6 +188,26 @@ def test_a_weight_far_from_the_last_is_asked_about(house: House) -> None:
     assert "Recorded: Weight 55 kg" in said(somebody.submit(page, form, confirm="WEIGHT-FAR-FROM-LAST"))
 
 
+def test_a_weight_in_pounds_is_asked_about_even_where_one_of_that_day_is_there(house: House) -> None:
+    patient = house.on_course()
+    somebody = Person(house)
+    form = f"/patients/{patient}/weights/new"
+    assert "Recorded: Weight 75 kg" in said(somebody.submit(somebody.get(form), form, value="75"))
+    page = said(somebody.submit(somebody.get(form), form, value="165"))
+    assert "75 kg is recorded of" in page
+    assert "165 kg differs by 20 % or more from 75 kg. In lb it would be 74.8 kg: is the unit right?" in page
+
+
+def test_counts_begin_with_the_unit_of_the_last_one(house: House) -> None:
+    patient = house.on_course()
+    form = f"/patients/{patient}/platelet-counts/new"
+    assert Person(house).get(f"/patients/{patient}").sheet(form).fields["unit"] == ["10*9/L"]
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 45000, "/uL"))
+    page = Person(house).get(f"/patients/{patient}")
+    assert page.sheet(form).fields["unit"] == ["/uL"]
+    assert "45\u202f000\xa0per microlitre" in page.html, "zeros in a row are miscounted"
+
+
 def test_two_clicks_record_once(house: House) -> None:
     patient = house.on_course()
     somebody = Person(house)

@@ -86,7 +86,9 @@ def test_what_was_not_read_in_a_label_is_not_told_as_a_fact(house: House) -> Non
     said = text(page)
     assert "0.44 mL is computed and not verified From the label in hand:" in said
     assert "Not verified, the label in hand comes first: Only then add 1.38 mL" in said
-    assert "0.08 mL in the syringe, of 125 micrograms/mL" in said
+    assert "0.08 mL in the syringe, of 125 micrograms/mL (diluted)" in said
+    assert "500 micrograms/mL not to be drawn up yet" in said
+    assert "Only once diluted to 125 micrograms/mL (below): 0.08 mL" in said
     unverified = [step for step in re.findall(r"<li>(.*?)</li>", page.html) if "unverified" in step]
     assert len(unverified) == 2
 
@@ -337,6 +339,7 @@ def test_a_letter_tells_the_course(house: House) -> None:
         "Immune thrombocytopenia (ITP)",
         "since Mon 2 Feb 2026, active; first dose Mon 23 Feb 2026",
         "2 micrograms/kg: 2 doses (Mon 23 Feb 2026 – Mon 2 Mar 2026)",
+        "Last dose given 150 micrograms, Mon 2 Mar 2026",
         "30 ×10⁹/L (CTCAE grade 3) Mon 9 Mar 2026",
         "0 weeks above target up to the newest count; never above target",
         "of platelets: 1 in the 8 weeks before the first dose, 0 since",

@@ -299,12 +299,17 @@ BY_SHEET: Final[Mapping[str, Sheet]] = {
 }
 
 
-def entry_forms(today: str) -> dict[str, Filled]:
-    """An empty form of each sheet, by its name, of today at the clinic: for the panel of entry on a patient's page."""
+def entry_forms(today: str, count_unit: str | None = None) -> dict[str, Filled]:
+    """An empty form of each sheet, by its name, of today at the clinic: for the panel of entry on a patient's page.
+
+    Counts begin with the unit of the last one, if any: a laboratory keeps to one.
+    """
     forms = {}
     for sheet in SHEETS:
         form = sheet.form(formdata=None)
         form[sheet.form.DAY].data = today
+        if count_unit is not None and sheet.form is CountForm:
+            form["unit"].data = count_unit
         forms[sheet.name] = Filled(form, {})
     return forms
 

@@ -5,10 +5,10 @@ Nothing is overwritten: what was said before stands beside what is said now, wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from flask import url_for
+from flask import request, url_for
 
 from schemas import fields
 from schemas.course import ReasonIn
@@ -18,7 +18,7 @@ from titrator.security.permissions import Permission
 from titrator.store.records import Fact
 from titrator.titration.quantities import DAYS
 from titrator.web import words
-from titrator.web.entries import BY_SHEET, SHEETS, Sheet, as_filled_in
+from titrator.web.entries import BY_SHEET, SHEETS, DoseForm, Sheet, as_filled_in
 from titrator.web.forms import ChangeForm, Day, Form
 from titrator.web.frame import After, Context, Pages, asked, version
 from titrator.web.language import gettext as _
@@ -28,6 +28,7 @@ from titrator.workflow import record
 from titrator.workflow.accounts import names
 from titrator.workflow.errors import Unknown
 from titrator.workflow.facts import BY_KIND, COLLECTIONS, EVENTS, SAFETY_EVENTS, show
+from titrator.workflow.glance import Glance, glance
 from titrator.workflow.record import Which
 from titrator.workflow.visit import Visit
 
@@ -63,7 +64,12 @@ def _entry_pages(sheet: Sheet) -> None:
     def page(visit: Visit, form: Form, patient_id: str) -> Context:
         of = who(visit, patient_id)
         form.fill([(sheet.form.DAY, of.today)])
-        return {"who": of, "sheet": sheet, "title": sheet.title, "reason": None}
+        context = {"who": of, "sheet": sheet, "title": sheet.title, "reason": None}
+        if sheet.form is not DoseForm:
+            return context
+        seen = glance(visit, patient_id)
+        form.fill(_as_decided(seen))
+        return {**context, "seen": seen}
 
     @pages.form(
         f"{_OF_PATIENT}/{sheet.collection.name}/{sheet.path}",
@@ -80,6 +86,15 @@ def _entry_pages(sheet: Sheet) -> None:
         if recorded.departs:
             said += " " + _("It departs from what was decided: say why.")
         return After(_to_patient(patient_id), said)
+
+
+def _as_decided(seen: Glance) -> Iterable[tuple[str, Any]]:
+    """The amount that was decided, where the query names that decision and it is in force; somebody sends it still."""
+    one = seen.live
+    if one is None or not seen.prevails or one.status != "in-force" or one.micrograms is None:
+        return
+    if request.args.get("decision") == str(one.id):
+        yield "micrograms", words.number(one.micrograms)
 
 
 def _correction_pages(kind: str, sheet: Sheet) -> None:

@@ -51,6 +51,7 @@ from titrator.workflow.errors import (
     Asked,
     Code,
     Conflict,
+    Forbidden,
     Invalid,
     Outdated,
     ProposalChanged,
@@ -66,7 +67,7 @@ COOKIE: Final = "titrator_session"
 #: The doors of programs, which have no use for cookies.
 _PROGRAMS: Final = ("/api/", "/fhir", "/cds-services", "/hl7", "/auth/", "/livez", "/readyz", "/metrics")
 #: What sends a form back for correction. All else is told on a page of its own.
-_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated, Unknown)
+_CORRECTED: Final = (Invalid, Asked, Conflict, Outdated, Unknown, Forbidden)
 #: Pages load from their own origin only, and run no script but its files.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "

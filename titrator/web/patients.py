@@ -24,7 +24,7 @@ from titrator.web.frame import Context, Pages
 from titrator.web.language import gettext, locale
 from titrator.web.sheets import links
 from titrator.web.who import who
-from titrator.workflow.facts import BY_KIND
+from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS
 from titrator.workflow.glance import by_other_protocols, glance
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
@@ -47,11 +47,27 @@ def patient(visit: Visit, patient_id: str) -> Context:
         "used": _used(course["entries"], seen.answer),
         "others": by_other_protocols(visit, patient_id) if request.args.get("labels") and seen.answer else None,
         "scale": _axis(),
-        "entries": entry_forms(of.today) if Permission.RECORD_FACTS in visit.who.permissions else None,
+        "entries": entry_forms(of.today, _count_unit(course["entries"]))
+        if Permission.RECORD_FACTS in visit.who.permissions
+        else None,
         "rows": week_rows(course),
+        "open_events": [one for one in course["entries"] if _is_open(one)],
         "sheets": links(visit, of.patient),
         "collection_of": lambda kind: BY_KIND[kind].name,
     }
+
+
+def _count_unit(entries: list[dict[str, Any]]) -> str | None:
+    """The unit of the newest count, if any."""
+    units = [one["fact"]["unit"] for one in entries if one["collection"] == "platelet-counts"]
+    return units[-1] if units else None
+
+
+def _is_open(one: dict[str, Any]) -> bool:
+    """Whether an entry is an event that holds up every dose until it is resolved."""
+    fact = one["fact"]
+    open_ = fact["status"] == "final" and not fact.get("resolved_on")
+    return one["collection"] == "events" and open_ and fact["kind"] in SAFETY_EVENTS
 
 
 def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:

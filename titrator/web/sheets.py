@@ -100,9 +100,14 @@ def letter(visit: Visit, patient_id: str) -> Context:
         "who": who(visit, patient_id),
         "letter": found,
         "counts": found.counts[:_COUNTS],
+        "last_dose": next((one for one in reversed(found.told["entries"]) if _was_given(one)), None),
         "provenance": "" if found.protocol is None else _STATUS[found.protocol.status],
         "watch": list(_to_watch(found.protocol)),
     }
+
+
+def _was_given(one: Mapping[str, Any]) -> bool:
+    return bool(one["fact"].get("micrograms")) and one["fact"]["status"] == "final"
 
 
 def _monday(day: str) -> str:

@@ -209,6 +209,12 @@ STATUSES: Final[Mapping[str, Any]] = {
     "lapsed": _l("lapsed: not given in time"),
     "void": _l("void: the course was changed"),
 }
+#: Why who is on a course has no answer.
+REFUSED: Final[Mapping[str, Any]] = {
+    "COURSE-NOT-ACTIVE": _l("The course is paused"),
+    "PROTOCOL-UNUSABLE": _l("The file of the protocol cannot be used"),
+    "BIRTH-DATE-MISSING": _l("The birth date is missing"),
+}
 DECISION_CHANGES: Final[Mapping[str, Any]] = {
     "accept": _l("accepted"),
     "override": _l("overridden"),
@@ -269,6 +275,10 @@ _UNIT_SAID: Final = re.compile(
 )
 
 
+#: So many digits are read at a glance.
+_UNGROUPED: Final = 4
+
+
 def number(value: Decimal | int | str) -> str:
     """A number without exponent, needless zeros or a naked point."""
     return plain(value if isinstance(value, Decimal) else Decimal(str(value)))
@@ -280,8 +290,11 @@ def unit(code: str) -> str:
 
 
 def measured(value: Decimal, code: str) -> str:
-    """A value with its unit."""
-    return f"{number(value)}\u00a0{unit(code)}"
+    """A value with its unit; of a large one the thousands stand apart, for zeros are miscounted."""
+    whole, point, decimals = number(value).partition(".")
+    if len(whole) > _UNGROUPED:
+        whole = f"{int(whole):,}".replace(",", "\u202f")
+    return f"{whole}{point}{decimals}\u00a0{unit(code)}"
 
 
 def readable(text: str) -> str:
@@ -435,6 +448,7 @@ def add_to(environment: Any) -> None:
         "SAYS": SAYS,
         "DECISIONS": DECISIONS,
         "STATUSES": STATUSES,
+        "REFUSED": REFUSED,
         "STEPS": STEPS,
         "COURSE_STATES": COURSE_STATES,
         "DEPARTS": DEPARTS,

@@ -48,13 +48,15 @@ class Glance(NamedTuple):
     """Where a patient stands today. Without an answer `refused` says why there is none.
 
     `live` is what has been decided and not carried out, `stands` whether it has not lapsed either, `signed` whether it
-    covers the answer. `names` are those of the accounts that decided, by id.
+    covers the answer; `change` is that of the dose proposed, `decided_change` that of the dose decided. `names` are
+    those of the accounts that decided, by id.
     """
 
     answer: Document | None
     refused: Refusal | None
     proposal_sha256: str | None
     change: Change | None
+    decided_change: Change | None
     live: Decision | None
     stands: bool
     signed: bool
@@ -63,6 +65,11 @@ class Glance(NamedTuple):
     unverified: list[Fact]
     decisions: list[Decision]
     names: dict[str, str]
+
+    @property
+    def prevails(self) -> bool:
+        """Whether the next dose is what was decided, not what is proposed: it covers the answer and is no referral."""
+        return self.signed and self.live is not None and self.live.kind != "refer"
 
 
 def glance(visit: Visit, patient_id: str) -> Glance:
@@ -74,11 +81,14 @@ def glance(visit: Visit, patient_id: str) -> Glance:
     stands = live is not None and not lapsed(live, today)
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
     decided = visit.session.find(Decision, *mine, order=("-id",), limit=_MOST_SHOWN)
+    before = last_dose(visit, patient)
+    proposed = answer["dose"]["delivered_micrograms"] if answer is not None and answer["dose"] else None
     return Glance(
         answer=answer,
         refused=refused,
         proposal_sha256=sha256,
-        change=None if answer is None else _change(last_dose(visit, patient), answer),
+        change=change_of(before, proposed),
+        decided_change=None if live is None else change_of(before, live.micrograms),
         live=live,
         stands=stands,
         signed=stands and answer is not None and covered(live, answer),
@@ -133,10 +143,10 @@ def _answer(visit: Visit, patient_id: str) -> tuple[Document | None, Refusal | N
     return cast(Document, reread(found.standing.answer)), None, found.standing.proposal_sha256
 
 
-def _change(before: LastDose | None, answer: Document) -> Change | None:
-    dose = answer["dose"]
-    if before is None or dose is None or not before.micrograms:
+def change_of(before: LastDose | None, micrograms: Decimal | None) -> Change | None:
+    """How an amount differs from the last dose; None where there is nothing to compare."""
+    if before is None or micrograms is None or not before.micrograms:
         return None
-    more = EXACT.subtract(dose["delivered_micrograms"], before.micrograms)
+    more = EXACT.subtract(micrograms, before.micrograms)
     percent = ratio_rounded(EXACT.multiply(abs(more), _HUNDRED), before.micrograms, Decimal(1)) if more else Decimal(0)
     return Change(before, more, percent.copy_sign(more))

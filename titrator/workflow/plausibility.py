@@ -18,10 +18,12 @@ from titrator.titration.quantities import (
     GIGA_PER_LITRE_PER,
     GRAMS_PER_LITRE_PER,
     KILOGRAMS_PER,
+    TENTH,
     apart,
     completed_years,
     iso,
     plain,
+    rounded,
     times,
 )
 from titrator.titration.terms import Facts, Terms
@@ -109,10 +111,12 @@ def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Que
     before = _before(same, draft.day)
     if kg is None:
         return []
-    others = {_base(one.code, one.kind, one.value, one.unit): one for one in same if one.day == draft.day}
-    if rest := [f"{plain(other)} kg" for other in others if other not in (None, kg)]:
-        text = f"{' and '.join(rest)} is recorded of {draft.day}; the last said would stand."
-        return [(Code.WEIGHT_FAR_FROM_LAST, text)]
+    that_day = {_base(one.code, one.kind, one.value, one.unit): None for one in same if one.day == draft.day}
+    if rest := [other for other in that_day if other is not None and other != kg]:
+        told = " and ".join(f"{plain(other)} kg" for other in rest)
+        text = f"{told} is recorded of {draft.day}; the last said would stand."
+        far = next(filter(None, (_far_weight(kg, other) for other in rest)), "")
+        return [(Code.WEIGHT_FAR_FROM_LAST, f"{text} {far}".rstrip())]
     if before is None:
         low, high = ADULT_KG
         age = ADULT_YEARS if born_on is None else completed_years(DAYS[born_on], DAYS[draft.day])
@@ -120,10 +124,19 @@ def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Que
             return []
         return [(Code.WEIGHT_UNUSUAL, f"A first weight of {plain(kg)} kg is outside {low} to {high} kg for an adult.")]
     last = _base(before.code, before.kind, before.value, before.unit)
-    if last is None or apart(kg, last) < times(last, WEIGHT_WITHIN):
+    if last is None or not (far := _far_weight(kg, last, f" on {before.day}")):
         return []
-    text = f"{plain(kg)} kg differs by 20 % or more from {plain(last)} kg on {before.day}."
-    return [(Code.WEIGHT_FAR_FROM_LAST, text)]
+    return [(Code.WEIGHT_FAR_FROM_LAST, far)]
+
+
+def _far_weight(kg: Decimal, last: Decimal, when: str = "") -> str:
+    """How a weight is far from another, and whether it fits in the unit that is most often mistaken; empty if near."""
+    if apart(kg, last) < times(last, WEIGHT_WITHIN):
+        return ""
+    text = f"{plain(kg)} kg differs by 20 % or more from {plain(last)} kg{when}."
+    in_pounds = times(kg, KILOGRAMS_PER["lb"] or Decimal(1))
+    fits = apart(in_pounds, last) < times(last, WEIGHT_WITHIN)
+    return f"{text} In lb it would be {plain(rounded(in_pounds, TENTH))} kg: is the unit right?" if fits else text
 
 
 def _tenfold(draft: Draft, before: Fact | None, code: Code) -> list[Question]:

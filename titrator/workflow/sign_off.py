@@ -98,6 +98,19 @@ def decide(visit: Visit, patient_id: str, body: Body) -> Decision:
     return _sign(visit, patient, standing, kind, body, chosen, live)
 
 
+def weighed(visit: Visit, patient_id: str, body: Body) -> DoseToGive | None:
+    """What the dose of an override comes to, to be read back; None where it has none, or no weight is known.
+
+    Raises Unknown and what `propose_dose` raises.
+    """
+    if body.get("no_dose"):
+        return None
+    patient = visit.patient(patient_id)
+    answer = propose_dose(visit, patient, visit.today(patient), visit.today(patient)).answer
+    weight = answer.facts.dosing_weight
+    return None if weight is None else _chosen(answer, weight.kg, body)
+
+
 def accept_several(visit: Visit, items: Sequence[Mapping[str, str]]) -> list[Answered]:
     """Accept several proposals, each on its own; only those that change nothing and raise no alert."""
     answered = []
@@ -330,21 +343,26 @@ def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chose
         if said["action"] == "refer" and Permission.OVERRIDE_BEYOND not in visit.who.permissions:
             raise Forbidden("What was referred is a prescriber's to answer, if only that no dose is to be given.")
         return Chosen()
-    proposal = propose_dose(visit, patient, visit.today(patient), visit.today(patient))
-    weight = proposal.answer.facts.dosing_weight
+    answer = propose_dose(visit, patient, visit.today(patient), visit.today(patient)).answer
+    weight = answer.facts.dosing_weight
     if weight is None:
         raise Conflict(Code.WEIGHT_NEEDED, "No weight is known, so nobody can tell what a dose comes to. Record one.")
-    choice = Choice(
-        cast("Decimal | None", body.get("micrograms_per_kg")), cast("Decimal | None", body.get("micrograms"))
-    )
-    dose = chosen_dose(choice, weight.kg, proposal.answer.protocol.vials)
-    key = "micrograms_per_kg" if choice.micrograms is None else "micrograms"
+    dose = _chosen(answer, weight.kg, body)
     if not dose.volume:
+        key = "micrograms_per_kg" if body.get("micrograms") is None else "micrograms"
         raise Invalid(Fault(key, "comes to a volume of 0.00 mL, which is no dose"))
     due = cast(str, body.get("due_on") or said["due_on"] or visit.today(patient))
     _refuse_due(visit, patient, due)
     _refuse_above_ceiling(visit, patient, due, max(dose.micrograms, dose.delivered), weight.kg)
-    return _entitled(visit, proposal.answer, dose, due)
+    return _entitled(visit, answer, dose, due)
+
+
+def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:
+    """The dose that a body names, prepared by a weight."""
+    choice = Choice(
+        cast("Decimal | None", body.get("micrograms_per_kg")), cast("Decimal | None", body.get("micrograms"))
+    )
+    return chosen_dose(choice, kg, answer.protocol.vials)
 
 
 def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) -> Chosen:
