@@ -100,14 +100,17 @@ class Browsing:
             yield page, seen
 
     def come_in(self, page: Page, role: str) -> None:
-        """Log in by the form, wherever the page is, if it is not a login yet."""
+        """Log in, from anywhere."""
+        page.goto("/login")
+        self.fill_in_login(page, role)
+        page.wait_for_url(lambda url: not url.endswith("/login"))
+
+    def fill_in_login(self, page: Page, role: str) -> None:
+        """Fill in the form of the login on a page that has it, and send it."""
         login = self.login_of(role)
-        if not page.url.endswith("/login"):
-            page.goto("/login")
         page.get_by_label("Username").fill(login.username)
         page.get_by_label("Password").fill(login.password or "")
         page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(lambda url: not url.endswith("/login"))
 
     def login_of(self, role: str) -> Login:
         """How a role comes in."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-import vl_convert
 from playwright.sync_api import Locator, Page
 
 from tests.api.live import ROOT, Server, serving
@@ -23,7 +22,7 @@ FOLDER: Final = ROOT / "docs" / "images"
 CHART, SCREEN, TELEPHONE = 1100, 1280, 360
 HEIGHT: Final = 800
 #: So much of the chart stands on the picture of a patient: its uppermost panel.
-PART_OF_CHART: Final = 560
+PART_OF_CHART: Final = 425
 TALL: Final = 1500
 HEAVIEST: Final = 200_000  # bytes
 #: The pixels of an image, four bytes each, in base64: the browser takes PNGs apart.
@@ -68,11 +67,10 @@ def _size(width: int) -> dict[str, int]:
 
 def _chart(browser: Browsing, path: str, file: Path) -> None:
     """The chart alone, drawn from its SVG."""
-    with browser.login("pharmacist") as (page, _):
-        svg = page.request.get(path).text()
-        page.goto(path)
-        width = page.evaluate("document.documentElement.getBoundingClientRect().width")
-    file.write_bytes(vl_convert.svg_to_png(svg, scale=CHART / width))
+    with browser.login("pharmacist", viewport=_size(CHART)) as (page, _):
+        source = f"data:image/svg+xml;base64,{base64.b64encode(page.request.get(path).body()).decode()}"
+        page.set_content(f'<body style="margin: 0"><img src="{source}" style="display: block; width: {CHART}px">')
+        page.locator("img").screenshot(path=file)
 
 
 def _signed(server: Server) -> str:
@@ -108,8 +106,7 @@ def lean(page: Page, png: bytes) -> bytes:
     often = Counter(found).most_common()
     palette = [_rgb(pixel) for pixel, _ in often[:_COLOURS]]
     index = {
-        pixel: place if place < _COLOURS else _nearest(_rgb(pixel), palette)
-        for place, (pixel, _) in enumerate(often)
+        pixel: place if place < _COLOURS else _nearest(_rgb(pixel), palette) for place, (pixel, _) in enumerate(often)
     }
     lines = (b"\0" + bytes(map(index.__getitem__, found[at : at + width])) for at in range(0, width * height, width))
     head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)

@@ -47,7 +47,7 @@ class Glance(NamedTuple):
     """Where a patient stands today. Without an answer `refused` says why there is none.
 
     `live` is what has been decided and not carried out, `stands` whether it has not lapsed either, `signed` whether it
-    covers the answer. `names` are those of the accounts that decided, by id.
+    settles the answer: a referral leaves it to be decided. `names` are those of the accounts that decided, by id.
     """
 
     answer: Document | None
@@ -80,13 +80,19 @@ def glance(visit: Visit, patient_id: str) -> Glance:
         change=None if answer is None else _change(last_dose(visit, patient), answer),
         live=live,
         stands=stands,
-        signed=stands and answer is not None and covered(live, answer),
+        signed=_is_settled(live if stands else None, answer),
         reopened=reopened_of(visit, patient),
         mismatches=open_mismatches(visit, patient),
         unverified=visit.session.find(Fact, *mine, Where("status", "=", "unverified"), order=("id",)),
         decisions=decided,
         names=names(visit, [ident for one in decided for ident in (one.signed_by, one.second_by, one.changed_by)]),
     )
+
+
+def _is_settled(decision: Decision | None, answer: Document | None) -> bool:
+    if decision is None or answer is None or decision.kind == "refer":
+        return False
+    return covered(decision, answer)
 
 
 def by_other_protocols(visit: Visit, patient_id: str) -> list[tuple[Protocol, Document]]:
