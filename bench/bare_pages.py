@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from flask import Flask, g, render_template, template_rendered
+from flask import Flask, Response, g, render_template, send_from_directory, template_rendered
 
 from titrator.app import create_app
 from titrator.settings import load_settings
@@ -13,7 +14,10 @@ from titrator.web.frame import COOKIE
 
 
 def make() -> Flask:
-    """The app, with a route `/bare/<n>` for each path in PAGES: its template, with what it was given the first time."""
+    """The app, with a route `/bare/<n>` for each path in PAGES: its template, with what it was given the first time.
+
+    And `/bare/chart.svg`, a chart that has been drawn, as Flask sends a static file.
+    """
     app = create_app(load_settings(os.environ))
     prepared: list[tuple[str, dict[str, Any]]] = []
 
@@ -22,6 +26,11 @@ def make() -> Flask:
         g.actor = None
         name, context = prepared[number]
         return render_template(name, **context)
+
+    @app.get("/bare/chart.svg")
+    def chart() -> Response:
+        drawn = next((Path(app.instance_path) / "charts").iterdir())
+        return send_from_directory(drawn.parent, drawn.name, mimetype="image/svg+xml")
 
     def keep(_: Flask, template: Any, context: dict[str, Any], **__: Any) -> None:
         values = {name: value for name, value in context.items() if name not in ("g", "request", "session")}

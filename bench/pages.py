@@ -2,6 +2,7 @@
 
 worklist      the first page: 50 of the 500 patients of whom something waits
 patient       a patient with 104 weeks of counts and doses, every reading of it in the trail
+chart         that of the same patient, once it has been drawn / the same file, sent by Flask as a static one
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ def main() -> None:
             gunicorn("bench.bare_pages:app", folder, bare_environment) as bare_port,
         ):
             ours, bare = Client(port), Client(bare_port)
+            drawn, file = ((ask % path).encode() for path in (f"{one}/chart.svg", "/bare/chart.svg"))
+            measure(
+                "chart that has been drawn, beside a static file",
+                partial(ours.run, lambda: drawn, b"200", SECONDS),
+                partial(bare.run, lambda: file, b"200", SECONDS),
+            )
             for number, make in enumerate((worklist, patient)):
                 template = (ask % f"/bare/{number}").encode()
                 measure(

@@ -42,6 +42,7 @@ _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 1024
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ASKS_EVERY: Final = 300.0  # seconds
+_WARM_UP_AFTER: Final = 15.0  # seconds: who waits for the service to be there comes first
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
 
 
@@ -169,7 +170,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _begin(self, worker: object) -> None:
         del worker
-        threading.Thread(target=warm_up, name="charts", daemon=True).start()  # or the first chart waits for it
+        self.warming = threading.Timer(_WARM_UP_AFTER, warm_up)  # or the first chart waits for what it draws with
+        self.warming.daemon = True
+        self.warming.start()
         calls: list[tuple[Callable[[], object], float]] = [
             (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY)
         ]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fhir.courses import PATIENT, Resource, count, dose, weight
 from titrator.fhir import prefetch
+from titrator.fhir.elements import is_modified, may_be_modified
 from titrator.fhir.plain import plain
 from titrator.fhir.prefetch import Made, Sent, course_of
 from titrator.titration.documents import decode
@@ -81,7 +82,8 @@ ADDED: dict[str, object] = {
 
 def read(*resources: object) -> tuple[Made, list[Fault]]:
     faults: list[Fault] = []
-    sent = [Sent(one, f"[{index}]") for index, one in enumerate(resources)]
+    unmodified = not may_be_modified(json.dumps(resources, default=str).encode())
+    sent = [Sent(one, f"[{index}]", unmodified) for index, one in enumerate(resources)]
     return course_of("us-itp-adult", TODAY, BERLIN, sent, faults, patient=PATIENT), faults
 
 
@@ -114,13 +116,24 @@ def test_what_is_unusual_is_read_strictly(resource: Resource) -> None:
     assert plain(as_sent(resource), BERLIN) is None
 
 
+@pytest.mark.parametrize("name", ["modifierExtension", "implicitRules"])
+def test_a_modifier_is_seen_however_its_name_is_written(name: str) -> None:
+    for letter in name:
+        for form in ("{:04x}", "{:04X}"):
+            written = name.replace(letter, "\\u" + form.format(ord(letter)))
+            text = f'{{"a": [{{"{written}": []}}]}}'.encode()
+            assert is_modified(json.loads(text))
+            assert may_be_modified(text)
+    assert not may_be_modified(b'{"unit": "\\u00b5g", "display": "\\u2265 extension"}')
+
+
 @pytest.mark.parametrize("resource", PLAIN + UNUSUAL)
 def test_both_readers_say_the_same_of_a_resource_with_any_part_changed(
     resource: Resource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = [as_sent(one) for one in changed(resource)]
     at_once = [read(one) for one in sent]
-    monkeypatch.setattr(prefetch, "plain", lambda *_: None)
+    monkeypatch.setattr(prefetch, "plain", lambda *_, **__: None)
     strictly = [read(one) for one in sent]
     assert [one for one, first, second in zip(sent, at_once, strictly, strict=True) if first != second] == []
     assert len({str(faults) for _, faults in strictly}) > 20, "the changes made no difference"

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,40 @@ def test_columns_are_the_fields_in_order_with_exact_types(store: SqliteStore, re
     by_place = sorted((place, name) for _, name, *_, place in columns if place)
     assert [name for _, name in by_place] == list(record.KEY)
     assert sorted(key) == sorted(record.KEY)
+
+
+@pytest.mark.parametrize("text", ["final", "it's", "", "a''b", "1; drop table facts"])
+def test_a_status_is_compared_as_it_is_written(store: SqliteStore, text: str) -> None:
+    with store.reading() as session:
+        found = session.find(Fact, Where("status", "=", text))
+        assert found == [one for one in session.find(Fact) if one.status == text]
+        assert len(found) + session.count(Fact, Where("status", "!=", text)) == session.count(Fact)
+
+
+def test_a_statement_is_prepared_once(store: SqliteStore) -> None:
+    """Were a value bound of those that tell whether an index of a part of a table will do, it would be each time."""
+    prepared: list[int] = []
+
+    def note(action: int, *_: object) -> int:
+        prepared.append(action)
+        return sqlite3.SQLITE_OK
+
+    with store.reading() as session:
+        session._connection.set_authorizer(note)
+        find = partial(session.find, Fact, Where("current", "=", 1), Where("status", "=", "final"))
+        find(Where("patient_id", "=", "p"))
+        assert prepared
+        prepared.clear()
+        find(Where("patient_id", "=", "q"))
+        assert not prepared
+
+
+def test_no_value_that_limits_an_index_to_a_part_of_a_table_is_bound() -> None:
+    indexes = [text for one in MIGRATIONS for text in one.sqlite if "index" in text]
+    limits = [match[1] for text in indexes if (match := re.search(r" where (.*)", text, re.DOTALL))]
+    named = {name for text in limits for name in re.findall(r"(\w+) = ", text)}
+    assert named
+    assert named <= sqlite._OF_PARTS
 
 
 def test_every_table_is_a_record_strict_and_without_reals(store: SqliteStore) -> None:

@@ -24,7 +24,8 @@ from titrator.web import language
 FOLDER: Final = Path(web.__file__).parent
 #: Words that stand in any language: names, units, what is named by a code, days and months by Babel.
 ANY: Final = re.compile(
-    r"titrator|Patient\d+|Ada|Haematology [AB]|Sheet|mL|kg|g/L|g/dL|mmol/L|CTCAE|CRS|ICANS|romiPLOStim|ISO|UTC|ORU|FHIR|SMART|"
+    r"titrator|Patient\d+|Ada|Haematology [AB]|Sheet|mL|kg|g/L|g/dL|mmol/L|CTCAE|CRS|ICANS|romiPLOStim|"
+    r"ISO|UTC|ORU|FHIR|SMART|"
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*|"
     r"[A-Z]+(?:-[A-Z]+)+|[a-z0-9]+(?:[-_:.][A-Za-z0-9]+)+|[0-9a-f]{8,}|T\d\d|urn\S*|\S+@\S+|https?://\S+|/\S+"
 )

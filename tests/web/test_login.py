@@ -343,3 +343,14 @@ def test_who_must_have_a_second_factor_is_led_to_it(house: House) -> None:
     assert page.path == "/account"
     assert "Your role must have a second factor" in page.text
     assert somebody.get("/worklist").status == 403
+
+
+def test_an_administrator_takes_a_lost_factor_away(house: House) -> None:
+    with_factor(house)
+    admin = Person(house, "admin")
+    at = f"/accounts/{house.ids['pharmacist']}"
+    page = admin.submit(admin.get(at), f"{at}/second-factor/removal")
+    assert "has been taken away" in page.text
+    assert "Second factorno" in page.text
+    somebody = Person(house, None)
+    assert log_in(somebody, somebody.get("/login")).path == "/worklist"

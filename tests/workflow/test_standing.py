@@ -252,3 +252,12 @@ def test_one_of_many_processes_settles_and_not_too_often(ward: Ward) -> None:
     assert [*rounds, settle_now(ward.services, NOW + early), settle_now(ward.services, NOW + late)] == [
         1, None, None, None, 1,
     ]  # fmt: skip
+
+
+def test_a_visit_tells_the_day_by_the_clinic_as_it_has_changed_it(ward: Ward) -> None:
+    ward.now = NOW.replace(hour=13)
+    with ward.visit(ward.eva) as visit:
+        patient = visit.patient(ward.patient)
+        assert visit.today(patient) == "2026-03-10"
+        record.change_clinic(visit, ward.clinic, {"name": "c", "time_zone": "UTC"}, None)
+        assert visit.today(patient) == "2026-03-09"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import marshmallow as ma
 from flask import Request, Response, request
@@ -12,9 +12,10 @@ from webargs.flaskparser import FlaskParser, is_json_request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from titrator.door import faults_of
-from titrator.titration.documents import decode, encode, join
+from titrator.titration.documents import decode, join
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid, VersionNeeded
+from titrator.workflow.visit import text_of
 
 _MOST_FAULTS: Final = 1000
 _VERSION: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
@@ -51,7 +52,7 @@ class ExactJSON(JSONProvider):
 
     def dumps(self, obj: Any, **_: Any) -> str:
         """The text of a value."""
-        return encode(_plain(obj))
+        return text_of(obj)
 
     def loads(self, s: str | bytes, **_: Any) -> Any:
         """The value of a text."""
@@ -92,12 +93,3 @@ def etag(version: int) -> dict[str, str]:
 def json_text(text: str) -> Response:
     """A JSON text as a response."""
     return Response(text, content_type="application/json")
-
-
-def _plain(value: Any) -> object:
-    """The same value in the types that the encoder knows."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, str) else cast(object, value)

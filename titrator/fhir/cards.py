@@ -327,6 +327,8 @@ def short(text: str) -> str:
 
 def pruned(value: object) -> object:
     """A value without anything null or empty in it; None if nothing is left."""
+    if type(value) is str:  # most are
+        return value or None
     if isinstance(value, Mapping):
         kept = {key: found for key, item in value.items() if (found := pruned(item)) is not None}
         return kept or None

@@ -29,6 +29,9 @@ _SHOWN: Final = 40
 #: An instant as FHIR has it, with seconds.
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_MODIFIERS: Final = ("modifierExtension", "implicitRules")
+#: One of these is in each JSON text with such a key, of which any letter may be written as an escape.
+_OF_MODIFIERS: Final = (*(name.encode() for name in _MODIFIERS), rb"\u004", rb"\u005", rb"\u006", rb"\u007")
 
 
 def decoded(data: bytes) -> object:
@@ -246,6 +249,11 @@ _KNOWN: Final = {kind: frozenset(elements.split()) - frozenset(CHOICES) for kind
 _CHOICES_OF: Final = {kind: frozenset(elements.split()) & frozenset(CHOICES) for kind, elements in ELEMENTS.items()}
 
 
+def may_be_modified(data: bytes) -> bool:
+    """Whether a JSON text may have a resource that `is_modified`; most have not, and need not be walked through."""
+    return any(mark in data for mark in _OF_MODIFIERS)
+
+
 def is_modified(resource: Mapping[str, object]) -> bool:
     """Whether anything in a resource, but for what it contains, may turn its meaning round."""
     rest: list[object] = [resource]
@@ -264,7 +272,7 @@ def _refuse_modifiers(value: object, path: str, faults: list[Fault]) -> None:
     """Refuse what might turn the meaning of a resource round: of such extensions none is known here."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if key in ("modifierExtension", "implicitRules"):
+            if key in _MODIFIERS:
                 said = "none is known here, and one may change what all else means"
                 faults.append(Fault(f"{path}.{key}", said))
             elif isinstance(item, dict | list) and key != "contained":

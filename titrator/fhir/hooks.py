@@ -30,7 +30,7 @@ from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
 from titrator.door import Door, audiences, by_token, count_nobody, done, door, guarded, refuse_without
 from titrator.fhir import cards
 from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
-from titrator.fhir.elements import Place, decoded
+from titrator.fhir.elements import Place, decoded, may_be_modified
 from titrator.fhir.fetching import Fetching, NotFetched, Server, query_of
 from titrator.fhir.giving import NEVER_AN_ORDER, decided, is_open_again
 from titrator.fhir.kinds import Accounts
@@ -106,13 +106,17 @@ class Service(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call that could be read: of whom, what was sent, where the rest may be had, orders to look at, all orders."""
+    """A call that could be read: of whom, what was sent, where the rest may be had, orders to look at, all orders.
+
+    What was sent is known to be `unmodified`, or may have something that turns the meaning of a resource round.
+    """
 
     patient: str
     prefetch: Mapping[str, object]
     server: Server | None
     drafts: tuple[Draft, ...]
     beside: tuple[Draft, ...] = ()
+    unmodified: bool = False
 
 
 class Unsatisfied(BadRequest):
@@ -248,10 +252,11 @@ def _is_for_all(protocol: Protocol) -> bool:
 
 
 def _service(service_id: str) -> Service:
-    for ident in _offered():
-        for hook in HOOKS:
-            if (service := Service(ident, hook)).id == service_id:
-                return service
+    offered = _offered()
+    for hook in HOOKS:
+        service = Service(service_id.removeprefix("romiplostim-").removesuffix(f"-{hook}"), hook)
+        if service.id == service_id and service.protocol in offered:
+            return service
     raise Unknown("CDS service")
 
 
@@ -314,7 +319,8 @@ def _asked(service: Service, body: object) -> Asked:
     base = found.get("fhir_server")
     token = found.get("fhir_authorization", {}).get("access_token")
     server = None if base is None else Server(base.rstrip("/"), token)
-    return Asked(context["patient_id"], found.get("prefetch", {}), server, drafts, beside)
+    unmodified = not may_be_modified(request.get_data(cache=True))
+    return Asked(context["patient_id"], found.get("prefetch", {}), server, drafts, beside, unmodified)
 
 
 def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
@@ -343,7 +349,8 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
 
 def _obtained(asked: Asked) -> Mapping[str, Found]:
     """What there is of each key: sent, or fetched where it was not."""
-    found = {key: found_in(key, asked.prefetch[key]) for key in TEMPLATES if key in asked.prefetch}
+    sent = asked.prefetch
+    found = {key: found_in(key, sent[key], unmodified=asked.unmodified) for key in TEMPLATES if key in sent}
     missing = [key for key in TEMPLATES if key not in found]
     if not missing:
         return found

@@ -59,11 +59,16 @@ class Plain(NamedTuple):
     entry: dict[str, object]
 
 
-def plain(resource: object, zone: ZoneInfo) -> Plain | None:
-    """What a platelet count, a weight or a dose of romiplostim says at a clinic of a time zone; None: ask strictly."""
+def plain(resource: object, zone: ZoneInfo, *, unmodified: bool = False) -> Plain | None:
+    """What a platelet count, a weight or a dose of romiplostim says at a clinic of a time zone; None: ask strictly.
+
+    One that is `unmodified` is known to have nothing in it that may turn its meaning round.
+    """
     try:
         read = _READERS.get(resource["resourceType"])  # type: ignore[index]
-        found = None if read is None or is_modified(resource) else read(resource, zone)  # type: ignore[arg-type]
+        if read is None or (not unmodified and is_modified(resource)):  # type: ignore[arg-type]
+            return None
+        found = read(resource, zone)  # type: ignore[arg-type]
         return found if found is not None and is_right(found.name, found.entry) else None
     except (AttributeError, KeyError, TypeError):
         return None

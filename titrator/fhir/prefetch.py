@@ -106,10 +106,11 @@ _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Sent(NamedTuple):
-    """A resource as it was sent, and where it stood."""
+    """A resource as it was sent, and where it stood; whether it is known that nothing modifies what is in it."""
 
     resource: object
     path: str
+    unmodified: bool = False
 
 
 class Found(NamedTuple):
@@ -153,8 +154,11 @@ class _Dated(NamedTuple):
         return f"{self.name}, {self.day or 'without a date'}"
 
 
-def found_in(key: str, value: object) -> Found:
-    """What the value of a key of a prefetch has; null is a search that found nothing."""
+def found_in(key: str, value: object, *, unmodified: bool = False) -> Found:
+    """What the value of a key of a prefetch has; null is a search that found nothing.
+
+    If it is known that nothing in it modifies a resource, that need not be looked for.
+    """
     path = f"prefetch.{key}"
     if value is None:
         if key != PATIENT:
@@ -167,7 +171,7 @@ def found_in(key: str, value: object) -> Found:
     if key == PATIENT:
         return Found((Sent(value, path),))
     faults: list[Fault] = []
-    sent = tuple(_entries(value, path, KINDS[key], faults))
+    sent = tuple(one._replace(unmodified=unmodified) for one in _entries(value, path, KINDS[key], faults))
     return Found(sent, tuple(faults))
 
 
@@ -348,7 +352,7 @@ class _Reader:
             place["resourceType"].wrong(f"must be one of {', '.join(_READERS)}")
         elif self._is_new(place, kind or ""):
             self._refuse_others(place)
-            if (said := plain(sent.resource, self.zone)) is None:
+            if (said := plain(sent.resource, self.zone, unmodified=sent.unmodified)) is None:
                 read(self, place)
             elif said.name != "doses" or not self._is_told_again(place, said.entry):
                 self._add(said.name, said.day, said.at, said.entry, place)
@@ -703,6 +707,8 @@ class _Reader:
         if self.patient is None or place["resourceType"].value == "Patient":
             return
         subject = place["subject"]["reference"]
+        if subject.value == f"Patient/{self.patient}":
+            return
         reference = subject.text()
         named = None if reference is None else _PATIENT_REFERENCE.fullmatch(reference)
         elsewhere = named is not None and named[1] is not None and self.base not in (None, named[1].rstrip("/"))

@@ -188,6 +188,7 @@ class _Work:
     def _take_groups(self, visit: Visit, feed: Feed, said: Translated) -> None:
         wrong: list[Wrong] = []
         clinic = usable(visit.session, feed, visit.who)
+        visit.known_clinics[clinic.id] = clinic
         local = None if feed.time_zone is None else ZoneInfo(feed.time_zone)
         for group in said.groups:
             wrong += self._take_group(visit, group, clinic, local)

@@ -39,12 +39,15 @@ _CODERS: dict[str, tuple[Callable[[object], Value], Callable[[Value], object]]] 
         lambda value: None if value is None else format(cast(Decimal, value), "f"),
         lambda column: None if column is None else Decimal(cast(str, column)),
     ),
-    "tuple[str, ...]": (_json, _texts),
+    "tuple[str, ...]": (lambda value: _json(value) if value else "[]", _texts),
     "tuple[str, ...] | None": (
         lambda value: None if value is None else _json(value),
         lambda column: None if column is None else _texts(column),
     ),
-    "dict[str, object]": (_json, lambda column: {} if column == "{}" else json.loads(cast(str, column))),
+    "dict[str, object]": (
+        lambda value: _json(value) if value else "{}",
+        lambda column: {} if column == "{}" else json.loads(cast(str, column)),
+    ),
 }
 
 

@@ -53,6 +53,10 @@ _COURSE_FACTS: Final = """
 
 _ID: Final = itemgetter(9)
 
+#: Columns of few values by which some indexes are of a part of a table. A statement that was prepared with such a value
+#: bound is prepared anew, at three times the cost of a look-up, each time one is bound: so they stand in its text.
+_OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
+
 #: What must never be found: each with how it is told.
 _BROKEN: Final = {
     "facts without exactly one current version, the last": """
@@ -664,6 +668,10 @@ def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:
                 values.append(cast(str, value))
             case "is null" | "is not null":
                 parts.append(f"{column} {operator}")
+            case _ if column in _OF_PARTS and isinstance(value, int):
+                parts.append(f"{column} {operator} {value:d}")
+            case _ if column in _OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
+                parts.append(f"{column} {operator} '{value}'")  # in which nothing is to be escaped
             case _:
                 parts.append(f"{column} {operator} ?")
                 values.append(cast(Value, value))

@@ -11,8 +11,8 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import islice
-from typing import NoReturn
+from itertools import chain, compress, islice
+from typing import NoReturn, cast
 
 from titrator.titration.errors import Fault, InvalidDocument
 from titrator.titration.quantities import Unusable, plain, read_amount
@@ -28,6 +28,7 @@ _MOST_FAULTS = 1000  # reported of a text with repeated keys
 _UNCOUNTABLE = re.compile(r'\\\\"|"[ \t\n\r]+:')
 #: What each text has in which there is one, and most have not: to look for these takes next to no time.
 _MARKS = ('\\\\"', " :", "\t:", "\n:", "\r:")
+_HOLDS_MORE = frozenset((dict, list)).__contains__  # asked of types
 
 
 def decode(text: str | bytes, deepest: int = _DEEPEST) -> object:
@@ -98,20 +99,17 @@ def _has_all_keys(text: str, value: object, deepest: int) -> bool:
 
     False, too, where objects lie deeper than they may, and where such quotes cannot be told apart by counting.
     """
-    if any(mark in text for mark in _MARKS) and _UNCOUNTABLE.search(text):
+    if any(mark[0] in text and mark in text for mark in _MARKS) and _UNCOUNTABLE.search(text):
         return False
-    keys, level = 0, [value]
+    quotes = text.count('":') - (text.count('\\":') if "\\" in text else 0)
+    keys, level = 0, [value] if _HOLDS_MORE(type(value)) else []
     for _ in range(deepest):
-        below: list[object] = []
-        for one in level:
-            if type(one) is dict:
-                keys += len(one)
-                below += [item for item in one.values() if type(item) is dict or type(item) is list]
-            elif type(one) is list:
-                below += [item for item in one if type(item) is dict or type(item) is list]
-        level = below
+        keys += sum([len(one) for one in level if type(one) is dict])
+        held = [one.values() if type(one) is dict else cast("list[object]", one) for one in level]
+        items = list(chain.from_iterable(held))
+        level = list(compress(items, map(_HOLDS_MORE, map(type, items))))
         if not level:
-            return keys == text.count('":') - text.count('\\":')
+            return keys == quotes
     return False
 
 

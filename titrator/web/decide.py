@@ -19,7 +19,7 @@ from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
 from titrator.workflow import sign_off
-from titrator.workflow.glance import Glance, glance
+from titrator.workflow.glance import Glance, glance, names_of
 from titrator.workflow.visit import Visit
 
 pages = Pages("decide")
@@ -175,6 +175,7 @@ def _of_decision(visit: Visit, form: Form, patient_id: str, decision_id: int) ->
     if not form.is_submitted():
         form.version.data = str(found[-1].version)
     seen: Glance = glance(visit, patient_id)
+    seen = seen._replace(names=seen.names | names_of(visit, found))
     return {"who": who(visit, patient_id), "seen": seen, "decision": found[-1], "versions": found}
 
 

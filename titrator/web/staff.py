@@ -99,6 +99,7 @@ def account(visit: Visit, account_id: str) -> Context:
     return {
         "account": found,
         "state": accounts.state(found, now),
+        "second_factor": accounts.account_fields(visit.session, found)["second_factor"],
         "now": now,
         "tokens": accounts.tokens(visit, account_id),
         "clients": [one for one in clients.clients(visit.session) if one.account_id == found.id],
@@ -167,6 +168,14 @@ def unlock(visit: Visit, body: dict[str, object], account_id: str) -> After:
     del body
     accounts.change_account(visit, account_id, {}, version())
     return After(url_for("web.staff.account", account_id=account_id), _("The account is unlocked."))
+
+
+@pages.deed("/accounts/<account_id>/second-factor/removal", _MANAGE, Nothing)
+def reset_factor(visit: Visit, body: dict[str, object], account_id: str) -> After:
+    """Take away the second factor of who has lost it; the account's sessions end."""
+    del body
+    accounts.reset_factor(visit, account_id)
+    return After(url_for("web.staff.account", account_id=account_id), _("The second factor has been taken away."))
 
 
 @pages.form("/accounts/<account_id>/invitation", _MANAGE, Nothing, None, "staff_invite.html", page=_of)

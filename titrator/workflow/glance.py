@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 
 from titrator.store.base import Where
-from titrator.store.records import Account, Decision, DoseMismatch, Fact
+from titrator.store.records import Decision, DoseMismatch, Fact
 from titrator.titration.answer import to_document
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
@@ -15,6 +15,7 @@ from titrator.titration.errors import InvalidProtocol
 from titrator.titration.protocol import Protocol, WeeklyProtocol
 from titrator.titration.quantities import EXACT, ratio_rounded
 from titrator.titration.recommend import recommend
+from titrator.workflow.accounts import names
 from titrator.workflow.delivery import LastDose, lapsed, last_dose, open_mismatches, undelivered
 from titrator.workflow.errors import Refusal
 from titrator.workflow.propose import active_course, course_document
@@ -85,7 +86,7 @@ def glance(visit: Visit, patient_id: str) -> Glance:
         mismatches=open_mismatches(visit, patient),
         unverified=visit.session.find(Fact, *mine, Where("status", "=", "unverified"), order=("id",)),
         decisions=decided,
-        names=names(visit, [ident for one in decided for ident in (one.signed_by, one.second_by, one.changed_by)]),
+        names=names_of(visit, decided),
     )
 
 
@@ -113,11 +114,10 @@ def by_other_protocols(visit: Visit, patient_id: str) -> list[tuple[Protocol, Do
     return found
 
 
-def names(visit: Visit, accounts: Iterable[str | None]) -> dict[str, str]:
-    """The names to show of accounts, by id; without those that are no accounts of ours."""
-    wanted = tuple(sorted({ident for ident in accounts if ident is not None}))
-    found = visit.session.find(Account, Where("id", "in", wanted)) if wanted else []
-    return {account.id: account.display_name for account in found}
+def names_of(visit: Visit, decisions: Iterable[Decision]) -> dict[str, str]:
+    """The names to show of all who had a hand in decisions, by the ids of their accounts."""
+    hands = (ident for one in decisions for ident in (one.signed_by, one.second_by, one.changed_by))
+    return names(visit, (ident for ident in hands if ident is not None))
 
 
 def _usable(visit: Visit) -> Iterable[WeeklyProtocol]:

@@ -129,6 +129,7 @@ def change_clinic(visit: Visit, clinic_id: str, body: Body, version: int | None)
         injection_days=_texts(body, "injection_days"),
     )
     visit.session.change(new, Where("version", "=", clinic.version))
+    visit.known_clinics[clinic.id] = new
     if (new.time_zone, new.holidays, new.injection_days) != (clinic.time_zone, clinic.holidays, clinic.injection_days):
         unsettle_clinic(visit.session, clinic.id)
     visit.note("change", f"clinic/{clinic.id}", old=clinic_fields(clinic), new=clinic_fields(new))
@@ -305,9 +306,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body, so
     judged = _plausible(visit, patient, draft, body, source)
     _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)
-    fact = _judged(_first_version(visit, patient, draft), judged, None)
-    if source.corrected:
-        fact = replace(fact, change="correct")
+    fact = _first_version(visit, patient, draft, judged, "correct" if source.corrected else "record")
     visit.session.add(fact)
     if external:
         visit.session.add(_external(patient, external, fact.id))
@@ -421,7 +420,7 @@ def _current(patient: Patient) -> tuple[Where, ...]:
     return Where("patient_id", "=", patient.id), Where("current", "=", 1)
 
 
-def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
+def _first_version(visit: Visit, patient: Patient, draft: Draft, judged: Judgement, change: str) -> Fact:
     return Fact(
         patient_id=patient.id,
         id=patient.revision,
@@ -437,11 +436,11 @@ def _first_version(visit: Visit, patient: Patient, draft: Draft) -> Fact:
         level=draft.level,
         until=draft.until,
         unreliable=draft.unreliable,
-        status="final",
+        status=judged.status,
         detail=dict(draft.detail),
-        asked=(),
-        confirmed_by=None,
-        change="record",
+        asked=judged.asked,
+        confirmed_by=judged.confirmed_by,
+        change=change,
         reason=None,
         recorded_by=visit.who.account_id,
         recorded_at=instant(visit.now),

@@ -150,7 +150,10 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """One request: its transaction, its actor (None before a login) and the entries that it leaves."""
+    """One request: its transaction, its actor (None before a login) and the entries that it leaves.
+
+    The clinics that it has read it does not read again; what changes one of them says so here.
+    """
 
     services: Services
     session: Session
@@ -158,6 +161,7 @@ class Visit:
     now: datetime
     request_id: str | None = None
     entries: list[Entry] = field(default_factory=list)
+    known_clinics: dict[str, Clinic] = field(default_factory=dict)
 
     @property
     def who(self) -> Actor:
@@ -182,7 +186,7 @@ class Visit:
                 subject,
                 clinic,
                 self.request_id,
-                encode(_values(detail)),
+                text_of(detail),
             )
         )
 
@@ -195,9 +199,10 @@ class Visit:
 
     def clinic(self, clinic_id: str) -> Clinic:
         """A clinic by its id; raises Unknown."""
-        found = self.session.get(Clinic, clinic_id)
+        found = self.known_clinics.get(clinic_id) or self.session.get(Clinic, clinic_id)
         if found is None:
             raise Unknown("clinic")
+        self.known_clinics[clinic_id] = found
         return found
 
     def clinics(self, named: str | None) -> tuple[str, ...]:
@@ -322,6 +327,14 @@ def said(row: AuditRow) -> tuple[str | int | None, ...]:
         row.request_id,
         row.detail,
     )
+
+
+def text_of(value: object) -> str:
+    """The JSON text of a value in which there may be enumerations, tuples and sets; most have none."""
+    try:
+        return encode(value)
+    except KeyError:
+        return encode(_values(value))
 
 
 def _values(value: object) -> object:
