@@ -24,7 +24,7 @@ LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-co
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help run test test-long check bench mutants lock clean
+.PHONY: help run test test-long check bench screenshots mutants lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -63,6 +63,9 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(RUN) bench.mllp
 	$(RUN) bench.pages
 	$(RUN) bench.charts
+
+screenshots: $(DEV) $(PROJECT) ## take the pictures of the documents anew; needs Chromium
+	$(RUN) tests.web.screenshots
 
 mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which changes does no test notice?
 	rm -rf mutants

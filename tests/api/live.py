@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -71,11 +71,17 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A gunicorn of two processes on an instance of its own."""
-    folder = tmp_path_factory.mktemp("instance")
+    with serving(tmp_path_factory.mktemp("instance"), WEEK) as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, ago: timedelta) -> Iterator[Server]:
+    """A server on an instance in a folder that is empty, with the demonstration made as of so long ago."""
     settings = Settings(instance=folder)
     services = make_services(settings)
     now = services.clock()
-    furnished = furnish(replace(services, clock=lambda: now - WEEK))
+    furnished = furnish(replace(services, clock=lambda: now - ago))
     with ExitStack() as stack:
         stack.callback(services.store.close)
         url = stack.enter_context(_Gunicorn(folder))

@@ -23,6 +23,7 @@ from werkzeug.routing import Rule
 from tests.api.live import Server
 from titrator.app import create_app
 from titrator.security.permissions import PERMISSIONS, Permission, Role
+from titrator.workflow.demonstration import Login
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 #: It shall ask for nothing by itself: what it asks for is asserted.
@@ -90,7 +91,7 @@ class Browsing:
         """A page in a context of its own, logged in by a role (None: nobody), and what is seen of it."""
         if role is not None and role not in self.states:
             with self._context() as context:
-                self._come_in(context, role)
+                self.come_in(context.new_page(), role)
                 self.states[role] = context.storage_state()
         with self._context(storage_state=self.states.get(role or ""), **options) as context:
             context.add_init_script(_WATCH)
@@ -98,14 +99,22 @@ class Browsing:
             seen.watch(page)
             yield page, seen
 
-    def _come_in(self, context: BrowserContext, role: str) -> None:
-        login = next(one for one in self.server.furnished.logins if one.role == role)
-        page = context.new_page()
+    def come_in(self, page: Page, role: str) -> None:
+        """Log in, from anywhere."""
         page.goto("/login")
+        self.fill_in_login(page, role)
+        page.wait_for_url(lambda url: not url.endswith("/login"))
+
+    def fill_in_login(self, page: Page, role: str) -> None:
+        """Fill in the form of the login on a page that has it, and send it."""
+        login = self.login_of(role)
         page.get_by_label("Username").fill(login.username)
         page.get_by_label("Password").fill(login.password or "")
         page.get_by_role("button", name="Log in").click()
-        page.wait_for_url(lambda url: not url.endswith("/login"))
+
+    def login_of(self, role: str) -> Login:
+        """How a role comes in."""
+        return next(one for one in self.server.furnished.logins if one.role == role)
 
     @contextmanager
     def _context(self, **options: Any) -> Iterator[BrowserContext]:
@@ -142,6 +151,13 @@ def browser(server: Server) -> Iterator[Browsing]:
     if not CHROMIUM.exists():
         why = f"no browser: {CHROMIUM} is missing (apt-get install chromium)"
         pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+    with browsing(server) as ready:
+        yield ready
+
+
+@contextmanager
+def browsing(server: Server) -> Iterator[Browsing]:
+    """Chromium in front of a server."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield Browsing(server, chromium)

@@ -7,6 +7,7 @@ from typing import Any
 from tests.api.deciding import alerted, decided, dosed, give, referred_by_rule, starting
 from tests.api.support import House, count, day, weight
 from tests.web.support import Page, Person
+from titrator.security.permissions import Role
 
 
 def decisions(house: House, patient: str) -> Any:
@@ -179,6 +180,23 @@ def test_beyond_the_protocol_it_is_a_prescribers_and_a_second_persons(house: Hou
     page = pharmacist.submit(pharmacist.get(at), at)
     assert page.status == 200
     assert decisions(house, patient)[0]["status"] == "in-force"
+
+
+def test_what_was_referred_is_answered_by_whom_it_concerns(house: House) -> None:
+    """A prescriber, or who referred it and thinks again; no other pharmacist is offered to."""
+    patient = starting(house)
+    house.ids["colleague"], house.tokens["colleague"] = house.account("colleague", Role.PHARMACIST, house.clinic)
+    at = f"/patients/{patient}/accept"
+    pharmacist = Person(house)
+    form = f"/patients/{patient}/refer"
+    page = pharmacist.submit(pharmacist.get(form), form, reason_code="other", comment="please look")
+    assert "Referred: with a prescriber" in page.text
+    assert at in page.html
+    assert at not in Person(house, "colleague").get(f"/patients/{patient}").html
+    prescriber = Person(house, "prescriber")
+    page = prescriber.submit(prescriber.get(f"/patients/{patient}"), at)
+    assert page.status == 200, page.text
+    assert [one["status"] for one in decisions(house, patient)] == ["in-force", "superseded"]
 
 
 def test_more_than_anybody_may(house: House) -> None:
