@@ -389,6 +389,7 @@ def test_several_are_checked_and_signed_each_on_its_own(house: House) -> None:
     told = len(decisions(house, also))
     assert f"{1 + told} proposal" in page.text
     assert page.text.count("✗") == 1 - told
+    assert f"/patients/{same}/decisions/1/preparation" in page.html
 
 
 def test_nothing_ticked_is_nothing_signed(house: House) -> None:
