@@ -79,11 +79,9 @@ def test_the_chart_is_an_image_of_its_own(house: House) -> None:
     assert f'src="/patients/{patient}/chart.svg?scale=log"' in page.html
     answer = somebody.client.get(f"/patients/{patient}/chart.svg")
     assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
-    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert answer.headers["Cache-Control"] == "no-store"  # somebody else may sit down at that browser
     assert "1 platelet counts" in answer.get_data(as_text=True)
     assert "Ada" not in answer.get_data(as_text=True)
-    again = somebody.client.get(f"/patients/{patient}/chart.svg", headers={"If-None-Match": answer.headers["ETag"]})
-    assert (again.status_code, again.get_data()) == (304, b"")
 
 
 def test_the_chart_changes_with_the_record_and_only_then(house: House) -> None:

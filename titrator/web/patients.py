@@ -92,17 +92,13 @@ def chart(visit: Visit, patient_id: str) -> Response:
     made_of = (patient.id, patient.revision, patient.version, patient.decided, today, visit.services.program)
     key = sha256(" ".join(map(str, (*made_of, axis, locale()))))
     visit.note("read", f"patient/{patient.id}/chart", patient=patient)
-    if request.if_none_match.contains(key):
-        response = Response(status=304)
-    else:
-        drawn = chart_svg(
-            Path(current_app.instance_path) / "charts",
-            key,
-            lambda: charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis)),
-        )
-        response = Response(drawn, content_type="image/svg+xml; charset=utf-8")
+    drawn = chart_svg(
+        Path(current_app.instance_path) / "charts",
+        key,
+        lambda: charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis)),
+    )
+    response = Response(drawn, content_type="image/svg+xml; charset=utf-8")
     response.set_etag(key)
-    response.headers["Cache-Control"] = "private, no-cache"
     return response
 
 
