@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ _WATCH: Final = """
   document.addEventListener("securitypolicyviolation", (event) =>
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 """
+#: What each form has of its own.
+_TOKENS: Final = re.compile(r'(?<=value=")[A-Za-z0-9._-]{20,}(?=")')
+_ROLES: Final = re.compile("|".join(PEOPLE))
 #: Nothing but these rules depends on the colours.
 COLOURS: Final = ("color-contrast", "link-in-text-block")
 
@@ -173,6 +177,11 @@ def inaccessible(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
         page.evaluate(AXE_SCRIPT)
     found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+def likeness(page: Page) -> str:
+    """A page but for the tokens of its forms and the names of roles: of two that are alike one need be judged."""
+    return _ROLES.sub("somebody", _TOKENS.sub("", page.content()))
 
 
 def violations(page: Page) -> list[str]:
