@@ -77,6 +77,7 @@ GIVEN: Final = {
 # The morning
 
 
+@pytest.mark.long
 def test_a_morning_of_twelve_patients(browser: Browsing) -> None:
     """From the counts that are due to the last dose given, by three people, until nothing waits."""
     with (
@@ -361,6 +362,7 @@ def test_two_sign_at_once(browser: Browsing, admit: Callable[[str], str]) -> Non
     assert len(_of(browser.server, Decision, patient)) == 1
 
 
+@pytest.mark.long
 def test_two_correct_the_same_at_once(browser: Browsing, admit: Callable[[str], str]) -> None:
     """The second is told, and keeps what was filled in."""
     patient = admit("Both")
@@ -511,6 +513,7 @@ def test_a_tenfold_count_is_asked_about_twice(browser: Browsing, admit: Callable
     assert len(_of(browser.server, Fact, patient)) == before + 1
 
 
+@pytest.mark.long
 def test_a_form_that_was_sent_too_late_is_given_back(browser: Browsing, admit: Callable[[str], str]) -> None:
     """To whom it belongs, as it was filled in, and to nobody else."""
     patient = admit("Late")
@@ -551,6 +554,7 @@ def _end_session(server: Server, page: Page) -> None:
         session.change(replace(token, revoked_at=instant(server.now)))
 
 
+@pytest.mark.long
 def test_the_page_of_a_patient_is_printed_with_its_card(browser: Browsing) -> None:
     """The proposal with its reasons and the chart are on paper, and no button is."""
     case = browser.server.furnished.case_patient
@@ -583,6 +587,7 @@ NAVIGATION: Final = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", NAVIGATION)
 def test_each_role_has_its_pages(browser: Browsing, role: Role) -> None:
     """Each link of the head and of the menu leads to a page, on a telephone, too."""
