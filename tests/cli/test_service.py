@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ PASSWORD = "seventeen green herons"
 LINK = re.compile(r"http://\S+/activate/(titr_\S+)")
 #: How long anything may take before a test gives up; nothing waits for so long unless it fails.
 PATIENCE = 30
+ask_get, ask_post = (partial(one, timeout=PATIENCE) for one in (httpx.get, httpx.post))
 
 
 class Ran(NamedTuple):
@@ -151,11 +153,11 @@ def test_init_makes_an_installation_and_a_link_until_an_administrator_is_active(
     service = serve()
     assert "`titrator init` prints a link for the first" in service.said
     form = {"password": PASSWORD, "again": PASSWORD}
-    assert httpx.post(f"{service.url}/activate/{first}", data=form).status_code == 422, "the second ended the first"
-    assert httpx.get(f"{service.url}/activate/{second}").status_code == 200
-    assert httpx.post(f"{service.url}/activate/{second}", data=form).status_code == 200
+    assert ask_post(f"{service.url}/activate/{first}", data=form).status_code == 422, "the second ended the first"
+    assert ask_get(f"{service.url}/activate/{second}").status_code == 200
+    assert ask_post(f"{service.url}/activate/{second}", data=form).status_code == 200
     login = {"username": "admin", "password": PASSWORD}
-    assert httpx.post(f"{service.url}/api/v1/sessions", json=login).json()["role"] == "admin"
+    assert ask_post(f"{service.url}/api/v1/sessions", json=login).json()["role"] == "admin"
     again = done(titrator("init"))
     assert "An administrator is active" in again
     assert not LINK.search(again)
@@ -231,17 +233,17 @@ def test_the_demonstration_has_a_login_for_each_role(demonstration: Served) -> N
     assert set(found) == {"technician", "pharmacist", "prescriber", "ehr", "auditor", "admin"}
     for role, (username, password, token) in found.items():
         bearer = {"Authorization": f"Bearer {token}"}
-        assert httpx.get(f"{demonstration.url}/api/v1/me", headers=bearer).json()["account"]["role"] == role
+        assert ask_get(f"{demonstration.url}/api/v1/me", headers=bearer).json()["account"]["role"] == role
         if role != "ehr":
             body = {"username": username, "password": password}
-            assert httpx.post(f"{demonstration.url}/api/v1/sessions", json=body).json()["role"] == role
+            assert ask_post(f"{demonstration.url}/api/v1/sessions", json=body).json()["role"] == role
 
 
 def test_the_command_that_the_demonstration_prints_gets_a_next_dose(demonstration: Served) -> None:
     line = next(line for line in demonstration.said.splitlines() if line.strip().startswith("curl "))
     _, *options, url = shlex.split(line)
     name, value = options[options.index("-H") + 1].split(": ")
-    answer = httpx.get(url, headers={name: value}).json()
+    answer = ask_get(url, headers={name: value}).json()
     assert answer["action"] in {"maintain", "increase"}
     assert answer["dose"]["micrograms"] > 0
 
@@ -252,8 +254,8 @@ def test_the_service_is_ready_and_counts_what_it_answers(demonstration: Served) 
         ready = client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     for _ in range(20):  # each of both processes answers some, and either tells the counts of both
-        httpx.get(f"{demonstration.url}/livez")
-    counted = httpx.get(f"{demonstration.url}/metrics").text
+        ask_get(f"{demonstration.url}/livez")
+    counted = ask_get(f"{demonstration.url}/metrics").text
     found = re.search(r'titrator_requests_total\{method="GET",route="/livez",status="200"\} (\d+)', counted)
     assert found
     assert int(found[1]) >= 21
@@ -269,7 +271,7 @@ def test_a_day_is_sealed_while_it_is_served(demonstration: Served) -> None:
 def test_the_log_is_json_and_names_no_patient_and_no_secret(demonstration: Served) -> None:
     _, _, token = logins(demonstration)["pharmacist"]
     url, bearer = f"{demonstration.url}/api/v1/patients", {"Authorization": f"Bearer {token}"}
-    assert httpx.get(url, params={"name": "avocet"}, headers=bearer).status_code == 200
+    assert ask_get(url, params={"name": "avocet"}, headers=bearer).status_code == 200
     with socket.create_connection(("127.0.0.1", demonstration.port), PATIENCE) as raw:
         raw.sendall(b"GET /api/v1/patients?name=avocet NONSENSE/9\r\n\r\n")
         assert b"400" in raw.recv(1000)
@@ -309,7 +311,7 @@ def test_a_running_demonstration_is_not_pulled_away(titrator: Run, serve: Serve,
     code, _, err = titrator("serve", "--demo", "--port", "0")
     assert code == 4
     assert "another demonstration is running from it" in err
-    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert ask_get(f"{served.url}/readyz").status_code == 200
     assert (instance / "demo" / MARKER).exists()
 
 
@@ -347,7 +349,7 @@ def test_requests_under_way_are_answered_when_it_is_ended(made: Run, serve: Serv
     assert b"LOGIN-FAILED" in answer
     assert served.process.wait(PATIENCE) == 0
     with pytest.raises(httpx.ConnectError):
-        httpx.get(served.url)
+        ask_get(served.url)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -357,7 +359,7 @@ def test_it_ends_within_seconds_and_leaves_nothing(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     served = serve(TMPDIR=str(temporary))
-    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert ask_get(f"{served.url}/readyz").status_code == 200
     assert list(temporary.iterdir())
     began = time.monotonic()
     assert served.end(how) == 0
@@ -395,20 +397,20 @@ def test_systemd_is_told_when_it_is_ready(made: Run, serve: Serve, tmp_path: Pat
 def test_a_proxy_is_believed_only_if_the_settings_say_so(made: Run, serve: Serve, hops: str, *, believed: bool) -> None:
     """Of what a client claims about itself nothing is believed; a proxy's word that TLS is used shows in a header."""
     served = serve(TITRATOR_TRUSTED_PROXIES=hops)
-    answer = httpx.get(f"{served.url}/livez", headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"})
+    answer = ask_get(f"{served.url}/livez", headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.1"})
     assert ("Strict-Transport-Security" in answer.headers) is believed
 
 
 def ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz").status_code == 200
+        return ask_get(f"{url}/readyz").status_code == 200
     except httpx.TransportError:
         return False
 
 
 def test_a_server_without_an_installation_makes_one(serve: Serve, instance: Path) -> None:
     served = serve()
-    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert ask_get(f"{served.url}/readyz").status_code == 200
     assert (instance / "titrator.db").exists()
 
 
@@ -446,4 +448,4 @@ def test_backup_and_restore_while_it_is_served_and_after(made: Run, serve: Serve
     assert "in order" in done(made("db", "check"))
     last = json.loads(done(made("audit", "export")).splitlines()[-2])
     assert last["action"] == "restore"
-    assert httpx.get(f"{serve().url}/readyz").status_code == 200
+    assert ask_get(f"{serve().url}/readyz").status_code == 200
