@@ -345,6 +345,7 @@ def test_a_tab_that_went_stale_signs_nothing(browser: Browsing, admit: Callable[
     assert [one.micrograms for one in _of(browser.server, Decision, patient)] == [225]
 
 
+@pytest.mark.long
 def test_two_sign_at_once(browser: Browsing, admit: Callable[[str], str]) -> None:
     """One of them has signed, and the other is told."""
     patient = admit("Twice")
