@@ -109,13 +109,24 @@ class Desk:
         for tick in self.page.get_by_role("group", name="Alerts").get_by_role("checkbox").all():
             tick.check()
 
-    def follow(self, link: str, button: str, /, **filled: str) -> None:
-        """Open a form by its link, fill it in by its labels, and send it by its button; it is done."""
+    def follow(self, link: str, button: str, /, *, asked: bool = False, **filled: str) -> None:
+        """Open a form by its link, fill it in by its labels, and send it by its button; it is done.
+
+        What is `asked` about first is answered with yes.
+        """
         self.page.get_by_role("link", name=link).click()
         for name, value in filled.items():
             self.fill(self.page.get_by_label(name.replace("_", " ")), value)
         self.page.get_by_role("button", name=button).click()
+        if asked:
+            self.confirm(button)
         expect(self.said).to_be_visible()
+
+    def confirm(self, button: str) -> None:
+        """Answer with yes what is asked about, and send it once more."""
+        expect(self.warned.filter(has_text="Is that right?")).to_be_visible()
+        self.page.get_by_role("checkbox", name=re.compile("Yes, it is right")).check()
+        self.page.get_by_role("button", name=button).click()
 
     def _patient(self, family: str) -> Locator:
         return self.page.get_by_role("link", name=re.compile(f"^{family}, "))
