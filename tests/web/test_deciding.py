@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.api.deciding import alerted, decided, dosed, give, referred_by_rule, starting
 from tests.api.support import House, count, day, weight
 from tests.web.support import Page, Person
 from titrator.security.permissions import Role
+from titrator.store.records import Patient, Waiting
 
 
 def decisions(house: House, patient: str) -> Any:
@@ -430,3 +432,21 @@ def test_a_line_says_who_why_and_what(house: House) -> None:
     assert "150 micrograms" in text
     assert "225 micrograms · 0.45 mL" in text
     assert Person(house, "technician").get("/worklist").status == 200
+
+
+def test_what_was_ticked_is_found_wherever_it_stands(house: House) -> None:
+    """However many lines stand before it; and none of another clinic."""
+    same = dosed(house)
+    tick = Person(house).get("/worklist").sheet("/worklist/sign").choices["chosen"][0]
+    with house.services.store.writing() as session:
+        patient, line = session.get(Patient, same), session.get(Waiting, same)
+        assert patient is not None
+        assert line is not None
+        for number in range(201):
+            session.add(replace(patient, id=f"{number:020x}", settled=True))
+            session.add(replace(line, patient_id=f"{number:020x}", rank=0))
+    page = Person(house).get(f"/worklist/sign?chosen={tick}")
+    assert "Sign 1 proposal as pharmacist" in page.text
+    page = Person(house, "stranger").get(f"/worklist/sign?chosen={tick}")
+    assert "Nothing was ticked" in page.text
+    assert same not in page.html

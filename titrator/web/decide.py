@@ -24,6 +24,7 @@ from titrator.workflow import sign_off
 from titrator.workflow.delivery import last_dose
 from titrator.workflow.errors import Asked, Code, Unknown
 from titrator.workflow.glance import Glance, change_of, glance, names_of
+from titrator.workflow.tasks import ACCEPTED
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
 
@@ -116,13 +117,9 @@ class DecisionReasonForm(ReasonForm):
     version = Hidden()
 
 
-#: What can be accepted, by action.
-_ACCEPTED = ("start", "increase", "maintain", "reduce", "hold", "resume")
-
-
 def accepting(seen: Glance) -> Filled | None:
     """The form that accepts what a glance proposes, for a page that shows it; None where there is nothing to accept."""
-    if seen.answer is None or seen.answer["action"] not in _ACCEPTED:
+    if seen.answer is None or seen.answer["action"] not in ACCEPTED:
         return None
     form = AcceptForm(formdata=None)
     form.acknowledge.choices = options(_alerts(seen))

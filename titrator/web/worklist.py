@@ -20,8 +20,8 @@ from titrator.workflow.errors import Invalid
 from titrator.workflow.record import clinics
 from titrator.workflow.tasks import Task
 from titrator.workflow.visit import Visit, day_at
-from titrator.workflow.worklist import settle_first
-from titrator.workflow.worklist import worklist as lines_of
+from titrator.workflow.worklist import lines_of, settle_first
+from titrator.workflow.worklist import worklist as page_of
 
 pages = Pages("worklist")
 
@@ -43,7 +43,7 @@ class SignForm(Form):
 def worklist(visit: Visit) -> Context:
     """What waits, with tallies, of all clinics of the account or of one; of today or of a day to come."""
     query = asked(WorklistQuery)
-    page = lines_of(visit, query)
+    page = page_of(visit, query)
     mine = clinics(visit)
     names = {clinic.id: clinic.name for clinic in mine}
     return {
@@ -60,8 +60,7 @@ def worklist(visit: Visit) -> Context:
 def _to_sign(visit: Visit, form: Form) -> Context:
     """The ticked proposals as they stand now."""
     wanted = dict(_pairs(form))
-    page = lines_of(visit, {"limit": 200})
-    lines = [cast(Line, reread(line)) for line in page.lines]
+    lines = [cast(Line, reread(line)) for line in lines_of(visit, wanted)]
     return {
         "lines": [one for one in lines if (one["patient"], one["proposal_sha256"]) in wanted.items()],
         "wanted": len(wanted),

@@ -44,13 +44,11 @@ from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Proposa
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
-from titrator.workflow.tasks import changes_nothing, covered
+from titrator.workflow.tasks import ACCEPTED, changes_nothing, covered
 from titrator.workflow.visit import Visit, instant, refuse_outdated
 
 Body = Mapping[str, object]
 
-#: The actions that can be accepted: those with a dose, and the hold.
-_ACCEPTED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
 _WEEK: Final = timedelta(days=7)
 #: What is sent of a decision as it is kept, under the same name.
 _AS_KEPT: Final = (
@@ -323,7 +321,7 @@ def _refuse_for_batch(visit: Visit, patient_id: str) -> None:
 
 
 def _accepted(visit: Visit, patient: Patient, said: Body) -> Chosen:
-    if said["action"] not in _ACCEPTED:
+    if said["action"] not in ACCEPTED:
         raise Conflict(
             Code.NOTHING_TO_ACCEPT,
             f"The answer is {said['action']}: there is nothing to accept. Override it, or refer it to a prescriber.",

@@ -44,7 +44,8 @@ SIGNED_AHEAD: Final = 3
 _ORDER: Final = {task: place for place, task in enumerate(Task)}
 _MOST_OVERDUE: Final = 9999
 _FURTHEST_AHEAD: Final = 999
-_SIGNED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
+#: The actions that can be accepted: those with a dose, and the hold.
+ACCEPTED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
 
 Answer = Mapping[str, object]
 
@@ -148,7 +149,7 @@ def _of_answer(answer: Answer, standing: Standing, decision: Decision | None, da
     signed = covered(decision, answer)
     if answer["action"] == "refer" and not signed:
         tasks.add(Task.REFERRED)
-    if answer["action"] in _SIGNED and not signed and _is_near(cast("str | None", answer["due_on"]), day):
+    if answer["action"] in ACCEPTED and not signed and _is_near(cast("str | None", answer["due_on"]), day):
         tasks.add(Task.AWAITING_SIGN_OFF)
     if decision is None and standing.dose_due_on is not None and standing.dose_due_on < day:
         tasks.add(Task.DOSE_OVERDUE)

@@ -90,6 +90,14 @@ def as_sent(page: Page) -> str:
     return f'{head[:-1]}, "items": [{", ".join(page.lines)}]}}'
 
 
+def lines_of(visit: Visit, patients: Iterable[str]) -> list[str]:
+    """The lines of some patients of today, as JSON, by urgency; without those whom the actor may not see."""
+    wanted = Where("patient_id", "in", tuple(patients))
+    mine = [row for row in visit.session.find(Waiting, wanted) if row.clinic_id in visit.who.clinics]
+    visit.note("worklist", "worklist", found=[row.patient_id for row in mine])
+    return [row.line for row in sorted(mine, key=lambda row: (row.rank, row.patient_id))]
+
+
 def _scope(visit: Visit, clinic: str | None) -> list[Clinic]:
     return [one for one in (visit.session.get(Clinic, ident) for ident in visit.clinics(clinic)) if one is not None]
 
