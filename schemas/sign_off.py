@@ -42,7 +42,7 @@ class DecisionIn(Schema):
     """What is decided upon a proposal, which `proposal_sha256` of the next dose names.
 
     To accept: `acknowledge` names each alert of the proposal. To override, also: just one of `micrograms_per_kg`,
-    `micrograms` and `no_dose`, and why. To refer to a prescriber: why.
+    `micrograms` and `no_dose`, and why; `confirm` answers what is asked of it. To refer to a prescriber: why.
     """
 
     decision = Choice(KINDS, required=True)
@@ -54,6 +54,7 @@ class DecisionIn(Schema):
     due_on = Day(metadata={"description": "When the dose is due, if not as proposed."})
     reason_code = Choice(REASONS)
     comment = Text(longest=1000, lines=True)
+    confirm = Many(Text(longest=100), metadata={"description": "The questions asked of an override that are answered."})
 
     @ma.validates_schema(pass_original=True, skip_on_field_errors=False)
     def goes_together(self, data: Mapping[str, object], sent: object, **_: Any) -> None:
@@ -64,7 +65,7 @@ class DecisionIn(Schema):
         wrong: dict[str, list[str]] = {}
         if kind in ("override", "refer"):
             wrong |= {key: ["required"] for key in ("reason_code", "comment") if key not in there}
-        foreign: tuple[str, ...] = (*_CHOICES, "due_on") if kind in ("accept", "refer") else ()
+        foreign: tuple[str, ...] = (*_CHOICES, "due_on", "confirm") if kind in ("accept", "refer") else ()
         foreign += ("reason_code",) if kind == "accept" else ("acknowledge",) if kind == "refer" else ()
         wrong |= {key: [f"does not go with {kind}"] for key in foreign if key in there}
         if kind == "override":

@@ -65,7 +65,11 @@ def decided(house: House, patient: str, kind: str = "accept", who: str = "pharma
 
 
 def override(house: House, patient: str, who: str = "pharmacist", **chosen: object) -> Answer:
-    return decide(house, patient, "override", who, **SAYS, **chosen)
+    """The answer to an override; what is asked of it is answered with yes."""
+    answer = decide(house, patient, "override", who, **SAYS, **chosen)
+    if answer.status == 422 and answer.json["questions"]:
+        answer = decide(house, patient, "override", who, **SAYS, **chosen, confirm=answer.json["questions"])
+    return answer
 
 
 def act(

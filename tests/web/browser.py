@@ -40,7 +40,7 @@ WIDE: Final = {"width": 1920, "height": 1080}
 #: Who has a password; a system has none.
 PEOPLE: Final = tuple(str(role) for role in Role if role is not Role.EHR)
 #: What the page tells of its policy being broken, from before its first line.
-_WATCH: Final = """
+WATCH: Final = """
   window.violations = [];
   document.addEventListener("securitypolicyviolation", (event) =>
     window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
@@ -98,7 +98,7 @@ class Browsing:
                 self.come_in(context.new_page(), role)
                 self.states[role] = context.storage_state()
         with self._context(storage_state=self.states.get(role or ""), **options) as context:
-            context.add_init_script(_WATCH)
+            context.add_init_script(WATCH)
             page, seen = context.new_page(), Seen()
             seen.watch(page)
             yield page, seen
@@ -150,22 +150,35 @@ class Browsing:
 
 
 @pytest.fixture(scope="module")
-def browser(server: Server) -> Iterator[Browsing]:
-    """Chromium in front of a server of its own."""
+def chromium() -> Iterator[Browser]:
+    """A browser."""
     if not CHROMIUM.exists():
         why = f"no browser: {CHROMIUM} is missing (apt-get install chromium)"
         pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    with browsing(server) as ready:
+    with launched() as ready:
         yield ready
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Browser, server: Server) -> Browsing:
+    """Chromium in front of a server of its own."""
+    return Browsing(server, chromium)
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A browser that runs."""
+    with sync_playwright() as playwright:
+        ready = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield ready
+        ready.close()
 
 
 @contextmanager
 def browsing(server: Server) -> Iterator[Browsing]:
     """Chromium in front of a server."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        yield Browsing(server, chromium)
-        chromium.close()
+    with launched() as ready:
+        yield Browsing(server, ready)
 
 
 def inaccessible(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
@@ -177,6 +190,15 @@ def inaccessible(page: Page, rules: tuple[str, ...] = ()) -> list[str]:
         page.evaluate(AXE_SCRIPT)
     found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+def judged_by_axe(page: Page) -> list[str]:
+    """What is wrong with a page that is shown in light, and then in dark."""
+    said = inaccessible(page)
+    page.emulate_media(color_scheme="dark")
+    said += [f"in dark: {one}" for one in inaccessible(page, COLOURS)]
+    page.emulate_media(color_scheme="light")
+    return said
 
 
 def likeness(page: Page) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any, Final
+from typing import Any
 from unicodedata import normalize
 
 import pypdf
@@ -17,14 +17,16 @@ from tests.web.browser import (
     WIDE,
     Browsing,
     browser,
+    chromium,
     inaccessible,
     is_page,
+    judged_by_axe,
     likeness,
     overflow,
     violations,
 )
 
-__all__ = ["browser", "server"]
+__all__ = ["browser", "chromium", "server"]
 
 #: Bytes as transferred, all that the first page needs included.
 BUDGET = 150_000
@@ -90,16 +92,10 @@ def crowded(server: Server) -> str:
     return str(patient)
 
 
-#: A prescriber may see all that a technician and a pharmacist may, and most pages there are; the others take long.
-EVERYBODY: Final = [
-    pytest.param(role, id=role or "nobody", marks=[] if role == "prescriber" else [pytest.mark.long])
-    for role in (*PEOPLE, None)
-]
-
-
-@pytest.mark.parametrize("role", EVERYBODY)
-def test_each_page_is_sound(browser: Browsing, decided: list[str], role: str | None) -> None:
-    """No error, no request elsewhere, no breach of its policy, nothing to scroll for sideways."""
+@pytest.mark.long
+@pytest.mark.parametrize("role", [pytest.param(role, id=role or "nobody") for role in (*PEOPLE, None)])
+def test_each_page_is_sound_for_each_role(browser: Browsing, decided: list[str], role: str | None) -> None:
+    """Those of a patient who is decided upon, as each role sees them; all others see test_every_page.py."""
     wrong: list[str] = []
     with browser.login(role, viewport=NARROW) as (page, seen):
         paths = browser.pages_of(role, decided[0])
@@ -127,8 +123,11 @@ def judged() -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("role", EVERYBODY)
-def test_each_page_is_accessible(browser: Browsing, decided: list[str], judged: set[str], role: str | None) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("role", [pytest.param(role, id=role or "nobody") for role in (*PEOPLE, None)])
+def test_each_page_is_accessible_to_each_role(
+    browser: Browsing, decided: list[str], judged: set[str], role: str | None
+) -> None:
     """By axe, in light and in dark; its script may run, and so the policy is off here."""
     wrong: list[str] = []
     with browser.login(role, bypass_csp=True) as (page, _):
@@ -139,9 +138,7 @@ def test_each_page_is_accessible(browser: Browsing, decided: list[str], judged: 
             if not is_page(page) or seen_so in judged:
                 continue
             judged.add(seen_so)
-            wrong += [f"{path}: {said}" for said in inaccessible(page)]
-            page.emulate_media(color_scheme="dark")
-            wrong += [f"{path} in dark: {said}" for said in inaccessible(page, COLOURS)]
+            wrong += [f"{path}: {said}" for said in judged_by_axe(page)]
     assert not wrong, "\n".join(wrong)
 
 

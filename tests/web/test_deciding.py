@@ -217,7 +217,7 @@ def test_an_amount_far_from_the_last_is_read_back_before_it_is_signed(house: Hou
     assert "That is 510 micrograms, 6.8 micrograms/kg, 1.02 mL of 500 micrograms/mL" in said
     assert "the last dose was 150 micrograms on Mon 2 Mar 2026: +240 %. Yes, it is right." in said
     assert decisions(house, patient) == []
-    page = prescriber.submit(page, f"/patients/{patient}/override", confirm="DOSE-FAR-FROM-LAST")
+    page = prescriber.submit(page, f"/patients/{patient}/override", confirm="OVERRIDE-FAR-FROM-LAST")
     assert page.status == 200
     assert decisions(house, patient)[0]["dose"]["micrograms"] == 510
 

@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.api.live import Server, server
-from tests.web.browser import NARROW, Browsing, browser
+from tests.web.browser import NARROW, Browsing, browser, chromium
 from tests.web.desk import Desk
 from titrator.security.permissions import Role
 from titrator.security.secrets import sha256
@@ -28,7 +28,7 @@ from titrator.store.records import Account, Decision, Fact, Token, Waiting
 from titrator.web.frame import COOKIE
 from titrator.workflow.visit import instant
 
-__all__ = ["browser", "server"]
+__all__ = ["browser", "chromium", "server"]
 
 WEEK: Final = timedelta(days=7)
 #: What was given a week ago and has not been marked yet: by patient, in micrograms.

@@ -24,7 +24,7 @@ def form(secret: str) -> Any:
     """The form. Looking at it uses nothing up."""
     del secret
     g.actor = None
-    return rendered("activate.html", {"fault": None, "username": None})
+    return rendered("activate.html", {"fault": None, "at": None, "username": None})
 
 
 @pages.post("/activate/<secret>")
@@ -34,17 +34,20 @@ def activate(secret: str) -> Any:
     count_login()
     password = request.form.get("password", "")
     if password != request.form.get("again", ""):
-        return _again(_("The two are not the same."))
+        return _again(_("must be the same as the password"), "again")
     try:
         with visiting(None) as visit:
             account = accounts.activate(visit, secret, password)
     except Refusal as refusal:
-        said = "; ".join(fault.message for fault in refusal.faults) or refusal.message
-        return _again(f"The password {said}." if refusal.faults else said)
+        if refusal.faults:
+            return _again("; ".join(fault.message for fault in refusal.faults), "password")
+        return _again(refusal.message)
     if account is None:
         return _again(accounts.link_used().message)
-    return rendered("activate.html", {"fault": None, "username": account.username})
+    return rendered("activate.html", {"fault": None, "at": None, "username": account.username})
 
 
-def _again(fault: str) -> Any:
-    return rendered("activate.html", {"fault": fault, "username": None}), HTTPStatus.UNPROCESSABLE_ENTITY
+def _again(fault: str, at: str | None = None) -> Any:
+    """The form once more, with what is wrong, and in which field."""
+    page = rendered("activate.html", {"fault": fault, "at": at, "username": None})
+    return page, HTTPStatus.UNPROCESSABLE_ENTITY

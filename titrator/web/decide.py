@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import request, url_for
+from flask import url_for
 
 from schemas.course import ReasonIn
 from schemas.sign_off import REASONS, DecisionIn
@@ -19,11 +19,10 @@ from titrator.web.frame import After, Context, Filled, Pages, version
 from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
-from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, level, micrograms, millilitres, number
+from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
 from titrator.workflow import sign_off
-from titrator.workflow.delivery import last_dose
-from titrator.workflow.errors import Asked, Code, Unknown
-from titrator.workflow.glance import Glance, change_of, glance, names_of
+from titrator.workflow.errors import Unknown
+from titrator.workflow.glance import Glance, glance, names_of
 from titrator.workflow.tasks import ACCEPTED
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
@@ -79,7 +78,6 @@ class OverrideForm(DecideForm):
     def body(self) -> tuple[dict[str, Any], list[Fault]]:
         """The decision, as REST takes it: just one of the three is there."""
         body, faults = super().body()
-        body.pop("confirm", None)  # is for the page: what is stored has been read back
         what, amount = body.pop("what", None), body.pop("amount", None)
         if what == "no_dose":
             if amount is not None:
@@ -159,27 +157,6 @@ def _decided(visit: Visit, patient_id: str, body: dict[str, Any]) -> After:
     return After(url_for("web.patients.patient", patient_id=patient_id), _told(decision))
 
 
-def _read_back(visit: Visit, patient_id: str, body: dict[str, Any]) -> None:
-    """Ask whether an amount that is far from the last one is meant; a slip of a key looks just like a decision."""
-    dose = sign_off.weighed(visit, patient_id, body)
-    change = None if dose is None else change_of(last_dose(visit, visit.patient(patient_id)), dose.delivered)
-    if dose is None or change is None or not change.large or Code.DOSE_FAR_FROM_LAST in request.form.getlist("confirm"):
-        return
-    text = _(
-        "That is %(amount)s, %(level)s, %(volume)s of %(strength)s micrograms/mL; the last dose was %(before)s on "
-        "%(day)s: %(sign)s%(percent)s %%.",
-        amount=micrograms(dose.delivered),
-        level=level(dose.level),
-        volume=millilitres(dose.volume),
-        strength=number(dose.concentration),
-        before=micrograms(change.before.micrograms),
-        day=day(change.before.day),
-        sign="+" if change.micrograms > 0 else "\N{MINUS SIGN}",
-        percent=number(abs(change.percent)),
-    )
-    raise Asked([(Code.DOSE_FAR_FROM_LAST, text)])
-
-
 def _told(decision: Decision) -> str:
     what = f"{DECISIONS[decision.kind]}: {STATUSES[decision.status]}"
     if decision.micrograms is None or decision.due_on is None:
@@ -197,10 +174,8 @@ def accept(visit: Visit, body: dict[str, Any], patient_id: str) -> After:
     "/patients/<patient_id>/override", Permission.SIGN_OFF, OverrideForm, DecisionIn, "override.html", page=_deciding
 )
 def override(visit: Visit, body: dict[str, Any], patient_id: str) -> After:
-    """Decide upon another dose than the one in view, or none; one far from the last one is read back first."""
-    after = _decided(visit, patient_id, body)
-    _read_back(visit, patient_id, body)  # after all that would refuse it; who is asked has stored nothing
-    return after
+    """Decide upon another dose than the one in view, or none; one far from the last one is asked about first."""
+    return _decided(visit, patient_id, body)
 
 
 @pages.form("/patients/<patient_id>/refer", Permission.SIGN_OFF, ReferForm, DecisionIn, "refer.html", page=_deciding)

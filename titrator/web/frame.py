@@ -438,13 +438,30 @@ def _refused(refusal: Refusal) -> Any:
     if isinstance(refusal, Unauthorised) and g.get("actor") is None:
         return to_login()
     status = STATUS[type(refusal)]
-    page = rendered(
-        "refused.html", {"refusal": refusal, "status": status, "changed": isinstance(refusal, ProposalChanged)}
-    )
+    context = {"refusal": refusal, "status": status, "changed": isinstance(refusal, ProposalChanged)}
+    page = rendered("refused.html", {**context, "asked_again": _asked_again(refusal)})
     response = Response(page, status=status)
     if isinstance(refusal, TooMany):
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
+
+
+class AskedAgain(NamedTuple):
+    """A part of a query that was refused, and what is wrong with it."""
+
+    name: str
+    value: str
+    faults: list[str]
+
+
+def _asked_again(refusal: Refusal) -> list[AskedAgain]:
+    """The query of a page as it was sent, to be mended, where something in it is to blame; else none."""
+    faults: dict[str, list[str]] = {}
+    for fault in refusal.faults:
+        faults.setdefault(fault.path, []).append(fault.message)
+    if request.method != "GET" or not faults.keys() & request.args.keys():
+        return []
+    return [AskedAgain(name, value, faults.get(name, [])) for name, value in request.args.items()]
 
 
 def to_login() -> Any:

@@ -180,6 +180,16 @@ QUESTIONS: Final[Mapping[str, Any]] = {
     "RESULT-PRELIMINARY": _l("preliminary: the final result is still to come"),
     "EVENT-SUSPECTED": _l("suspected by the system that sent it"),
 }
+#: What lists are filtered by.
+FILTERS: Final[Mapping[str, Any]] = {
+    "text": _l("Name or number"),
+    "clinic": _l("Clinic"),
+    "on": _l("Clinic day"),
+    "due_by": _l("Up to the day"),
+    "kind": _l("Of what"),
+    "task": _l("Why"),
+    "patient": _l("Patient"),
+}
 #: Why a result is held.
 HELD: Final[Mapping[str, Any]] = {
     "no-patient": _l("Nobody here has that number."),
@@ -444,6 +454,7 @@ def add_to(environment: Any) -> None:
         "CHANGES": CHANGES,
         "ELIGIBILITY": ELIGIBILITY,
         "QUESTIONS": QUESTIONS,
+        "FILTERS": FILTERS,
         "HELD": HELD,
         "SAYS": SAYS,
         "DECISIONS": DECISIONS,

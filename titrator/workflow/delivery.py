@@ -23,7 +23,7 @@ from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.override import ceiling_exceeded, departs, is_early, is_late
 from titrator.titration.protocol import Protocol
-from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, times
+from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, ratio_rounded, times
 from titrator.titration.recommend import Recommendation, recommend
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.propose import course_document
@@ -31,6 +31,9 @@ from titrator.workflow.visit import Visit, day_at, instant
 
 #: Decided, and neither carried out nor ended: a patient has at most one.
 UNDELIVERED: Final = ("awaiting-second", "in-force", "referred")
+#: From so many percent on a change of dose is a large one.
+LARGE: Final = Decimal(50)
+_HUNDRED: Final = Decimal(100)
 #: Acted upon, or still to be: what a correction re-opens.
 _COUNTS: Final = ("awaiting-second", "in-force", "delivered", "not-given")
 
@@ -51,6 +54,19 @@ class LastDose(NamedTuple):
     day: str
     micrograms: Decimal
     level: Decimal | None
+
+
+class Change(NamedTuple):
+    """How a dose differs from the last one given: in micrograms and in percent, both signed."""
+
+    before: LastDose
+    micrograms: Decimal
+    percent: Decimal
+
+    @property
+    def large(self) -> bool:
+        """Whether nobody should pass it over."""
+        return abs(self.percent) >= LARGE
 
 
 class _OfDay(NamedTuple):
@@ -140,11 +156,22 @@ def subject(decision: Decision) -> str:
 def last_dose(visit: Visit, patient: Patient) -> LastDose | None:
     """What was given on the last day on which a dose was given, as far as it is final."""
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("status", "=", "final")
-    doses = visit.session.find(Fact, *mine, Where("kind", "=", "dose"), order=("-day", "-id"), limit=10)
+    told = "day", "value", "level"  # a line of the worklist is made often, and a whole fact costs more
+    doses = visit.session.values(Fact, told, *mine, Where("kind", "=", "dose"), order=("-day", "-id"), limit=10)
     if not doses:
         return None
-    of_day = [one for one in doses if one.day == doses[0].day]
-    return LastDose(of_day[0].day, reduce(EXACT.add, (cast(Decimal, one.value) for one in of_day)), of_day[0].level)
+    newest, _, level = doses[0]
+    amounts = (Decimal(cast(str, value)) for day, value, _ in doses if day == newest)
+    return LastDose(cast(str, newest), reduce(EXACT.add, amounts), None if level is None else Decimal(cast(str, level)))
+
+
+def change_of(before: LastDose | None, micrograms: Decimal | None) -> Change | None:
+    """How an amount differs from the last dose; None where there is nothing to compare."""
+    if before is None or micrograms is None or not before.micrograms:
+        return None
+    more = EXACT.subtract(micrograms, before.micrograms)
+    percent = ratio_rounded(EXACT.multiply(abs(more), _HUNDRED), before.micrograms, Decimal(1)) if more else Decimal(0)
+    return Change(before, more, percent.copy_sign(more))
 
 
 def void(visit: Visit, patient: Patient, why: str) -> Patient:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any, Final, NamedTuple, cast
 
 from titrator.store.base import Where
@@ -13,35 +12,18 @@ from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.protocol import Protocol, WeeklyProtocol
-from titrator.titration.quantities import EXACT, ratio_rounded
 from titrator.titration.recommend import recommend
 from titrator.workflow.accounts import names
-from titrator.workflow.delivery import LastDose, lapsed, last_dose, open_mismatches, undelivered
+from titrator.workflow.delivery import Change, change_of, lapsed, last_dose, open_mismatches, undelivered
 from titrator.workflow.errors import Refusal
 from titrator.workflow.propose import active_course, course_document
 from titrator.workflow.standing import next_dose
 from titrator.workflow.tasks import covered, reopened_of
 from titrator.workflow.visit import Visit
 
-#: From so many percent on a change of dose is a large one.
-LARGE: Final = Decimal(50)
 _MOST_SHOWN: Final = 20
-_HUNDRED: Final = Decimal(100)
 
 Document = dict[str, Any]
-
-
-class Change(NamedTuple):
-    """How a proposed dose differs from the last one given: in micrograms and in percent, both signed."""
-
-    before: LastDose
-    micrograms: Decimal
-    percent: Decimal
-
-    @property
-    def large(self) -> bool:
-        """Whether nobody should pass it over."""
-        return abs(self.percent) >= LARGE
 
 
 class Glance(NamedTuple):
@@ -141,12 +123,3 @@ def _answer(visit: Visit, patient_id: str) -> tuple[Document | None, Refusal | N
     except Refusal as refusal:
         return None, refusal, None
     return cast(Document, reread(found.standing.answer)), None, found.standing.proposal_sha256
-
-
-def change_of(before: LastDose | None, micrograms: Decimal | None) -> Change | None:
-    """How an amount differs from the last dose; None where there is nothing to compare."""
-    if before is None or micrograms is None or not before.micrograms:
-        return None
-    more = EXACT.subtract(micrograms, before.micrograms)
-    percent = ratio_rounded(EXACT.multiply(abs(more), _HUNDRED), before.micrograms, Decimal(1)) if more else Decimal(0)
-    return Change(before, more, percent.copy_sign(more))

@@ -6,12 +6,13 @@ else, for an entry earlier than all, the next. Values entered in error and unver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final
+from typing import Final, cast
 
 from titrator.store.records import Fact
 from titrator.titration.course import read_document
+from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.titration.quantities import (
     DAYS,
@@ -27,7 +28,7 @@ from titrator.titration.quantities import (
     times,
 )
 from titrator.titration.terms import Facts, Terms
-from titrator.workflow.errors import Code
+from titrator.workflow.errors import Asked, Code, Invalid
 from titrator.workflow.facts import Draft
 
 Question = tuple[Code, str]
@@ -65,6 +66,22 @@ def questions(draft: Draft, others: Sequence[Fact], *, born_on: str | None) -> l
             return _close(draft, same)
         case _:
             return []
+
+
+def confirmed(asked: Sequence[Question], body: Mapping[str, object]) -> tuple[str, ...]:
+    """The codes of questions that a body answers, all of them and no others; raises Asked, Invalid."""
+    codes = tuple(str(code) for code, _ in asked)
+    answered = cast("list[str]", body.get("confirm", []))
+    faults = [
+        Fault(f"confirm[{index}]", "was not asked; leave it out")
+        for index, code in enumerate(answered)
+        if code not in codes
+    ]
+    if faults:
+        raise Invalid(*faults)
+    if open_ones := [question for question in asked if question[0] not in answered]:
+        raise Asked(open_ones)
+    return codes
 
 
 def far_dose(draft: Draft, protocol: WeeklyProtocol, document: Document) -> list[Question]:

@@ -20,7 +20,7 @@ from titrator.titration.course import MOST_ENTRIES
 from titrator.titration.errors import Fault, InvalidProtocol
 from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.workflow.delivery import after_fact, reopen, void
-from titrator.workflow.errors import Asked, Code, Conflict, Forbidden, Invalid, Unknown
+from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, Unknown
 from titrator.workflow.facts import (
     BY_KIND,
     SAFETY_EVENTS,
@@ -35,6 +35,7 @@ from titrator.workflow.plausibility import (
     CLOSEST_DOSES,
     WITHOUT_COURSE,
     Question,
+    confirmed,
     far_dose,
     moved_baseline,
     questions,
@@ -357,7 +358,7 @@ def verify(visit: Visit, which: Which, body: Body) -> Fact:
         )
     verified = replace(fact, status="final", confirmed_by=visit.who.account_id, reason=cast(str, body["reason"]))
     asked = _weight_questions(visit, patient, course_fact(verified)) if fact.kind == "weight" else []
-    codes = _confirmed([question for question in asked if question[0] not in fact.asked], body)
+    codes = confirmed([question for question in asked if question[0] not in fact.asked], body)
     return _new_version(visit, patient, "verify", fact, replace(verified, asked=(*fact.asked, *codes)))
 
 
@@ -549,28 +550,8 @@ def _plausible(  # noqa: PLR0913 (all that an entry is judged by)
         return Judgement((*(str(code) for code, _ in asked), EVENT_SUSPECTED), None, "unverified")
     if asked and visit.who.is_feed:
         return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
-    codes = _confirmed(asked, body)
+    codes = confirmed(asked, body)
     return Judgement(codes, visit.who.account_id if codes else None, "final")
-
-
-def _confirmed(asked: list[Question], body: Body) -> tuple[str, ...]:
-    """The codes of questions that a body answers, all of them and no others; raises Asked, Invalid."""
-    codes = tuple(str(code) for code, _ in asked)
-    confirmed = cast("list[str]", body.get("confirm", []))
-    _refuse_unasked(confirmed, codes)
-    if open_ones := [question for question in asked if question[0] not in confirmed]:
-        raise Asked(open_ones)
-    return codes
-
-
-def _refuse_unasked(confirmed: list[str], asked: tuple[str, ...]) -> None:
-    faults = [
-        Fault(f"confirm[{index}]", "was not asked; leave it out")
-        for index, code in enumerate(confirmed)
-        if code not in asked
-    ]
-    if faults:
-        raise Invalid(*faults)
 
 
 def _questions(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Question]:

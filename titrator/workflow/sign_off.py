@@ -7,7 +7,8 @@
 1. what is decided upon is named by its digest: if anything has changed since it was read, the new proposal comes back
 2. doses that departed from an earlier decision need a reason first
 3. what was decided before and has not been carried out is superseded
-4. where the protocol offers no dose, or not so much, a prescriber and a second, different person decide together
+4. an override that is half or more away from the last dose is asked about: is that right?
+5. where the protocol offers no dose, or not so much, a prescriber and a second, different person decide together
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.workflow.delivery import (
     UNDELIVERED,
     change_decision,
+    change_of,
     decision_of,
     dosing_weight,
     lapsed,
@@ -41,6 +43,7 @@ from titrator.workflow.delivery import (
     undelivered,
 )
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, ProposalChanged, Refusal, Unknown, Unready
+from titrator.workflow.plausibility import Question, confirmed
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
@@ -80,7 +83,7 @@ def decide(visit: Visit, patient_id: str, body: Body) -> Decision:
 
     Raises ProposalChanged, with the proposal of now; Conflict ALREADY-DECIDED, DOSE-MISMATCH-DECISION,
     NOTHING-TO-ACCEPT, CEILING-EXCEEDED, WEIGHT-NEEDED and what `propose_dose` raises; Invalid where an alert is not
-    acknowledged; Forbidden where it is the prescriber's.
+    acknowledged; Forbidden where it is the prescriber's; Asked where an override is far from the last dose.
     """
     patient = visit.patient(patient_id)
     standing = proposed(visit, patient)
@@ -92,21 +95,11 @@ def decide(visit: Visit, patient_id: str, body: Body) -> Decision:
     if kind == "refer":
         return _sign(visit, patient, standing, kind, body, Chosen(), live)
     _refuse_unacknowledged(said, acknowledged)
-    chosen = _accepted(visit, patient, said) if kind == "accept" else _overridden(visit, patient, said, body)
+    if kind == "accept":
+        return _sign(visit, patient, standing, kind, body, _accepted(visit, patient, said), live)
+    chosen = _overridden(visit, patient, said, body)
+    confirmed(_far(visit, patient, chosen), body)  # after all that would refuse it: who is asked has stored nothing
     return _sign(visit, patient, standing, kind, body, chosen, live)
-
-
-def weighed(visit: Visit, patient_id: str, body: Body) -> DoseToGive | None:
-    """What the dose of an override comes to, to be read back; None where it has none, or no weight is known.
-
-    Raises Unknown and what `propose_dose` raises.
-    """
-    if body.get("no_dose"):
-        return None
-    patient = visit.patient(patient_id)
-    answer = propose_dose(visit, patient, visit.today(patient), visit.today(patient)).answer
-    weight = answer.facts.dosing_weight
-    return None if weight is None else _chosen(answer, weight.kg, body)
 
 
 def accept_several(visit: Visit, items: Sequence[Mapping[str, str]]) -> list[Answered]:
@@ -363,6 +356,21 @@ def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:
     return chosen_dose(choice, kg, answer.protocol.vials)
 
 
+def _far(visit: Visit, patient: Patient, chosen: Chosen) -> list[Question]:
+    """Whether an amount far from the last one is meant: a slip of a key looks just like a decision."""
+    change = change_of(last_dose(visit, patient), chosen.micrograms)
+    if change is None or not change.large or chosen.dose is None or chosen.micrograms is None:
+        return []
+    dose = cast("dict[str, Decimal]", reread(chosen.dose))
+    text = (
+        f"That is {plain(chosen.micrograms)} micrograms, {plain(dose['micrograms_per_kg'])} micrograms/kg, "
+        f"{plain(dose['volume_ml'])} mL of {plain(dose['concentration_micrograms_per_ml'])} micrograms/mL; "
+        f"the last dose was {plain(change.before.micrograms)} micrograms on {change.before.day}: "
+        f"{'+' if change.micrograms > 0 else '-'}{plain(abs(change.percent))} %."
+    )
+    return [(Code.OVERRIDE_FAR_FROM_LAST, text)]
+
+
 def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) -> Chosen:
     """What was chosen, if the account may choose it: who signs a dose of the protocol, or a step of it, may alone."""
     chosen = Chosen(due, dose.level, dose.delivered, dose_text(dose))
@@ -473,6 +481,7 @@ def _sign(  # noqa: PLR0913, PLR0917 (all that a decision is made of)
         micrograms=decision.micrograms,
         proposal_sha256=decision.proposal_sha256,
         reason_code=decision.reason_code,
+        confirmed=sorted(set(cast("list[str]", body.get("confirm", [])))) or None,
         why=decision.comment,
     )
     return decision

@@ -240,8 +240,8 @@ def look(instance: Path, told: Told, reminders: int, killed: int) -> None:
     )
 
 
-def test_workers_that_are_killed_ten_times_lose_nothing(tmp_path: Path, told: Told) -> None:
-    kill_often(tmp_path, told, 4_000, 10, 20260309)
+def test_workers_that_are_killed_four_times_lose_nothing(tmp_path: Path, told: Told) -> None:
+    kill_often(tmp_path, told, 1_600, 4, 20260309)
 
 
 @pytest.mark.long
