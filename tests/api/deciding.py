@@ -52,9 +52,17 @@ def next_dose(house: House, patient: str, who: str = "pharmacist") -> Any:
 
 
 def decide(house: House, patient: str, kind: str = "accept", who: str = "pharmacist", **body: object) -> Answer:
-    """The answer to a decision upon the proposal of now, unless the body names another."""
+    """The answer to a decision upon the proposal of now, unless the body names another.
+
+    What is asked of an override is answered with yes, unless the body answers it.
+    """
     named = body if "proposal_sha256" in body else {"proposal_sha256": next_dose(house, patient)["proposal_sha256"]}
-    return house.call(who, "POST", f"/patients/{patient}/decisions", {"decision": kind, **named, **body})
+    sent = {"decision": kind, **named, **body}
+    answer = house.call(who, "POST", f"/patients/{patient}/decisions", sent)
+    if answer.status == 422 and answer.json["questions"] and "confirm" not in body:
+        sent["confirm"] = answer.json["questions"]
+        answer = house.call(who, "POST", f"/patients/{patient}/decisions", sent)
+    return answer
 
 
 def decided(house: House, patient: str, kind: str = "accept", who: str = "pharmacist", **body: object) -> Any:
@@ -65,11 +73,7 @@ def decided(house: House, patient: str, kind: str = "accept", who: str = "pharma
 
 
 def override(house: House, patient: str, who: str = "pharmacist", **chosen: object) -> Answer:
-    """The answer to an override; what is asked of it is answered with yes."""
-    answer = decide(house, patient, "override", who, **SAYS, **chosen)
-    if answer.status == 422 and answer.json["questions"]:
-        answer = decide(house, patient, "override", who, **SAYS, **chosen, confirm=answer.json["questions"])
-    return answer
+    return decide(house, patient, "override", who, **SAYS, **chosen)
 
 
 def act(

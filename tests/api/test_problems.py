@@ -126,8 +126,9 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     call("pharmacist", "POST", resolution, {"resolved_on": TODAY, **WHY}, version=1)
     yield 409, Code.ALREADY_RESOLVED, call("pharmacist", "POST", resolution, {"resolved_on": TODAY, **WHY}, version=2)
     far = {"micrograms": 750, "reason_code": "other", "comment": "x"}
-    proposal = house.get(f"{of}/next-dose")["proposal_sha256"]
-    overrides = {"decision": "override", "proposal_sha256": proposal, **far}
+    said = house.get(f"{of}/next-dose")
+    named = {"proposal_sha256": said["proposal_sha256"], "acknowledge": [one["code"] for one in said["alerts"]]}
+    overrides = {"decision": "override", **named, **far}
     yield 422, Code.OVERRIDE_FAR_FROM_LAST, call("prescriber", "POST", f"{of}/decisions", overrides)
     house.record(patient, "doses", dose(0, 750), "ehr")
     yield 409, Code.FACTS_UNVERIFIED, call("pharmacist", "GET", f"{of}/next-dose")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
@@ -413,6 +414,31 @@ def awaiting(house: House) -> str:
     patient = dosed(house)
     assert decided(house, patient, "override", "prescriber", **SAYS, micrograms_per_kg=11)["status"] == SECOND
     return patient
+
+
+def test_an_override_far_from_the_last_dose_is_asked_about(house: House) -> None:
+    patient = dosed(house, 30)  # 150 micrograms a week ago
+    asked = override(house, patient, "prescriber", micrograms=510, confirm=[])
+    assert (asked.status, asked.json["questions"]) == (422, ["OVERRIDE-FAR-FROM-LAST"])
+    assert "510 micrograms, 6.8 micrograms/kg, 1.02 mL of 500 micrograms/mL" in asked.json["detail"]
+    assert "150 micrograms on 2026-03-02: +240 %" in asked.json["detail"]
+    assert house.get(f"/patients/{patient}/decisions")["items"] == []
+    assert override(house, patient, "prescriber", micrograms=510, confirm=["OVERRIDE-FAR-FROM-LAST"]).status == 201
+    assert json.loads(house.trail(patient)[-1].detail)["confirmed"] == ["OVERRIDE-FAR-FROM-LAST"]
+
+
+@pytest.mark.parametrize("micrograms", [80, 150, 220])
+def test_what_was_not_asked_is_not_confirmed(house: House, micrograms: int) -> None:
+    patient = dosed(house, 30)
+    answer = override(house, patient, micrograms=micrograms, confirm=["OVERRIDE-FAR-FROM-LAST"])
+    assert (answer.status, answer.faults) == (422, {"confirm[0]": "was not asked; leave it out"})
+    assert override(house, patient, micrograms=micrograms, confirm=[]).status == 201
+
+
+def test_half_of_the_last_dose_is_far(house: House) -> None:
+    answer = override(house, dosed(house, 30), micrograms=75, confirm=[])
+    assert (answer.status, answer.code) == (422, "OVERRIDE-FAR-FROM-LAST")
+    assert answer.json["detail"].count("-50 %") == 1
 
 
 def test_the_second_person_is_another_who_may_sign(house: House) -> None:

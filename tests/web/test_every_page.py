@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, ElementHandle, Page
+from playwright.sync_api import Browser, BrowserContext, ElementHandle, Page
 
 from tests.api.support import House, build
 from tests.web.addresses import Address, addresses, served
@@ -25,6 +25,7 @@ from tests.web.browser import (
 )
 from tests.web.support import Person
 from titrator.web.frame import COOKIE
+from titrator.workflow import accounts
 
 __all__ = ["chromium"]
 
@@ -132,7 +133,8 @@ def test_each_form_says_what_is_wrong_with_it(everywhere: Everywhere) -> None:
                     continue
                 status = send(page, form)
                 if path == "/login" and status == 401:  # where nobody is told which of the two was wrong
-                    said = [] if "Wrong name, password" in page.inner_text("main [role=alert]") else ["it says nothing"]
+                    told = page.inner_text("main [role=alert]")
+                    said = [] if "Wrong name or password" in told else [told]
                 else:
                     said = [f"it answers {status}"] if status != 422 else how_refused(page, filled)
                 said += judged_by_axe(page)
@@ -143,66 +145,94 @@ def test_each_form_says_what_is_wrong_with_it(everywhere: Everywhere) -> None:
     assert recorded(everywhere.house) == before
 
 
-def test_what_only_a_form_leads_to_is_accessible(everywhere: Everywhere) -> None:
-    """Secrets that are shown once, several signatures, a question, a form that comes back after the login."""
-    wrong: dict[str, list[str]] = {}
-    shown = everywhere.addresses
+@pytest.fixture
+def readable(everywhere: Everywhere) -> Iterator[Readable]:
+    made = Readable(everywhere)
+    yield made
+    for context in made.contexts:
+        context.close()
 
-    def judge(page: Page, what: str, *tells: str) -> None:
-        for text in tells:
-            assert text in page.inner_text("main"), (what, page.inner_text("main"))
-        wrong[what] = judged_by_axe(page)
 
-    def opened(role: str | None) -> Page:
-        context = everywhere.chromium.new_context(base_url=everywhere.url, bypass_csp=True, reduced_motion="reduce")
-        if role is not None:
-            context.add_cookies([{"name": COOKIE, "value": everywhere.cookies[role], "url": everywhere.url}])
+@dataclass
+class Readable:
+    """Pages that only a form leads to, judged as they come."""
+
+    everywhere: Everywhere
+    contexts: list[BrowserContext] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def opened(self, role: str) -> Page:
+        """A page of a role."""
+        context = self.everywhere.chromium.new_context(
+            base_url=self.everywhere.url, bypass_csp=True, reduced_motion="reduce"
+        )
+        self.contexts.append(context)
+        self.come_in(context, self.everywhere.cookies[role])
         return context.new_page()
 
-    page = opened("admin")
-    page.goto(shown["web.staff.issue_token"].path)
-    page.get_by_label("Label").fill("A script")
-    send(page, forms(page)[0])
-    judge(page, "a token, shown once", "titr_")
-    page.goto(shown["web.staff.invite"].path)
-    send(page, page.query_selector_all("main form")[0])
-    judge(page, "a link, shown once", "/activate/titr_")
-    page.context.close()
+    def come_in(self, context: BrowserContext, secret: str) -> None:
+        """Go on in a session."""
+        context.add_cookies([{"name": COOKIE, "value": secret, "url": self.everywhere.url}])
 
-    page = opened("prescriber")
-    page.goto(shown["web.decide.override"].path)
-    page.get_by_label("Give").select_option("micrograms")
-    page.get_by_label("Amount").fill("700")
-    page.get_by_label("Reason").select_option("clinical-judgement")
-    page.get_by_label("Comment").fill("seen on the ward")
+    def judge(self, page: Page, what: str, *tells: str) -> None:
+        """Judge a page that tells something."""
+        for text in tells:
+            assert text in page.inner_text("main"), (what, page.inner_text("main"))
+        self.wrong += [f"{what}: {said}" for said in judged_by_axe(page)]
+
+
+def test_secrets_that_are_shown_once_are_accessible(everywhere: Everywhere, readable: Readable) -> None:
+    page = readable.opened("admin")
+    page.goto(everywhere.addresses["web.staff.issue_token"].path)
+    page.locator("main [name=label]").fill("A script")
+    page.locator("main [name=days]").fill("30")
+    send(page, forms(page)[0])
+    readable.judge(page, "a token, shown once", "shown this once")
+    page.goto(everywhere.addresses["web.staff.invite"].path)
+    send(page, page.query_selector_all("main form")[0])
+    readable.judge(page, "a link, shown once", "once")
+
+    assert not readable.wrong, "\n".join(readable.wrong)
+
+
+def test_what_a_form_leads_to_is_accessible(everywhere: Everywhere, readable: Readable) -> None:
+    """A question, several to sign, what is not there, the login that gives a form back."""
+    page = readable.opened("prescriber")
+    page.goto(everywhere.addresses["web.decide.override"].path)
+    page.locator("main [name=what]").select_option("micrograms")
+    page.locator("main [name=amount]").fill("700")
+    page.locator("main [name=reason_code]").select_option("clinical-judgement")
+    page.locator("main [name=comment]").fill("seen on the ward")
     status = send(page, forms(page)[0])
     assert status in (200, 422)
-    judge(page, "an override")
+    readable.judge(page, "an override")
     page.context.clear_cookies(name=COOKIE)
     page.goto("/login")
-    judge(page, "the login", "Log in")
-    page.context.close()
+    readable.judge(page, "the login", "Log in")
 
-    page = opened("pharmacist")
+    page = readable.opened("pharmacist")
     page.goto("/worklist")
     ticks = page.locator("main input[name=chosen]")
     assert ticks.count() > 0
     ticks.first.check()
     page.locator("main form:has(input[name=chosen]) button").first.click()
-    judge(page, "several to sign", "Sign")
+    readable.judge(page, "several to sign", "Sign")
     for path in ("/nothing/there", "/patients/nobody"):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 404
-        judge(page, path)
-    page.goto(shown["web.facts.new_count"].path)
-    page.context.clear_cookies(name=COOKIE)
+        readable.judge(page, path)
+    cookie = Person(everywhere.house, "pharmacist").client.get_cookie(COOKIE)
+    assert cookie is not None
+    readable.come_in(page.context, cookie.value)
+    page.goto(everywhere.addresses["web.facts.new_count"].path)
+    with everywhere.house.visit() as visit:
+        accounts.end_session(visit, cookie.value)
     page.locator("main form [name=value]").fill("71")
     status = send(page, forms(page)[0])
     assert status == 401
-    judge(page, "the login after a session has ended", "you get back what you had filled in")
-    page.context.close()
-    assert {what: said for what, said in wrong.items() if said} == {}
+    readable.judge(page, "the login after a session has ended", "you get back what you had filled in")
+    assert not readable.wrong, "\n".join(readable.wrong)
 
 
 def forms(page: Page) -> list[ElementHandle]:

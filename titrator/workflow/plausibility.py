@@ -28,6 +28,8 @@ from titrator.titration.quantities import (
     times,
 )
 from titrator.titration.terms import Facts, Terms
+from titrator.titration.wording import level_text
+from titrator.workflow.delivery import Change
 from titrator.workflow.errors import Asked, Code, Invalid
 from titrator.workflow.facts import Draft
 
@@ -103,6 +105,26 @@ def far_dose(draft: Draft, protocol: WeeklyProtocol, document: Document) -> list
         than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
         return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
     return []
+
+
+def far_override(change: Change, dose: Mapping[str, object]) -> list[Question]:
+    """The question of an override far from the last dose: a slip of a key looks just like a decision.
+
+    `dose` is that of a decision (JSON); the text tells all that somebody would draw up.
+    """
+    if not change.large:
+        return []
+    amount, volume, strength = (
+        plain(cast(Decimal, dose[key]))
+        for key in ("delivered_micrograms", "volume_ml", "concentration_micrograms_per_ml")
+    )
+    level = level_text(cast(Decimal, dose["micrograms_per_kg"]))
+    text = (
+        f"That is {amount} micrograms, {level}, {volume} mL of {strength} micrograms/mL; the last dose "
+        f"was {plain(change.before.micrograms)} micrograms on {change.before.day}: "
+        f"{'+' if change.micrograms > 0 else '-'}{plain(abs(change.percent))} %."
+    )
+    return [(Code.OVERRIDE_FAR_FROM_LAST, text)]
 
 
 def moved_baseline(protocol: Protocol, before: Document, after: Document) -> list[Question]:

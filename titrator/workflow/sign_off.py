@@ -43,7 +43,7 @@ from titrator.workflow.delivery import (
     undelivered,
 )
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, ProposalChanged, Refusal, Unknown, Unready
-from titrator.workflow.plausibility import Question, confirmed
+from titrator.workflow.plausibility import Question, confirmed, far_override
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
@@ -98,7 +98,8 @@ def decide(visit: Visit, patient_id: str, body: Body) -> Decision:
     if kind == "accept":
         return _sign(visit, patient, standing, kind, body, _accepted(visit, patient, said), live)
     chosen = _overridden(visit, patient, said, body)
-    confirmed(_far(visit, patient, chosen), body)  # after all that would refuse it: who is asked has stored nothing
+    # After all that would refuse it: who is asked has stored nothing.
+    confirmed(_questions(visit, patient, chosen), body)
     return _sign(visit, patient, standing, kind, body, chosen, live)
 
 
@@ -356,19 +357,12 @@ def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:
     return chosen_dose(choice, kg, answer.protocol.vials)
 
 
-def _far(visit: Visit, patient: Patient, chosen: Chosen) -> list[Question]:
-    """Whether an amount far from the last one is meant: a slip of a key looks just like a decision."""
+def _questions(visit: Visit, patient: Patient, chosen: Chosen) -> list[Question]:
+    """What is asked of a dose that was chosen."""
     change = change_of(last_dose(visit, patient), chosen.micrograms)
-    if change is None or not change.large or chosen.dose is None or chosen.micrograms is None:
+    if change is None or chosen.dose is None:
         return []
-    dose = cast("dict[str, Decimal]", reread(chosen.dose))
-    text = (
-        f"That is {plain(chosen.micrograms)} micrograms, {plain(dose['micrograms_per_kg'])} micrograms/kg, "
-        f"{plain(dose['volume_ml'])} mL of {plain(dose['concentration_micrograms_per_ml'])} micrograms/mL; "
-        f"the last dose was {plain(change.before.micrograms)} micrograms on {change.before.day}: "
-        f"{'+' if change.micrograms > 0 else '-'}{plain(abs(change.percent))} %."
-    )
-    return [(Code.OVERRIDE_FAR_FROM_LAST, text)]
+    return far_override(change, cast("dict[str, object]", reread(chosen.dose)))
 
 
 def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) -> Chosen:

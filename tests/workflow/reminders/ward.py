@@ -215,7 +215,11 @@ class Ward:
             standing = proposed(visit, visit.patient(patient))
             alerts = [one["code"] for one in sign_off._answer(standing)["alerts"]]  # type: ignore[attr-defined]
             named = {"proposal_sha256": standing.proposal_sha256, "acknowledge": alerts}
-            return sign_off.decide(visit, patient, {"decision": decision, **named, **body})
+            sent = {"decision": decision, **named, **body}
+            try:
+                return sign_off.decide(visit, patient, sent)
+            except Asked as asked:
+                return sign_off.decide(visit, patient, {**sent, "confirm": list(asked.questions)})
 
         return self.does(who, decide)
 
