@@ -340,7 +340,7 @@ def refusal_response(refusal: Refusal) -> Response:
     response = _refused(status_of(refusal), outcome(refusal))
     if (asks := challenge(_beyond(refusal) or refusal)) is not None:
         response.headers["WWW-Authenticate"] = asks
-    if isinstance(refusal, TooMany):
+    if isinstance(refusal, TooMany | Unready) and refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
 

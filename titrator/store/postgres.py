@@ -26,6 +26,7 @@ from typing import Any, Final, TypeVar, cast
 
 import psycopg
 from psycopg import errors
+from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolClosed
@@ -101,7 +102,7 @@ _PASS_OVER: Final = " for no key update skip locked"
 DIALECT: Final = Dialect(
     mark="%s",
     contains="strpos({}, %s) > 0",
-    chosen="(with some as materialized ({some}) select {keys} from some)",
+    chosen="(with first as materialized ({some}) select {keys} from first)",
     lists=True,
     nulls_last=True,
 )
@@ -456,8 +457,17 @@ def _connect(conninfo: str) -> _Connection:
     return connection
 
 
+class _NoBytes(Dumper):
+    """What columns of texts would take, as the digits of its bytes."""
+
+    def dump(self, obj: object) -> None:
+        """Refuse."""
+        raise psycopg.DataError(f"{type(obj).__name__} is no value of a column")
+
+
 def _prepare(connection: _Connection) -> None:
     connection.execute(_PREPARE.encode())
+    connection.adapters.register_dumper(bytes, _NoBytes)
     connection.prepared_max = 500
 
 

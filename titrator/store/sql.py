@@ -27,7 +27,7 @@ SHOWN: Final = 20
 #: Columns of few values by which some indexes are of a part of a table. SQLite prepares a statement that was prepared
 #: with such a value bound anew, at three times the cost of a look-up, each time one is bound; PostgreSQL makes plans
 #: for statements without their values, which do not know of those indexes. So they stand in the text.
-_OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
+OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
 
 #: What must never be found: each with how it is told.
 BROKEN: Final = {
@@ -99,9 +99,9 @@ class Dialect(NamedTuple):
                     values.append(cast(str, value))
                 case "is null" | "is not null":
                     parts.append(f"{column} {operator}")
-                case _ if column in _OF_PARTS and isinstance(value, int):
+                case _ if column in OF_PARTS and isinstance(value, int):
                     parts.append(f"{column} {operator} {value:d}")
-                case _ if column in _OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
+                case _ if column in OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
                     parts.append(f"{column} {operator} '{value}'")  # in which nothing is to be escaped
                 case _:
                     parts.append(f"{column} {operator} {self.mark}")
@@ -237,6 +237,17 @@ class SqlSession:
         conditions, values = self.dialect.conditions(where)
         sql = f"delete from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
         return self._write(sql, values)
+
+    def _scanning(self, record: type[Record]) -> str:
+        return f"{self.statements[record].select} order by {', '.join(record.KEY)}"
+
+    def scan(self, record: type[Record]) -> Iterator[tuple[Value, ...]]:
+        """All rows of a table in the order of their keys, as they are stored, some at a time."""
+        raise NotImplementedError
+
+    def load(self, record: type[Record], rows: Iterable[tuple[Value, ...]]) -> int:
+        """Add rows as they were stored; how many they were. Raises StoreError."""
+        raise NotImplementedError
 
     def _selected(
         self,

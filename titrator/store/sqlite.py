@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
 from operator import itemgetter
@@ -28,6 +28,7 @@ from sqlite_utils import Database, Migrations
 
 from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
 from titrator.store.records import RECORDS, Record
+from titrator.store.rows import Value
 from titrator.store.schema import MIGRATIONS
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 from titrator.store.together import Step, Together
@@ -101,6 +102,17 @@ class SqliteSession(SqlSession):
         rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
+
+    def scan(self, record: type[Record]) -> Iterator[tuple[Value, ...]]:
+        """All rows of a table in the order of their keys, as they are stored, some at a time."""
+        with _store_errors():
+            yield from self._connection.execute(self._scanning(record))
+
+    def load(self, record: type[Record], rows: Iterable[tuple[Value, ...]]) -> int:
+        """Add rows as they were stored; how many they were. Raises StoreError."""
+        self._refuse_unless_writing()
+        with _store_errors():
+            return self._connection.executemany(self.statements[record].insert, rows).rowcount
 
     def _rows(self, sql: str, values: Sequence[Parameter]) -> list[tuple[Any, ...]]:
         try:
