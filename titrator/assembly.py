@@ -31,7 +31,11 @@ def make_services(settings: Settings) -> Services:
     The shipped protocols run their worked examples here. Raises Unusable.
     """
     catalogue = Catalogue(settings.local_protocols)
-    store = open_store(settings.database_url)
+    store = open_store(
+        settings.database_url,
+        connections=settings.database_connections,
+        wait_seconds=settings.database_wait_seconds,
+    )
     _refuse_without_key(store, settings.key_file)
     return Services(
         store=store,

@@ -23,7 +23,7 @@ from schemas.fields import Schema
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
 from titrator.security.scopes import CLOSED, Needs
-from titrator.store.base import Duplicate, Overtaken, Session, Stale, Unavailable, again_if
+from titrator.store.base import Duplicate, Overtaken, Session, Stale, StoreError, Unavailable, again_if
 from titrator.store.draft import Draft
 from titrator.titration.documents import join
 from titrator.titration.errors import Fault
@@ -171,13 +171,18 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (Unavailable, Overtaken) as error:
-        structlog.get_logger().error("database", request=g.get("request_id"), error=str(error))
-        raise Unready(
-            "The database does not answer now, or is too busy. Whether this was done is not certain: look, or send it "
-            "again under the same Idempotency-Key.",
-            code=Code.DATABASE_UNAVAILABLE,
-            retry_after=RETRY_AFTER,
-        ) from None
+        raise unready(error) from None
+
+
+def unready(error: StoreError) -> Unready:
+    """What is answered where the database does not answer."""
+    structlog.get_logger().error("database", request=g.get("request_id"), error=str(error))
+    return Unready(
+        "The database does not answer now, or is too busy. It is not certain that nothing was done: look, or send the "
+        "same again, a program under the same Idempotency-Key.",
+        code=Code.DATABASE_UNAVAILABLE,
+        retry_after=RETRY_AFTER,
+    )
 
 
 def refuse_without(permission: Permission, actor: Actor) -> None:

@@ -37,9 +37,8 @@ from titrator.people import link, tell_link
 from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import StoreError, Unusable, Where
-from titrator.store.connect import open_store, sqlite_file
+from titrator.store.connect import is_there, name_of, open_store, restore
 from titrator.store.records import Account, ChannelRow, Delivery
-from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
 from titrator.workflow.evidence import replay_decisions
@@ -342,16 +341,19 @@ def backup_command(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def restore_command(file: Path, yes: bool) -> None:
-    """Put the backup FILE in the place of the database, which stays beside it. Stop the service first."""
+    """Put the backup FILE in the place of the database, which stays beside it. Stop the service first.
+
+    On PostgreSQL the database that the settings name must be a new and empty one: the one before stays what it is.
+    """
     with refusing():
         chosen = settings()
-        database = sqlite_file(chosen.database_url)
+        database = name_of(chosen.database_url)
         if not chosen.key_file.exists():
             raise Unusable(f"{chosen.key_file}: put the audit key that belongs to the backup there first")
         if not yes:
             click.confirm(f"Put {file} in the place of {database}?", abort=True, err=True)
-        there = database.exists()
-        restore(file, database)
+        there = is_there(chosen.database_url)
+        restore(file, chosen.database_url)
         with opened(chosen) as services:
             with services.store.reading() as session:
                 fits = trail.fits(session, services.audit_key)
@@ -363,7 +365,7 @@ def restore_command(file: Path, yes: bool) -> None:
                 in_use = visit.session.count(ChannelRow, Where("active", "=", 1))
     click.echo(f"{database}: restored from {file}.")
     if there:
-        click.echo(f"What was there before is {database.name}.before-restore, beside it.")
+        click.echo(f"What was there before is {Path(database).name}.before-restore, beside it.")
     if waiting or in_use:
         click.echo(
             f"{waiting} messages wait and {in_use} channels are in use: a copy that is served tells people again."
@@ -382,8 +384,8 @@ def check_command(as_json: bool) -> None:
     """Check the database: whole, and without contradictions; exit code 3 if anything is wrong."""
     with refusing():
         chosen = settings()
-        file = sqlite_file(chosen.database_url)
-        must_be_there(file)
+        name = name_of(chosen.database_url)
+        must_be_there(chosen.database_url)
         try:
             store = open_store(chosen.database_url)
             faults = store.check()
@@ -391,9 +393,9 @@ def check_command(as_json: bool) -> None:
         except StoreError as error:
             faults = [str(error)]
     if as_json:
-        write_json({"database": str(file), "faults": faults})
+        write_json({"database": name, "faults": faults})
     else:
-        _tell_faults(str(file), faults)
+        _tell_faults(name, faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
 
 

@@ -31,9 +31,6 @@ from titrator.store.records import (
     Account,
     AuditRow,
     Clinic,
-    CourseVersion,
-    Decision,
-    ExternalId,
     Fact,
     Job,
     Patient,
@@ -446,7 +443,11 @@ DAMAGE_OF_FILES: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("statements", "says"), [row[1:] for row in DAMAGE + DAMAGE_OF_FILES], ids=[row[0] for row in DAMAGE + DAMAGE_OF_FILES])
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [row[1:] for row in DAMAGE + DAMAGE_OF_FILES],
+    ids=[row[0] for row in DAMAGE + DAMAGE_OF_FILES],
+)
 def test_check_tells(store: SqliteStore, statements: str, says: str) -> None:
     assert store.check() == []
     with closing(sqlite3.connect(store.file, isolation_level=None)) as other:

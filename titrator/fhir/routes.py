@@ -29,7 +29,7 @@ from titrator.security.scopes import read_needs
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
-from titrator.workflow.errors import Beyond, Refusal, TooMany
+from titrator.workflow.errors import Beyond, Refusal, TooMany, Unready
 from titrator.workflow.visit import Visit
 from titrator.workflow.worklist import settle_first
 

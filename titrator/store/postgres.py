@@ -57,6 +57,9 @@ _Pool = ConnectionPool[_Connection]
 #: "titr": the advisory lock of whoever migrates.
 _MIGRATING: Final = 0x74697472
 _APPLIED: Final = "titrator_migrations"
+_MARK: Final = f'create table {_APPLIED} (name text collate "C" primary key, at timestamptz not null)'
+_APPLY: Final = f"insert into {_APPLIED} values (%s, now())"  # noqa: S608 (a name of ours)
+_WHICH: Final = f"select name from {_APPLIED}"  # noqa: S608 (a name of ours)
 #: The oldest release of PostgreSQL that is taken.
 _OLDEST: Final = 14
 
@@ -70,9 +73,9 @@ _CONNECT_SECONDS: Final = 5
 _RECONNECT_SECONDS: Final = 2
 
 _READ: Final = "begin isolation level repeatable read read only"
-_WRITE: Final = (
-    f"begin isolation level read committed read write; set local idle_in_transaction_session_timeout = '{_SILENT_SECONDS}s'"
-)
+_WRITE: Final = f"""
+    begin isolation level read committed read write;
+    set local idle_in_transaction_session_timeout = '{_SILENT_SECONDS}s'"""
 _WRITE_SOON: Final = f"{_WRITE}; set local synchronous_commit = off"
 #: Each connection, once. What the server does for lack of `synchronous_commit` would break the promise of `durable`.
 _PREPARE: Final = f"""
@@ -97,7 +100,7 @@ _ID: Final = itemgetter(9)
 _HELD_UNBORN: Final = frozenset(("jobs", "received_messages", "spool_places"))
 
 _HOLD: Final = " for no key update"
-_PASS_OVER: Final = " for no key update skip locked"
+_SKIP: Final = " for no key update skip locked"
 
 DIALECT: Final = Dialect(
     mark="%s",
@@ -140,8 +143,7 @@ class PostgresSession(SqlSession):
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, held; with a limit, those that another one holds are passed over."""
         self._refuse_unless_writing()
-        holds = _HOLD if limit is None else _PASS_OVER
-        rows = self._selected(self.statements[record].select, record, where, order, limit, holds)
+        rows = self._selected(self.statements[record].select, record, where, order, limit, self._holds(limit))
         return list(map(mapping(record).to_record, rows))
 
     @contextmanager
@@ -175,16 +177,15 @@ class PostgresSession(SqlSession):
         """Add rows as they were stored; how many they were."""
         self._refuse_unless_writing()
         columns, loaded = ", ".join(mapping(record).columns), 0
-        with _store_errors(), self._connection.cursor() as cursor:
-            with cursor.copy(f"copy {record.TABLE} ({columns}) from stdin".encode()) as copy:
-                for row in rows:
-                    copy.write_row(row)
-                    loaded += 1
+        copying = f"copy {record.TABLE} ({columns}) from stdin".encode()
+        with _store_errors(), self._connection.cursor() as cursor, cursor.copy(copying) as copy:
+            for row in rows:
+                copy.write_row(row)
+                loaded += 1
         return loaded
 
-    def _claiming(self, *what: Any) -> tuple[str, list[Parameter]]:
-        limit = what[-1]
-        return super()._claiming(*what, _HOLD if limit is None else _PASS_OVER)
+    def _holds(self, limit: int | None) -> str:
+        return _HOLD if limit is None else _SKIP
 
     def _rows(self, sql: str, values: Sequence[Parameter]) -> list[tuple[Any, ...]]:
         with _store_errors():
@@ -259,11 +260,8 @@ class PostgresStore:
                 step(session)
 
     def _each_as_a_part(self, steps: Sequence[Step]) -> list[BaseException | None]:
-        raised: list[BaseException | None] = []
         with self.writing() as session:
-            for step in steps:
-                raised.append(_raised(session, step))
-        return raised
+            return [_raised(session, step) for step in steps]
 
     def stamp(self, of: Stamped = "everything") -> tuple[object, ...]:
         """What says which transactions can be seen; of access, the count that triggers keep."""
@@ -385,7 +383,8 @@ def conninfo_of(url: str) -> str:
     except psycopg.Error as error:
         raise Unusable(f"postgresql: the URL of the database cannot be read: {str(error).splitlines()[0]}") from None
     usual = {"connect_timeout": _CONNECT_SECONDS, "application_name": "titrator", "client_encoding": "utf8"}
-    return make_conninfo("", **{**usual, **_KEEPALIVES, **{name: str(value) for name, value in said.items()}})
+    chosen = {name: str(value) for name, value in {**usual, **_KEEPALIVES, **said}.items() if value is not None}
+    return make_conninfo("", **chosen)
 
 
 def name_of(url: str) -> str:
@@ -427,19 +426,21 @@ def restore(file: Path, url: str) -> None:
 
 
 def _raised(session: PostgresSession, step: Step) -> BaseException | None:
-    """What a step raises as a part; it is done again where another transaction was faster."""
-
-    def attempt() -> None:
-        with session.part():
-            step(session)
-
-    try:
-        again_if((Stale, Duplicate), attempt)
-    except Overtaken | Unavailable:  # type: ignore[misc]
-        raise
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is raised where the step came from)
-        return error
-    return None
+    """What a step raises as a part; it is done again where another transaction was faster. Raises Overtaken."""
+    error: BaseException | None = None
+    for _ in range(2):
+        try:
+            with session.part():
+                step(session)
+        except (Overtaken, Unavailable):  # of the whole transaction
+            raise
+        except (Stale, Duplicate) as late:
+            error = late
+        except Exception as wrong:  # noqa: BLE001 (whatever it is, it is raised where the step came from)
+            return wrong
+        else:
+            return None
+    return error
 
 
 def _place(record: type[Record], key: Sequence[object]) -> int:
@@ -537,9 +538,7 @@ def _migrate(connection: _Connection) -> None:
     if _APPLIED not in tables:
         if tables:
             raise Unusable("not a database of this program: give it one of its own")
-        connection.execute(
-            f'create table {_APPLIED} (name text collate "C" primary key, at timestamptz not null)'.encode()
-        )
+        connection.execute(_MARK.encode())
     if later := sorted(_applied(connection) - {migration.name for migration in MIGRATIONS}):
         raise Unusable(f"made by a newer version of this program ({', '.join(later)})")
     waiting = _pending(connection)
@@ -547,7 +546,7 @@ def _migrate(connection: _Connection) -> None:
         if migration.name in waiting:
             for statement in migration.postgresql:
                 connection.execute(statement.encode())
-            connection.execute(f"insert into {_APPLIED} values (%s, now())".encode(), (migration.name,))
+            connection.execute(_APPLY.encode(), (migration.name,))
     connection.execute(b"commit")
 
 
@@ -557,7 +556,7 @@ def _tables(connection: _Connection) -> set[str]:
 
 
 def _applied(connection: _Connection) -> set[str]:
-    return {row[0] for row in connection.execute(f"select name from {_APPLIED}".encode())}
+    return {row[0] for row in connection.execute(_WHICH.encode())}
 
 
 def _pending(connection: _Connection) -> list[str]:

@@ -249,7 +249,7 @@ class SqlSession:
         """Add rows as they were stored; how many they were. Raises StoreError."""
         raise NotImplementedError
 
-    def _selected(
+    def _selected(  # noqa: PLR0913, PLR0917 (what `find` was told, and how it begins and ends)
         self,
         select: str,
         record: type[Record],
@@ -271,18 +271,22 @@ class SqlSession:
         where: tuple[Where, ...],
         order: tuple[str, ...],
         limit: int | None,
-        holds: str = "",
     ) -> tuple[str, list[Parameter]]:
-        """The statement of a claim, and its values; `holds` is how the rows that are chosen are held."""
+        """The statement of a claim, and its values."""
         conditions, values = self.dialect.conditions(where)
         if order or limit is not None:
             keys = ", ".join(record.KEY)
             some = f"select {keys} from {record.TABLE}{conditions}{self.dialect.order(record, order)}"  # noqa: S608 (names of ours)
-            some += ("" if limit is None else f" limit {limit:d}") + holds
+            some += ("" if limit is None else f" limit {limit:d}") + self._holds(limit)
             conditions = f" where ({keys}) in {self.dialect.chosen.format(some=some, keys=keys)}"
         new, columns = self._assigned(changes), ", ".join(mapping(record).columns)
         sql = f"update {record.TABLE} set {new}{conditions} returning {columns}"  # noqa: S608 (names of ours)
         return sql, [*changes.values(), *values]
+
+    def _holds(self, limit: int | None) -> str:
+        """How rows are held that are chosen, so many at most."""
+        del limit
+        return ""
 
     def _assigned(self, changes: Iterable[str]) -> str:
         return ", ".join([f"{name} = {self.dialect.mark}" for name in changes])

@@ -304,12 +304,16 @@ def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
 
 
 def _ends(session: Session, chains: set[str]) -> dict[str, tuple[int, str]]:
-    """How far chains go, by their heads: the number and the MAC of the last entry."""
+    """How far chains go, by their heads: the number and the MAC of the last entry.
+
+    They are held until the transaction ends, and taken in one order, lest two wait for each other.
+    """
     if len(chains) == 1:
         found = session.get(AuditHead, *chains)
         heads = [] if found is None else [found]
     else:
-        heads = session.find(AuditHead, Where("chain", "in", tuple(chains))) if chains else []
+        named = Where("chain", "in", tuple(sorted(chains)))
+        heads = session.take(AuditHead, named, order=("chain",)) if chains else []
     return {head.chain: (head.seq, head.mac) for head in heads}
 
 
