@@ -10,8 +10,8 @@ one that nobody uses any more before it is used again.
 from __future__ import annotations
 
 import os
+import sqlite3
 import weakref
-from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,9 @@ from titrator.store.sqlite import SqliteStore
 SERVER = os.environ.get("TITRATOR_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test")
 CHOSEN = os.environ.get("TITRATOR_TEST_STORE", "sqlite")
 BACKENDS = ("postgresql", "sqlite")
+
+#: For tests of the file itself.
+of_a_file = pytest.mark.skipif(CHOSEN != "sqlite", reason="of a file of SQLite")
 
 _free: list[str] = []
 _made: list[str] = []
@@ -97,6 +100,34 @@ _EMPTYING = "set synchronous_commit = off; begin; set local session_replication_
 _EMPTYING += "commit"
 
 
+def database_for(folder: Path) -> str:
+    """What the setting `database` says for an installation in a folder."""
+    return str(folder / "titrator.db") if CHOSEN == "sqlite" else new_database()
+
+
+def another(store: Store) -> Store:
+    """A store of the same database, as another process has it."""
+    if isinstance(store, PostgresStore):
+        made = PostgresStore(store._conninfo)
+        _open.add(made)
+        return made
+    assert isinstance(store, SqliteStore)
+    return SqliteStore(store.file)
+
+
+def tamper(store: Store, *statements: str) -> None:
+    """As someone does who can write to the database."""
+    if isinstance(store, PostgresStore):
+        with closing(psycopg.connect(store._conninfo, autocommit=True)) as other:
+            for statement in statements:
+                other.execute(statement.encode())
+    else:
+        assert isinstance(store, SqliteStore)
+        with closing(sqlite3.connect(store.file, isolation_level=None)) as other:
+            for statement in statements:
+                other.execute(statement)
+
+
 def let_go() -> None:
     """Close what tests have open: who needs a connection again gets it."""
     for store in list(_open):
@@ -111,8 +142,3 @@ def drop_databases() -> None:
     with closing(psycopg.connect(SERVER, autocommit=True)) as connection:
         while _made:
             connection.execute(f"drop database if exists {_made.pop()} with (force)".encode())
-
-
-def backends() -> Iterator[str]:
-    """The backends, for a fixture with parameters."""
-    yield from BACKENDS

@@ -182,6 +182,7 @@ class PostgresSession(SqlSession):
             for row in rows:
                 copy.write_row(row)
                 loaded += 1
+        self._write(f"analyze {record.TABLE}", ())  # what is read of it next is planned by how much there is
         return loaded
 
     def _holds(self, limit: int | None) -> str:

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import standardwebhooks
 import standardwebhooks.webhooks
 
+from tests.backends import new_store
 from tests.notify.servers import Answer, MailServer, Receiver
 from tests.store.samples import sample
 from tests.support import CATALOGUE
@@ -37,7 +38,6 @@ from titrator.store.records import (
     Reminder,
     ReminderSettings,
 )
-from titrator.store.sqlite import SqliteStore
 from titrator.workflow import courses, record
 from titrator.workflow.facts import DOSES, PLATELET_COUNTS, WEIGHTS
 from titrator.workflow.reminders.plan import RANK
@@ -122,7 +122,7 @@ class Desk:
         self.clock = Clock()
         self.seals = folder / "seals"
         self.services = Services(
-            store=SqliteStore(folder / "titrator.db"),
+            store=new_store(folder),
             catalogue=CATALOGUE,
             audit_key=KEY,
             clock=self.clock,
