@@ -174,6 +174,8 @@ def read_message(sent: bytes) -> Message:
         raise Unreadable(Wrong(spot, 103, said), control_id, version)
     try:
         text = sent.decode(codec)
+        if "\0" in text:  # which no database of ours takes in a text
+            raise UnicodeDecodeError(codec, sent, sent.index(b"\0"), sent.index(b"\0") + 1, "zero byte")
     except UnicodeDecodeError:
         raise Unreadable(
             Wrong(spot, 102, f"the message has bytes that are not {codec}; say here what they are"), control_id, version

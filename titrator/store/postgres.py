@@ -108,6 +108,7 @@ DIALECT: Final = Dialect(
     chosen="(with first as materialized ({some}) select {keys} from first)",
     lists=True,
     nulls_last=True,
+    zeros=False,
 )
 
 
@@ -123,6 +124,8 @@ class PostgresSession(SqlSession):
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key; held until the end of a writing transaction."""
+        if any(isinstance(part, str) and "\0" in part for part in key):  # as no text here has
+            return None
         if not self._writes or record.TABLE in HELD_LOOSELY:
             return super().get(record, *key)
         by_key = self.statements[record].by_key + _HOLD

@@ -72,7 +72,8 @@ class Dialect(NamedTuple):
     """In what databases differ: the mark of a value, how a text is looked for in a column, where null is in an order.
 
     `chosen` is a set of rows that is chosen once, before anything is changed. `lists` says whether a list may be one
-    value; `nulls_last`, whether null comes last unless it is told otherwise.
+    value; `nulls_last`, whether null comes last unless it is told otherwise; `zeros`, whether a text may have a zero
+    byte.
     """
 
     mark: str
@@ -80,13 +81,16 @@ class Dialect(NamedTuple):
     chosen: str
     lists: bool
     nulls_last: bool
+    zeros: bool
 
     def conditions(self, where: Iterable[Where]) -> tuple[str, list[Parameter]]:
         """The text of conditions, and their values."""
         parts: list[str] = []
         values: list[Parameter] = []
-        for column, operator, value in where:
+        for column, operator, value in where if self.zeros else map(_without_zero, where):
             match operator:
+                case _ if value is NOTHING:
+                    parts.append("false")
                 case "in" if not self.lists:
                     items = cast("tuple[Value, ...]", value)
                     parts.append(f"{column} in ({', '.join([self.mark] * len(items))})")
@@ -350,6 +354,30 @@ def _unreadable(rows: Callable[[str], Iterable[tuple[Any, ...]]], record: type[R
             made.to_record(row)
         except (ArithmeticError, TypeError, ValueError):
             yield " ".join(str(row[made.columns.index(name)]) for name in record.KEY)
+
+
+#: The value of a condition that nothing meets.
+NOTHING: Final = object()
+
+
+def _without_zero(where: Where) -> Where:
+    """A condition as it is met where no text has a zero byte, if its value has one."""
+    column, operator, value = where
+    if operator == "in":
+        some = cast("tuple[object, ...]", value)
+        return Where(column, operator, tuple(one for one in some if not (isinstance(one, str) and "\0" in one)))
+    if not isinstance(value, str) or "\0" not in value:
+        return where
+    before = value.partition("\0")[0]
+    match operator:
+        case "!=":
+            return Where(column, "is not null")
+        case "<" | "<=":
+            return Where(column, "<=", before)
+        case ">" | ">=":
+            return Where(column, ">", before)
+        case _:
+            return Where(column, operator, NOTHING)
 
 
 def _nullable(record: type[Record]) -> frozenset[str]:
