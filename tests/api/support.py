@@ -248,16 +248,16 @@ def _settings(folder: Path) -> Settings:
     return Settings(instance=folder, requests_per_minute=10_000_000, logins_per_minute=10_000, workers=1)
 
 
-def build(folder: Path, policy: Policy | None = None) -> House:
+def build(folder: Path, policy: Policy | None = None, backend: str = CHOSEN) -> House:
     """An installation in a folder: with a real database, and a clock that stands still.
 
     Who is there was written once in this process, in a database of which each installation has a copy.
     """
     first = _furnished()
-    if CHOSEN == "sqlite":
+    if backend == "sqlite":
         (folder / "titrator.db").write_bytes(first.database)
-    house = _empty(folder, policy or Policy())
-    if CHOSEN != "sqlite":
+    house = _empty(folder, policy or Policy(), backend)
+    if backend != "sqlite":
         with house.services.store.writing(durable=False) as session:
             session.add(*first.records)
     house.clinic, house.other_clinic = first.clinics
@@ -278,7 +278,7 @@ class _Furnished(NamedTuple):
 @cache
 def _furnished() -> _Furnished:
     with TemporaryDirectory() as folder:
-        house = _empty(Path(folder), Policy())
+        house = _empty(Path(folder), Policy(), "sqlite")
         with house.visit() as visit:
             house.clinic, house.other_clinic = (
                 add_clinic(visit, {"name": name, "time_zone": zone}).id
@@ -290,14 +290,14 @@ def _furnished() -> _Furnished:
         with house.services.store.reading() as session:
             records = [record for kind in RECORDS if kind is not ChangeCount for record in session.find(kind)]
         house.services.store.close()  # writes the log back: all of it is in one file then
-        database = (Path(folder) / "titrator.db").read_bytes() if CHOSEN == "sqlite" else b""
+        database = (Path(folder) / "titrator.db").read_bytes()
     return _Furnished(database, records, (house.clinic, house.other_clinic), house.ids, house.tokens)
 
 
-def _empty(folder: Path, policy: Policy) -> House:
+def _empty(folder: Path, policy: Policy, backend: str) -> House:
     clock = Clock()
     services = Services(
-        store=new_store(folder),
+        store=new_store(folder, backend),
         catalogue=CATALOGUE,
         audit_key=b"a key for tests, of 32 bytes.....",
         clock=clock,

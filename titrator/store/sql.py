@@ -112,15 +112,19 @@ class Dialect(NamedTuple):
                     values.append(cast(Value, value))
         return (" where " + " and ".join(parts) if parts else ""), values
 
-    def order(self, record: type[Record], names: tuple[str, ...]) -> str:
-        """The text of an order by columns, `-seq` for descending; null is before everything else."""
+    def order(self, record: type[Record], names: tuple[str, ...], where: Iterable[Where]) -> str:
+        """The text of an order by columns, `-seq` for descending; null is before everything else.
+
+        Where the conditions leave no null in a column, its order need not be told, which no index has.
+        """
         if not names:
             return ""
         parts = []
+        compared = {column for column, operator, _ in where if operator != "is null"}
         for name in names:
             column, descends = name.lstrip("-"), name[0] == "-"
             part = f"{column} desc" if descends else column
-            if self.nulls_last and column in _nullable(record):
+            if self.nulls_last and column in _nullable(record) - compared:
                 part += " nulls last" if descends else " nulls first"
             parts.append(part)
         return f" order by {', '.join(parts)}"
@@ -263,7 +267,7 @@ class SqlSession:
         ends: str = "",
     ) -> list[tuple[Value, ...]]:
         conditions, values = self.dialect.conditions(where)
-        sql = f"{select}{conditions}{self.dialect.order(record, order)}"
+        sql = f"{select}{conditions}{self.dialect.order(record, order, where)}"
         if limit is not None:
             sql += f" limit {limit:d}"
         return self._rows(sql + ends, values)
@@ -280,7 +284,7 @@ class SqlSession:
         conditions, values = self.dialect.conditions(where)
         if order or limit is not None:
             keys = ", ".join(record.KEY)
-            some = f"select {keys} from {record.TABLE}{conditions}{self.dialect.order(record, order)}"  # noqa: S608 (names of ours)
+            some = f"select {keys} from {record.TABLE}{conditions}{self.dialect.order(record, order, where)}"  # noqa: S608 (names of ours)
             some += ("" if limit is None else f" limit {limit:d}") + self._holds(limit)
             conditions = f" where ({keys}) in {self.dialect.chosen.format(some=some, keys=keys)}"
         new, columns = self._assigned(changes), ", ".join(mapping(record).columns)

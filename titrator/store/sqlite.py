@@ -62,7 +62,9 @@ _COURSE_FACTS: Final = """
 
 _ID: Final = itemgetter(9)
 
-DIALECT: Final = Dialect(mark="?", contains="instr({}, ?) > 0", chosen="({some})", lists=False, nulls_last=False, zeros=True)
+DIALECT: Final = Dialect(
+    mark="?", contains="instr({}, ?) > 0", chosen="({some})", lists=False, nulls_last=False, zeros=True
+)
 
 
 class SqliteSession(SqlSession):
