@@ -244,7 +244,7 @@ def test_four_processes_open_one_new_database_at_once(bare: str) -> None:
 
 def test_a_name_tells_no_password() -> None:
     assert name_of("postgresql://eva:secret@db.example:5433/titrator") == "postgresql://eva@db.example:5433/titrator"
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(Unavailable) as caught:
         open_store("postgresql://eva:secret@127.0.0.1:1/titrator")
     assert str(caught.value).startswith("postgresql://eva@127.0.0.1:1/titrator: connection")
     assert "secret" not in str(caught.value)

@@ -15,7 +15,7 @@ from titrator.store.base import Store, Unusable
 
 
 def open_store(url: str, *, connections: int = 10, wait_seconds: int = 5) -> Store:
-    """The store that a URL names, made if it is not there and migrated; raises Unusable.
+    """The store that a URL names, made if it is not there and migrated; raises Unusable, Unavailable.
 
     To a server at most so many `connections` are open at a time, for each of which one waits so many seconds.
     """
@@ -47,14 +47,14 @@ def name_of(url: str) -> str:
 
 
 def is_there(url: str) -> bool:
-    """Whether a database has been made. Raises Unusable for a server that does not answer."""
+    """Whether a database has been made. Raises Unavailable for a server that does not answer."""
     return bool(_postgres().is_there(url)) if is_server(url) else sqlite_file(url).exists()
 
 
 def restore(file: Path, url: str) -> None:
     """Put a backup in the place of a file that no process has open, or into an empty database of a server.
 
-    Raises Unusable, with nothing changed.
+    Raises Unusable, Unavailable, with nothing changed.
     """
     if is_server(url):
         _postgres().restore(file, url)

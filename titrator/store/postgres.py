@@ -204,7 +204,9 @@ _SCANS: Final = count()
 
 
 class PostgresStore:
-    """The store in a database of a server; its tables are made if they are not there, and migrated. Raises Unusable.
+    """The store in a database of a server; its tables are made if they are not there, and migrated.
+
+    Raises Unusable; Unavailable where the server does not answer.
 
     At most `connections` are open at a time in this process; who needs one waits for it so many seconds.
     """
@@ -219,13 +221,8 @@ class PostgresStore:
         self._lock = threading.Lock()
         self._pool: _Pool | None = None
         self._lost = 0
-        try:
-            with closing(_connect(self._conninfo)) as connection:
-                _migrate(connection)
-        except psycopg.Error as error:
-            raise Unusable(f"{self.name}: {_said(error)}") from None
-        except Unusable as error:
-            raise Unusable(f"{self.name}: {error}") from None
+        with _named(self.name), closing(_connect(self._conninfo)) as connection:
+            _migrate(connection)
 
     @contextmanager
     def reading(self) -> Iterator[PostgresSession]:
@@ -400,33 +397,40 @@ def name_of(url: str) -> str:
 
 
 def is_there(url: str) -> bool:
-    """Whether there are tables of this program in a database. Raises Unusable where that does not answer."""
-    try:
-        with closing(_connect(conninfo_of(url))) as connection:
-            return _APPLIED in _tables(connection)
-    except psycopg.Error as error:
-        raise Unusable(f"{name_of(url)}: {_said(error)}") from None
+    """Whether there are tables of this program in a database. Raises Unavailable, Unusable."""
+    with _named(name_of(url)), closing(_connect(conninfo_of(url))) as connection:
+        return _APPLIED in _tables(connection)
 
 
 def restore(file: Path, url: str) -> None:
-    """Put a backup into an empty database, by pg_restore; raises Unusable, with nothing changed."""
+    """Put a backup into an empty database, by pg_restore; raises Unusable, Unavailable, with nothing changed."""
     name, conninfo = name_of(url), conninfo_of(url)
     with file.open("rb") as opened:
         if opened.read(5) != b"PGDMP":
             raise Unusable(f"{file}: no backup of a PostgreSQL database; `titrator db copy` takes over one of SQLite")
+    with _named(name), closing(_connect(conninfo)) as connection:
+        if _tables(connection):
+            raise Unusable("is not empty; make a new database (createdb) and restore into that")
     try:
-        with closing(_connect(conninfo)) as connection:
-            if _tables(connection):
-                raise Unusable(f"{name}: is not empty; make a new database (createdb) and restore into that")
         _run("pg_restore", conninfo, "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", file)
-        with closing(_connect(conninfo)) as connection:
-            if faults := _faults_of_backup(connection):
-                _empty(connection)
-                raise Unusable(f"{file}: {'; '.join(faults)}")
-    except psycopg.Error as error:
-        raise Unusable(f"{name}: {_said(error)}") from None
     except StoreError as error:
         raise Unusable(str(error)) from None
+    with _named(str(file)), closing(_connect(conninfo)) as connection:
+        if faults := _faults_of_backup(connection):
+            _empty(connection)
+            raise Unusable("; ".join(faults))
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What goes wrong with a database as it is opened, told with its name: whether another time may be better."""
+    try:
+        yield
+    except psycopg.Error as error:
+        told = _told(error)
+        raise (Unavailable if isinstance(told, Unavailable) else Unusable)(f"{name}: {told}") from None
+    except Unusable as error:
+        raise Unusable(f"{name}: {error}") from None
 
 
 def _raised(session: PostgresSession, step: Step) -> BaseException | None:
