@@ -15,6 +15,7 @@ import weakref
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -35,6 +36,7 @@ of_a_file = pytest.mark.skipif(CHOSEN != "sqlite", reason="of a file of SQLite")
 
 _free: list[str] = []
 _made: list[str] = []
+_urls: weakref.WeakKeyDictionary[PostgresStore, str] = weakref.WeakKeyDictionary()
 _open: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
 
@@ -62,6 +64,7 @@ def new_store(folder: Path, backend: str = CHOSEN, name: str = "titrator.db") ->
     store = PostgresStore(url, connections=20, wait_seconds=10)
     weakref.finalize(store, _free.append, url)
     _open.add(store)
+    _urls[store] = url
     return store
 
 
@@ -113,6 +116,11 @@ def another(store: Store) -> Store:
         return made
     assert isinstance(store, SqliteStore)
     return SqliteStore(store.file)
+
+
+def url_of(store: Store) -> str:
+    """What the setting `database` says for a store."""
+    return _urls[store] if isinstance(store, PostgresStore) else str(cast(SqliteStore, store).file)
 
 
 def tamper(store: Store, *statements: str) -> None:

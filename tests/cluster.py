@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -26,16 +27,13 @@ def programs() -> Path:
 
 
 class Cluster:
-    """A server in a folder, on a port of its own."""
+    """A server in a folder of its own, on a port of its own."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
-        self.folder, self.host, self.bin = folder, host, programs()
+    def __init__(self, host: str = "127.0.0.1", trusts: str | None = None) -> None:
+        self.host, self.bin = host, programs()
+        self.folder = folder = Path(tempfile.mkdtemp(prefix="titrator-cluster-"))  # pytest's are for one user only
         self.log = folder / "log"
-        folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:  # a server does not run as root
-            for one in (folder, *folder.parents):
-                if one != Path("/") and one != Path("/tmp"):
-                    one.chmod(one.stat().st_mode | 0o011)
             shutil.chown(folder, USER)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -48,6 +46,9 @@ class Cluster:
                 f"port = {self.port}\nlisten_addresses = '{host}'\nunix_socket_directories = ''\n"
                 "max_connections = 60\nshared_buffers = 32MB\ndeadlock_timeout = 200ms\nrestart_after_crash = on\n"
             )
+        if trusts is not None:
+            with (folder / "data" / "pg_hba.conf").open("a") as trusted:
+                trusted.write(f"host all all {trusts} trust\n")
         self.start()
 
     @property
@@ -73,8 +74,13 @@ class Cluster:
         """Stop it: `fast` ends all sessions, `immediate` is as if it had been killed."""
         self.run("pg_ctl", "stop", "--wait", f"--pgdata={self.data}", f"--mode={mode}", "--silent")
 
+    def end(self) -> None:
+        """Stop it, and take all of it away."""
+        self.stop("immediate")
+        shutil.rmtree(self.folder)
+
     def url(self, database: str = "titrator") -> str:
-        return f"postgresql://{USER}@{self.host}:{self.port}/{database}"
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         with closing(psycopg.connect(self.url(database), autocommit=True)) as connection:

@@ -11,13 +11,14 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import psycopg
@@ -42,11 +43,11 @@ PATIENCE = 90
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path / "cluster")
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
     made.sql("create database titrator")
     yield made
-    made.stop("immediate")
+    made.end()
 
 
 @pytest.fixture
@@ -59,8 +60,9 @@ def instance(cluster: Cluster, tmp_path: Path) -> Instance:
 class Persistent(Client):
     """A client that sends again until it is answered."""
 
-    def __init__(self, instance: Instance, port: int, seen: Counter[str]) -> None:
+    def __init__(self, instance: Instance, port: int, seen: Counter[str], host: str = "127.0.0.1") -> None:
         super().__init__(instance, port)
+        self.connection = HTTPConnection(host, port, timeout=10)
         self.seen = seen
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, bytes, str | None]:
@@ -200,21 +202,22 @@ def test_processes_that_are_killed(cluster: Cluster, instance: Instance) -> None
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
+def small() -> Iterator[Path]:
     """A disk of 24 MB."""
     if os.getuid() != 0:
         pytest.skip("only root can mount a small disk")
-    place = tmp_path / "small"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="titrator-small-"))
+    place.chmod(0o755)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)], check=False)
     if done.returncode:
         pytest.skip("nothing can be mounted here")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
+    place.rmdir()
 
 
 def test_a_disk_that_is_full(small: Path, tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path / "cluster")
+    cluster = Cluster()
     try:
         space = small / "space"
         space.mkdir()
@@ -233,7 +236,7 @@ def test_a_disk_that_is_full(small: Path, tmp_path: Path) -> None:
             ballast.unlink()
         assert seen["503"] >= 10
     finally:
-        cluster.stop("immediate")
+        cluster.end()
 
 
 def fill_up(enough: Callable[[], bool]) -> None:

@@ -72,8 +72,8 @@ class Dialect(NamedTuple):
     """In what databases differ: the mark of a value, how a text is looked for in a column, where null is in an order.
 
     `chosen` is a set of rows that is chosen once, before anything is changed. `lists` says whether a list may be one
-    value; `nulls_last`, whether null comes last unless it is told otherwise; `zeros`, whether a text may have a zero
-    byte.
+    value; `nulls_last`, whether null comes last, and what is alike in any order, unless it is told otherwise; `zeros`,
+    whether a text may have a zero byte.
     """
 
     mark: str
@@ -115,7 +115,8 @@ class Dialect(NamedTuple):
     def order(self, record: type[Record], names: tuple[str, ...], where: Iterable[Where]) -> str:
         """The text of an order by columns, `-seq` for descending; null is before everything else.
 
-        Where the conditions leave no null in a column, its order need not be told, which no index has.
+        Where the conditions leave no null in a column, its place need not be told, which no index has. What is alike is
+        in the order of its key: SQLite finds it so.
         """
         if not names:
             return ""
@@ -127,6 +128,8 @@ class Dialect(NamedTuple):
             if self.nulls_last and column in _nullable(record) - compared:
                 part += " nulls last" if descends else " nulls first"
             parts.append(part)
+        if self.nulls_last:
+            parts += [name for name in record.KEY if name not in names and f"-{name}" not in names]
         return f" order by {', '.join(parts)}"
 
 
@@ -228,7 +231,7 @@ class SqlSession:
         self._refuse_unless_writing()
         sql, values = self._claiming(record, changes, where, order, limit)
         found = [mapping(record).to_record(row) for row in self._rows(sql, values)]
-        for name in reversed(order):  # in what order they are returned is not promised
+        for name in reversed((*order, *record.KEY)):  # in what order they are returned is not promised
             found.sort(key=partial(_sortable, name.lstrip("-")), reverse=name[0] == "-")
         return found
 
