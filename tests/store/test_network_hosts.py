@@ -198,7 +198,7 @@ def go(cluster: Cluster, mail: MailServer, tmp_path: Path) -> None:
         for one in hosts:
             one.ready()
         for place, mine in enumerate(instance.decided[:4]):
-            client = Persistent(instance, 8000, seen, hosts[place % 2].address)
+            client = Persistent(instance, 8000, seen, hosts[place % 2].address, 3 * PATIENCE)
             threads.append(threading.Thread(target=work, args=(client, tally, f"c{place}", days, mine, stop)))
             threads[-1].start()
         wait_for(mail, PATIENTS * len(KINDS) // 4)
@@ -215,7 +215,7 @@ def go(cluster: Cluster, mail: MailServer, tmp_path: Path) -> None:
     finally:
         stop.set()
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(4 * PATIENCE)
         for one in hosts:
             one.end()
     assert not tally.wrong, tally.wrong

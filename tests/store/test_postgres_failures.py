@@ -60,13 +60,16 @@ def instance(cluster: Cluster, tmp_path: Path) -> Instance:
 class Persistent(Client):
     """A client that sends again until it is answered."""
 
-    def __init__(self, instance: Instance, port: int, seen: Counter[str], host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, instance: Instance, port: int, seen: Counter[str], host: str = "127.0.0.1", patience: float = PATIENCE
+    ) -> None:
         super().__init__(instance, port)
+        self.patience = patience
         self.connection = HTTPConnection(host, port, timeout=10)
         self.seen = seen
 
     def send(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, bytes, str | None]:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self.patience
         while time.monotonic() < until:
             try:
                 answer = super().send(method, path, body, **headers)
@@ -78,7 +81,7 @@ class Persistent(Client):
                 if answer[0] != 503:
                     return answer
             time.sleep(0.05)
-        raise AssertionError(f"{method} {path}: no answer but 503 for {PATIENCE} seconds; {self.seen}")
+        raise AssertionError(f"{method} {path}: no answer but 503 for {self.patience} seconds; {self.seen}")
 
 
 def work(client: Persistent, tally: Tally, name: str, days: Iterator[int], mine: str, stop: threading.Event) -> None:

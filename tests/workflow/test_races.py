@@ -103,6 +103,18 @@ def test_a_request_that_comes_twice_at_once_is_done_once(house: House, tmp_path:
     sound(house, tmp_path)
 
 
+def test_a_decision_that_is_sent_twice_at_once_is_made_once_and_told_to_both(house: House, tmp_path: Path) -> None:
+    """Not to one of them that somebody else has decided already."""
+    patient = house.on_course(0)
+    house.record(patient, "platelet-counts", count(0, 20))
+    proposal = house.get(f"/patients/{patient}/next-dose", "prescriber")
+    body = {"decision": "accept", "proposal_sha256": proposal["proposal_sha256"]}
+    path = f"/patients/{patient}/decisions"
+    answers = at_once(*[lambda: house.call("prescriber", "POST", path, body, Idempotency_Key="k")] * MANY)
+    assert {(answer.status, answer.text) for answer in answers} == {(201, answers[0].text)}
+    sound(house, tmp_path)
+
+
 def test_a_number_is_one_patients(house: House, tmp_path: Path) -> None:
     names = {"family_name": "A", "given_name": "B", "clinic": house.clinic, "born_on": "1960-05-01"}
     body = {**names, "identifiers": [{"system": "urn:x", "value": "1"}]}

@@ -66,8 +66,13 @@ _OLDEST: Final = 14
 #: Who waits longer for a lock than this is told so; a client that has gone silent while it writes loses its locks.
 _LOCK_SECONDS: Final = 30
 _SILENT_SECONDS: Final = 60
-#: A machine that has gone is noticed after about 25 seconds, at either end.
-_KEEPALIVES: Final = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+#: A machine that has gone is noticed after a quarter of a minute, at either end, whether it owes an answer or not.
+_KEEPALIVES: Final = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 _CONNECT_SECONDS: Final = 5
 #: So long the pool goes on trying to connect before it gives up; who asks next has it begin anew, without a long pause.
 _RECONNECT_SECONDS: Final = 2
@@ -83,6 +88,7 @@ _PREPARE: Final = f"""
     set tcp_keepalives_idle = {_KEEPALIVES["keepalives_idle"]};
     set tcp_keepalives_interval = {_KEEPALIVES["keepalives_interval"]};
     set tcp_keepalives_count = {_KEEPALIVES["keepalives_count"]};
+    set tcp_user_timeout = {_KEEPALIVES["tcp_user_timeout"]};
     select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"""
 
 #: What says which transactions are visible: as long as it is the same, the same is seen.
@@ -95,9 +101,9 @@ _COURSE_FACTS: Final = """
         and kind in ('weight', 'platelet-count', 'dose', 'event')"""
 _ID: Final = itemgetter(9)
 
-#: Rows that are written after somebody has looked whether they are there, and that nothing else keeps apart: of these
-#: one that is not there yet is held, too.
-_HELD_UNBORN: Final = frozenset(("jobs", "received_messages", "spool_places"))
+#: Rows that are written after somebody has looked whether they are there, and that nothing else keeps apart in time: of
+#: these one that is not there yet is held, too.
+_HELD_UNBORN: Final = frozenset(("jobs", "kept_answers", "received_messages", "spool_places"))
 
 _HOLD: Final = " for no key update"
 _SKIP: Final = " for no key update skip locked"
