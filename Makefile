@@ -16,6 +16,10 @@ PROJECT := .venv/project-$(KEY)
 # version is published.
 PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(RUN) pytest -n auto --dist worksteal --basetemp=.cache/pytest
+# Of the doors and reminders, what shows soon whether PostgreSQL does as SQLite does; that of the store runs on both.
+ON_POSTGRES := $(addprefix tests/,api/test_database.py api/test_delivery.py api/test_reminders.py \
+	api/test_sign_off_at_once.py fhir/test_bundles.py workflow/reminders/test_beat.py workflow/reminders/test_keep.py \
+	workflow/test_housekeeping.py workflow/test_standing.py)
 DOCS_TESTS := $(wildcard tests/contract tests/docs tests/test_docs*.py)
 LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-config pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
@@ -38,11 +42,13 @@ run: $(RUNTIME) $(PROJECT) ## serve a demonstration on http://127.0.0.1:8000, wi
 test: $(DEV) $(PROJECT) ## the tests, and that those of the medicine cover it
 	@mkdir -p .cache
 	$(PYTEST) -m 'not long' tests/titration --cov
+	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' $(ON_POSTGRES)
 	$(PYTEST) -m 'not long' --ignore=tests/titration
 
-test-long: $(DEV) $(PROJECT) ## the tests that take longer
+test-long: $(DEV) $(PROJECT) ## the tests that take longer, and those of the doors and reminders on PostgreSQL
 	@mkdir -p .cache
 	$(PYTEST) -m long
+	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' tests/api tests/fhir tests/web tests/workflow
 
 check: $(DEV) $(PROJECT) ## style, types, imports, documents
 	$(RUN) ruff check .
@@ -73,7 +79,7 @@ mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which ch
 	$(RUN) mutmut results
 
 lock: $(DEV) ## lock the requirements anew; UPGRADE=1 takes newer versions
-	@for name in build runtime dev; do \
+	@for name in build runtime postgres dev; do \
 		echo "requirements/$$name.txt"; $(LOCK) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit; done
 
 clean: ## remove all that the other targets made

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 from werkzeug.routing import Rule
 
+from tests import backends
 from titrator.protocols import Catalogue
 
 # The same examples every time, so that a red test is red for everybody; `long` searches anew each time.
@@ -46,3 +48,15 @@ Rule.compile = _compiled_once  # type: ignore[method-assign]
 def catalogue() -> Catalogue:
     """The shipped protocols."""
     return Catalogue()
+
+
+@pytest.fixture(autouse=True)
+def _connections_are_let_go() -> Iterator[None]:
+    """No test leaves connections to a server open."""
+    yield
+    backends.let_go()
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no databases on the server of the tests."""
+    backends.drop_databases()

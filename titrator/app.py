@@ -40,7 +40,7 @@ from titrator.api import (
 from titrator.api.problems import http_response, invalid_response, problem, refusal_response
 from titrator.api.spec import make_api
 from titrator.api.wire import ExactJSON
-from titrator.assembly import make_services
+from titrator.assembly import awaited_services
 from titrator.door import Door
 from titrator.fhir import hooks, smart
 from titrator.fhir import routes as fhir
@@ -88,7 +88,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     app.extensions["titrator"] = Door(
-        services=services or make_services(settings),
+        services=services or awaited_services(settings),
         requests=Limit(max(1, settings.requests_per_minute // settings.workers)),
         logins=Limit(max(1, settings.logins_per_minute // settings.workers)),
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+
+import structlog
 
 from titrator.notify.apprise_channel import AppriseChannel
 from titrator.notify.base import Channel
@@ -16,22 +19,28 @@ from titrator.notify.texts import Texts
 from titrator.notify.webhook import Webhook
 from titrator.protocols import Catalogue
 from titrator.settings import Settings
-from titrator.store.base import Store, Unusable
+from titrator.store.base import Store, Unavailable, Unusable
 from titrator.store.connect import open_store
 from titrator.store.records import AuditHead
 from titrator.store.spool import Spool
 from titrator.workflow.visit import Policy, Services, Telling
 
 _KEY_BYTES = 32
+#: Seconds between two attempts to open a database that does not answer.
+_ASKS_EVERY = 1.0
 
 
 def make_services(settings: Settings) -> Services:
     """The services of an installation; the database, its tables and the audit key are made if they are not there.
 
-    The shipped protocols run their worked examples here. Raises Unusable.
+    The shipped protocols run their worked examples here. Raises Unusable; Unavailable where a server does not answer.
     """
     catalogue = Catalogue(settings.local_protocols)
-    store = open_store(settings.database_url)
+    store = open_store(
+        settings.database_url,
+        connections=settings.database_connections,
+        wait_seconds=settings.database_wait_seconds,
+    )
     _refuse_without_key(store, settings.key_file)
     return Services(
         store=store,
@@ -58,6 +67,19 @@ def make_services(settings: Settings) -> Services:
         ),
         feeds=settings.hl7_feeds,
     )
+
+
+def awaited_services(settings: Settings) -> Services:
+    """The services of an installation, as soon as its database answers: for who is to serve. Raises Unusable.
+
+    A process that ended instead would end its server, for none of whose others the database may be away.
+    """
+    while True:
+        try:
+            return make_services(settings)
+        except Unavailable as error:
+            structlog.get_logger().error("database", error=str(error))
+            time.sleep(_ASKS_EVERY)
 
 
 def open_channel(kind: str, address: str, secret: str | None) -> Channel:

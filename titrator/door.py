@@ -23,7 +23,7 @@ from schemas.fields import Schema
 from titrator.security.limits import Limit
 from titrator.security.permissions import Permission
 from titrator.security.scopes import CLOSED, Needs
-from titrator.store.base import Duplicate, Session, Stale
+from titrator.store.base import Duplicate, Overtaken, Session, Stale, StoreError, Unavailable, again_if
 from titrator.store.draft import Draft
 from titrator.titration.documents import join
 from titrator.titration.errors import Fault
@@ -31,6 +31,7 @@ from titrator.workflow.accounts import authenticate
 from titrator.workflow.errors import (
     Asked,
     Beyond,
+    Code,
     Conflict,
     Forbidden,
     Invalid,
@@ -50,6 +51,9 @@ View = Callable[..., Any]
 
 #: Variables of a path that name a patient.
 _OF_PATIENTS: Final = frozenset({"patient_id", "resource_id"})
+
+#: Seconds after which a database that did not answer may do so.
+RETRY_AFTER: Final = 5
 
 #: The status by which each kind of refusal is told.
 STATUS: Final[Mapping[type[Refusal], HTTPStatus]] = {
@@ -135,6 +139,10 @@ def guarded(
 
     @wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with answering():
+            return passed(*args, **kwargs)
+
+    def passed(*args: Any, **kwargs: Any) -> Any:
         here = door()
         if permission is None:
             if login:
@@ -155,6 +163,26 @@ def guarded(
 
     wrapper.needs = needs  # type: ignore[attr-defined]
     return wrapper
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Refuse, for now, what cannot be done because the database does not answer or others are in the way."""
+    try:
+        yield
+    except (Unavailable, Overtaken) as error:
+        raise unready(error) from None
+
+
+def unready(error: StoreError) -> Unready:
+    """What is answered where the database does not answer."""
+    structlog.get_logger().error("database", request=g.get("request_id"), error=str(error))
+    return Unready(
+        "The database does not answer now, or is too busy. It is not certain that nothing was done: look, or send the "
+        "same again, a program under the same Idempotency-Key.",
+        code=Code.DATABASE_UNAVAILABLE,
+        retry_after=RETRY_AFTER,
+    )
 
 
 def refuse_without(permission: Permission, actor: Actor) -> None:
@@ -223,16 +251,21 @@ def _leave_refused(services: Services, actor: Actor, did: str, refusal: Refusal,
 
 
 def done(step: Callable[[Visit], Any], *, writes: bool, drafts: bool) -> Any:
-    """What a step gives, in its transaction."""
+    """What a step gives, in its transaction; it may be taken again, where somebody else was faster."""
     if drafts:
         try:
             return _drafted(step)
         except (Stale, Duplicate):
-            pass  # somebody was faster: once more, while nobody else writes
+            pass  # once more, on what stands there now, held until it is done
     if writes:
-        with visiting(g.actor) as visit:
-            return step(visit)
+        return again_if((Stale, Duplicate), lambda: _written(step))
     return _read(step)
+
+
+def _written(step: Callable[[Visit], Any]) -> Any:
+    """What a step gives that writes."""
+    with visiting(g.actor) as visit:
+        return step(visit)
 
 
 def _read(step: Callable[[Visit], Any]) -> Any:

@@ -13,7 +13,6 @@ import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import click
@@ -26,7 +25,7 @@ from titrator.door import faults_of
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings, load_settings
 from titrator.store.base import StoreError, Unusable
-from titrator.store.connect import sqlite_file
+from titrator.store.connect import is_there, name_of
 from titrator.titration.documents import decode, encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
@@ -75,7 +74,7 @@ def settings() -> Settings:
 def opened(chosen: Settings, *, anew: bool = False) -> Iterator[Services]:
     """The services of an installation; raises Unusable for one that is not there, unless it may be made anew."""
     if not anew:
-        must_be_there(sqlite_file(chosen.database_url))
+        must_be_there(chosen.database_url)
     services = make_services(chosen)
     try:
         trail.gather(services)
@@ -84,10 +83,10 @@ def opened(chosen: Settings, *, anew: bool = False) -> Iterator[Services]:
         services.store.close()
 
 
-def must_be_there(database: Path) -> None:
+def must_be_there(url: str) -> None:
     """Raise Unusable for a database that is not there: only `init` and `serve` make one."""
-    if not database.exists():
-        raise Unusable(f"{database}: there is no database; `titrator init` makes one")
+    if not is_there(url):
+        raise Unusable(f"{name_of(url)}: there is no database; `titrator init` makes one")
 
 
 @contextmanager

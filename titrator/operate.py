@@ -8,18 +8,21 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from titrator import console, server
 from titrator.app import configure_logs
+from titrator.assembly import make_services
 from titrator.hl7 import mllp
 from titrator.local import (
     NOT_DONE,
@@ -36,10 +39,10 @@ from titrator.local import (
 from titrator.people import link, tell_link
 from titrator.scheduler import forever
 from titrator.settings import Settings
-from titrator.store.base import StoreError, Unusable, Where
-from titrator.store.connect import open_store, sqlite_file
+from titrator.store.base import Session, Store, StoreError, Unusable, Where
+from titrator.store.connect import is_there, name_of, open_store, restore
+from titrator.store.copying import Copied, Copyable, copy, rows_of
 from titrator.store.records import Account, ChannelRow, Delivery
-from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
 from titrator.workflow.demonstration import Furnished, furnish
 from titrator.workflow.evidence import replay_decisions
@@ -342,16 +345,19 @@ def backup_command(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def restore_command(file: Path, yes: bool) -> None:
-    """Put the backup FILE in the place of the database, which stays beside it. Stop the service first."""
+    """Put the backup FILE in the place of the database, which stays beside it. Stop the service first.
+
+    On PostgreSQL the database that the settings name must be a new and empty one: the one before stays what it is.
+    """
     with refusing():
         chosen = settings()
-        database = sqlite_file(chosen.database_url)
+        database = name_of(chosen.database_url)
         if not chosen.key_file.exists():
             raise Unusable(f"{chosen.key_file}: put the audit key that belongs to the backup there first")
         if not yes:
             click.confirm(f"Put {file} in the place of {database}?", abort=True, err=True)
-        there = database.exists()
-        restore(file, database)
+        there = is_there(chosen.database_url)
+        restore(file, chosen.database_url)
         with opened(chosen) as services:
             with services.store.reading() as session:
                 fits = trail.fits(session, services.audit_key)
@@ -363,7 +369,7 @@ def restore_command(file: Path, yes: bool) -> None:
                 in_use = visit.session.count(ChannelRow, Where("active", "=", 1))
     click.echo(f"{database}: restored from {file}.")
     if there:
-        click.echo(f"What was there before is {database.name}.before-restore, beside it.")
+        click.echo(f"What was there before is {Path(database).name}.before-restore, beside it.")
     if waiting or in_use:
         click.echo(
             f"{waiting} messages wait and {in_use} channels are in use: a copy that is served tells people again."
@@ -382,8 +388,8 @@ def check_command(as_json: bool) -> None:
     """Check the database: whole, and without contradictions; exit code 3 if anything is wrong."""
     with refusing():
         chosen = settings()
-        file = sqlite_file(chosen.database_url)
-        must_be_there(file)
+        name = name_of(chosen.database_url)
+        must_be_there(chosen.database_url)
         try:
             store = open_store(chosen.database_url)
             faults = store.check()
@@ -391,10 +397,75 @@ def check_command(as_json: bool) -> None:
         except StoreError as error:
             faults = [str(error)]
     if as_json:
-        write_json({"database": str(file), "faults": faults})
+        write_json({"database": name, "faults": faults})
     else:
-        _tell_faults(str(file), faults)
+        _tell_faults(name, faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
+
+
+@db_group.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def copy_command(source: str, target: str, as_json: bool) -> None:
+    """Copy all of the database FROM into TO, which is made if need be and must be empty. Stop the service first.
+
+    Each is a path, or a URL as the setting `database` takes. Every row is compared and the trail verified before
+    anything is kept.
+    """
+    with refusing():
+        chosen, names = settings(), (name_of(source), name_of(target))
+        must_be_there(source)
+        if names[0] == names[1]:
+            refuse(WRONG_INPUT, f"{names[0]}: cannot be copied into itself")
+        services = make_services(replace(chosen, database=source))
+        try:
+            if names[0] == name_of(chosen.database_url):
+                trail.gather(services)
+            if faults := services.store.check():
+                refuse(WRONG_INPUT, f"{names[0]}: is not in order, so it is not copied", faults)
+            into = open_store(target)
+            done, entries = _copied(services, into, chosen.seals)
+            with visiting(replace(services, store=into)) as visit:
+                visit.note("copy", "database", source=names[0], rows=sum(one.rows for one in done))
+            into.close()
+        finally:
+            services.store.close()
+    if as_json:
+        write_json({"from": names[0], "to": names[1], "entries": entries, "tables": [one._asdict() for one in done]})
+        return
+    rows = sum(one.rows for one in done)
+    compared = f"{rows} rows of {len(done)} tables, each compared"
+    click.echo(f"{names[1]}: {compared}; {entries} entries of the trail verified.")
+    click.echo("To serve it, let the setting database name it: TITRATOR_DATABASE or config.toml.")
+
+
+def _copied(services: Services, into: Store, seals: Path) -> tuple[list[Copied], int]:
+    """What was copied, and how many entries its trail has, with a progress bar."""
+    count = 0
+
+    def judge(session: Session) -> list[str]:
+        nonlocal count
+        count, faults = trail.verify(session, services.audit_key, seals)
+        return faults
+
+    source, target = cast(Copyable, services.store), cast(Copyable, into)
+    with _progress(2 * rows_of(source)) as advance:
+        done = copy(source, target, judge, lambda table, rows: advance(rows, table))
+    return done, count
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar on standard error, if it is a terminal: how much is done, rows a second, time left."""
+    if not sys.stderr.isatty():
+        yield lambda rows, table: None
+        return
+    terminal = Console(stderr=True)
+    columns = BarColumn(), TaskProgressColumn(show_speed=True), TextColumn("{task.description}"), TimeRemainingColumn()
+    with Progress(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda rows, table: bar.update(task, advance=rows, description=table)
 
 
 def _tell_faults(what: str, faults: list[str]) -> None:

@@ -29,7 +29,7 @@ from gunicorn.glogging import Logger
 from prometheus_client import values
 
 from titrator.app import configure_logs, create_app
-from titrator.assembly import make_services
+from titrator.assembly import awaited_services
 from titrator.scheduler import Reminding, behind
 from titrator.settings import Settings
 from titrator.web.charts import warm_up
@@ -160,7 +160,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The app of one process, with services of its own."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-        self.services = make_services(self.settings)
+        self.services = awaited_services(self.settings)
         return create_app(self.settings, self.services, gathers=True)
 
     def _tell(self, first: object) -> None:

@@ -45,6 +45,8 @@ class Settings:
 
     instance: Path
     database: str = ""
+    database_connections: int = 12
+    database_wait_seconds: int = 5
     audit_key_file: str = ""
     base_url: str = "http://127.0.0.1:8000"
     workers: int = 2
@@ -128,7 +130,7 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        """The database: by default a file of the instance folder."""
+        """The database: by default a file of the instance folder; else a path, or a URL of sqlite or postgresql."""
         return self.database or str(self.instance / "titrator.db")
 
     @property
@@ -144,6 +146,8 @@ class Settings:
 
 #: The least and the most of each number.
 BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
+    "database_connections": (1, 1000),
+    "database_wait_seconds": (1, 300),
     "workers": (1, 64),
     "threads": (1, 128),
     "trusted_proxies": (0, 10),

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from tests.backends import database_for
 from titrator.assembly import make_services
 from titrator.settings import Settings
 from titrator.titration.documents import encode, exact
@@ -78,13 +79,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @contextmanager
 def serving(folder: Path, ago: timedelta) -> Iterator[Server]:
     """A server on an instance in a folder that is empty, with the demonstration made as of so long ago."""
-    settings = Settings(instance=folder)
+    settings = Settings(instance=folder, database=database_for(folder))
     services = make_services(settings)
     now = services.clock()
     furnished = furnish(replace(services, clock=lambda: now - ago))
     with ExitStack() as stack:
         stack.callback(services.store.close)
-        url = stack.enter_context(_Gunicorn(folder))
+        url = stack.enter_context(_Gunicorn(folder, settings.database))
         clients = {
             login.role: stack.enter_context(
                 httpx.Client(
@@ -102,8 +103,9 @@ def serving(folder: Path, ago: timedelta) -> Iterator[Server]:
 class _Gunicorn:
     """The server, as a context that gives its URL; it must end by itself when it is asked to."""
 
-    def __init__(self, instance: Path) -> None:
+    def __init__(self, instance: Path, database: str) -> None:
         self.instance = instance
+        self.database = database
 
     def __enter__(self) -> str:
         """Listen before the server is there: a request waits until it is."""
@@ -119,6 +121,7 @@ class _Gunicorn:
                         **os.environ,
                         **ENVIRONMENT,
                         "TITRATOR_INSTANCE": str(self.instance),
+                        "TITRATOR_DATABASE": self.database,
                         "TITRATOR_BASE_URL": f"http://127.0.0.1:{port}",
                     },
                     pass_fds=[listening.fileno()],

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from flask import Flask
 from werkzeug.routing import Rule
 
+from tests.backends import CHOSEN, new_store
 from tests.support import CATALOGUE
 from titrator.app import create_app
 from titrator.notify.log import LogChannel
@@ -24,8 +25,8 @@ from titrator.notify.texts import Texts
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.secrets import new_id
 from titrator.settings import Settings
-from titrator.store.records import ApiClient, AuditRow
-from titrator.store.sqlite import SqliteStore
+from titrator.store.records import RECORDS, ApiClient, AuditRow, ChangeCount, Record
+from titrator.store.rows import mapping
 from titrator.workflow import accounts
 from titrator.workflow.record import add_clinic
 from titrator.workflow.visit import Actor, Policy, Services, Telling, Visit, instant, leave
@@ -190,14 +191,11 @@ class House:
 
     def everything(self) -> dict[str, list[tuple[object, ...]]]:
         """All rows of all tables but the trail's."""
-        session: Any
         with self.services.store.reading() as session:
-            connection = session._connection
-            names = [row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")]
             return {
-                name: connection.execute(f"select * from {name}").fetchall()
-                for name in names
-                if not name.startswith(("audit", "sqlite_", "_"))
+                kind.TABLE: session.values(kind, mapping(kind).columns, order=kind.KEY)
+                for kind in RECORDS
+                if not kind.TABLE.startswith("audit")
             }
 
     @contextmanager
@@ -250,14 +248,18 @@ def _settings(folder: Path) -> Settings:
     return Settings(instance=folder, requests_per_minute=10_000_000, logins_per_minute=10_000, workers=1)
 
 
-def build(folder: Path, policy: Policy | None = None) -> House:
+def build(folder: Path, policy: Policy | None = None, backend: str = CHOSEN) -> House:
     """An installation in a folder: with a real database, and a clock that stands still.
 
     Who is there was written once in this process, in a database of which each installation has a copy.
     """
     first = _furnished()
-    (folder / "titrator.db").write_bytes(first.database)
-    house = _empty(folder, policy or Policy())
+    if backend == "sqlite":
+        (folder / "titrator.db").write_bytes(first.database)
+    house = _empty(folder, policy or Policy(), backend)
+    if backend != "sqlite":
+        with house.services.store.writing(durable=False) as session:
+            session.add(*first.records)
     house.clinic, house.other_clinic = first.clinics
     house.ids, house.tokens = dict(first.ids), dict(first.tokens)
     return house
@@ -267,6 +269,7 @@ class _Furnished(NamedTuple):
     """A database with clinics and accounts, and how they are named."""
 
     database: bytes
+    records: list[Record]
     clinics: tuple[str, str]
     ids: dict[str, str]
     tokens: dict[str, str]
@@ -275,7 +278,7 @@ class _Furnished(NamedTuple):
 @cache
 def _furnished() -> _Furnished:
     with TemporaryDirectory() as folder:
-        house = _empty(Path(folder), Policy())
+        house = _empty(Path(folder), Policy(), "sqlite")
         with house.visit() as visit:
             house.clinic, house.other_clinic = (
                 add_clinic(visit, {"name": name, "time_zone": zone}).id
@@ -284,15 +287,17 @@ def _furnished() -> _Furnished:
         for name, role in PEOPLE.items():
             clinics = (house.other_clinic,) if name == "stranger" else () if role is Role.ADMIN else (house.clinic,)
             house.ids[name], house.tokens[name] = house.account(name, role, *clinics)
+        with house.services.store.reading() as session:
+            records = [record for kind in RECORDS if kind is not ChangeCount for record in session.find(kind)]
         house.services.store.close()  # writes the log back: all of it is in one file then
         database = (Path(folder) / "titrator.db").read_bytes()
-    return _Furnished(database, (house.clinic, house.other_clinic), house.ids, house.tokens)
+    return _Furnished(database, records, (house.clinic, house.other_clinic), house.ids, house.tokens)
 
 
-def _empty(folder: Path, policy: Policy) -> House:
+def _empty(folder: Path, policy: Policy, backend: str) -> House:
     clock = Clock()
     services = Services(
-        store=SqliteStore(folder / "titrator.db"),
+        store=new_store(folder, backend),
         catalogue=CATALOGUE,
         audit_key=b"a key for tests, of 32 bytes.....",
         clock=clock,

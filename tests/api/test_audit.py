@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from tests.api.support import COLLECTIONS, ENTRY, TODAY, WHY, House, count, day, dose, event, observation, weight
+from tests.backends import tamper
 from titrator.store.records import AuditRow
 from titrator.store.spool import Spool
 from titrator.workflow import trail
@@ -226,10 +227,7 @@ def test_after_all_of_this_the_trail_is_whole(house: House, tmp_path: Path) -> N
     assert whole(house, tmp_path / "seals") == []
     assert house.services.store.check() == []
     with house.services.store.writing() as session:
-        row = session.find(AuditRow)[-1]
-        session._connection.execute(  # type: ignore[attr-defined]
-            "update audit set detail = replace(detail, '75', '57') where chain = ?", (patient,)
-        )
-    assert row
+        assert session.count(AuditRow)
+    tamper(house.services.store, f"update audit set detail = replace(detail, '75', '57') where chain = '{patient}'")
     assert whole(house, tmp_path / "seals")
     assert day(0) == TODAY

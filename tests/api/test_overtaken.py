@@ -6,6 +6,7 @@ import pytest
 
 from tests.api.deciding import act, decide, decided, decision, dosed, override, starting
 from tests.api.support import House, count, day, dose, weight
+from tests.backends import tamper
 from titrator.workflow.evidence import replay_decisions
 
 
@@ -170,8 +171,7 @@ def test_a_decision_that_was_tampered_with_is_told(house: House, change: str, sa
     patient = starting(house)
     decided(house, patient)
     assert [one.differs for one in replay_decisions(house.services)] == [()]
-    with house.services.store.writing() as session:
-        session._connection.execute(f"update decisions set {change}")  # type: ignore[attr-defined]
+    tamper(house.services.store, f"update decisions set {change}")
     (one,) = replay_decisions(house.services)
     assert says in one.differs
 

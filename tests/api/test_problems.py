@@ -37,6 +37,7 @@ from titrator.workflow.errors import Code, Refusal
 ELSEWHERE: Final = {
     Code.TOO_MANY_REQUESTS: "test_access.py",
     Code.FACTS_LATER: "test_courses.py",
+    Code.DATABASE_UNAVAILABLE: "test_database.py",
     Code.SELF_TEST_FAILED: "test_courses.py",
     Code.PROTOCOL_UNUSABLE: "test_courses.py",
     Code.NOT_ACCEPTABLE: "of the framework; no route of ours negotiates",

@@ -5,7 +5,6 @@ Whoever has a copy of the database, an open session, the password or a code that
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyotp
 import pytest
 
 from tests.api.support import PASSWORD, Answer, House, build
+from tests.backends import of_a_file, tamper
 from titrator.security import factors
 from titrator.security.factors import RECOVERY_CODES, STEP_SECONDS
 from titrator.security.permissions import PERMISSIONS, Permission, Role
@@ -589,6 +589,7 @@ def test_the_trail_tells_each_step(grete: Person) -> None:
     ]
 
 
+@of_a_file
 def test_a_copy_of_the_database_does_not_tell_the_secret(grete: Person, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     grete.house.services.store.backup(copy)
@@ -620,16 +621,9 @@ def test_who_writes_to_the_database_cannot_give_an_account_the_factor_of_another
     eva.sets_up()
     mine = eva.stored()
     assert mine is not None
-    file = grete.house.services.store.file  # type: ignore[attr-defined]
-    with sqlite3.connect(file) as connection:
-        connection.execute("pragma busy_timeout = 5000")
-        columns = "secret = ?, last_step = null, recovery_codes = ?"
-        stored = "[" + ",".join(f'"{one}"' for one in mine.recovery_codes) + "]"
-        connection.execute(
-            f"update second_factors set {columns} where account_id = ?",
-            (mine.secret, stored, grete.id),
-        )
-    connection.close()
+    stored = "[" + ",".join(f'"{one}"' for one in mine.recovery_codes) + "]"
+    columns = f"secret = '{mine.secret}', last_step = null, recovery_codes = '{stored}'"
+    tamper(grete.house.services.store, f"update second_factors set {columns} where account_id = '{grete.id}'")
     for code in (eva.code(), eva.recovery[0]):
         assert outcome(grete.login(code=code)) == FAILED
     assert eva.login(code=eva.recovery[0]).status == 201

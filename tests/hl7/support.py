@@ -19,6 +19,7 @@ import hl7
 from hl7.client import MLLPClient
 
 from tests.api.support import House, build
+from tests.backends import CHOSEN
 from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
@@ -124,8 +125,8 @@ class Ward:
         return list(self.house.get("/unmatched-results")["items"])
 
 
-def ward(folder: Path, *feeds: Feed) -> Ward:
-    house = build(folder)
+def ward(folder: Path, *feeds: Feed, backend: str = CHOSEN) -> Ward:
+    house = build(folder, backend=backend)
     return Ward(house.with_services(feeds=feeds or (FEED,)))
 
 

@@ -108,7 +108,9 @@ def message(
 
 
 @contextmanager
-def mail_server(*, login: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[MailServer]:
+def mail_server(
+    *, login: bool = False, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[MailServer]:
     made, loop = MailServer(), asyncio.new_event_loop()
 
     def protocol() -> SMTP:
@@ -124,7 +126,7 @@ def mail_server(*, login: bool = False, tls: ssl.SSLContext | None = None) -> It
             with suppress(asyncio.CancelledError):
                 await task
 
-    server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", 0))
+    server = loop.run_until_complete(loop.create_server(protocol, host, 0))
     made.port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

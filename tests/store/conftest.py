@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.backends import BACKENDS, new_store
 from titrator.store.base import Store
-from titrator.store.sqlite import SqliteStore
-
-BACKENDS: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "titrator.db")}
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=BACKENDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """A new and empty store of each kind."""
-    made = BACKENDS[request.param](tmp_path)
+    made = new_store(tmp_path, request.param)
     yield made
     made.close()

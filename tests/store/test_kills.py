@@ -110,16 +110,21 @@ class Instance:
     token: str
     patients: list[str]
     decided: list[str]
+    database: str = ""
 
     @property
-    def database(self) -> Path:
-        return self.folder / "titrator.db"
+    def settings(self) -> Settings:
+        return Settings(instance=self.folder, database=self.database)
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Instance:
+    return made_in(tmp_path)
+
+
+def made_in(folder: Path, database: str = "") -> Instance:
     """An installation with a pharmacist's token and patients on a course, each weighed; some may have a first dose."""
-    services = make_services(Settings(instance=tmp_path))
+    services = make_services(Settings(instance=folder, database=database))
     with services.store.writing() as session:
         boot = Actor("boot", "boot", Role.ADMIN, frozenset(), PERMISSIONS[Role.ADMIN])
         visit = Visit(services=services, session=session, actor=boot, now=services.clock())
@@ -134,7 +139,7 @@ def instance(tmp_path: Path) -> Instance:
     today = services.clock().date().isoformat()
     decided = [add_patient(services, pharmacist, clinic, number, today) for number in range(CLIENTS)]
     services.store.close()
-    return Instance(tmp_path, token, patients, decided)
+    return Instance(folder, token, patients, decided, database)
 
 
 def add_patient(services: Services, who: Actor, clinic: str, number: int, counted_on: str | None = None) -> str:
@@ -155,7 +160,7 @@ def add_patient(services: Services, who: Actor, clinic: str, number: int, counte
 
 
 @contextmanager
-def serving(instance: Instance) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def serving(instance: Instance, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server of two processes with four threads each, in a process group of its own, and its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -164,8 +169,10 @@ def serving(instance: Instance) -> Iterator[tuple[subprocess.Popen[bytes], int]]
     environment = {
         **os.environ,
         "TITRATOR_INSTANCE": str(instance.folder),
+        "TITRATOR_DATABASE": instance.database,
         "TITRATOR_REQUESTS_PER_MINUTE": "10000000",
         "TITRATOR_LOG_LEVEL": "error",
+        **more,
     }
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "wsgi:app", *options], cwd=ROOT, env=environment, start_new_session=True
@@ -308,7 +315,7 @@ class Kept(NamedTuple):
 
 def look(instance: Instance, tally: Tally) -> tuple[int, int]:
     """How many answered changes are lost, and how many are there twice; raises for any other fault."""
-    services = make_services(Settings(instance=instance.folder))
+    services = make_services(instance.settings)
     trail.gather(services)
     assert services.spool is not None
     assert services.spool.names() == []

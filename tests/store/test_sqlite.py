@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.damage import DAMAGE, fill
 from tests.store.samples import add_referred_to, sample
 from titrator.store import sqlite
 from titrator.store.base import StoreError, Unusable, Where
@@ -30,15 +31,13 @@ from titrator.store.records import (
     Account,
     AuditRow,
     Clinic,
-    CourseVersion,
-    Decision,
-    ExternalId,
     Fact,
     Job,
     Patient,
     Record,
 )
 from titrator.store.schema import MIGRATIONS, Migration
+from titrator.store.sql import OF_PARTS
 from titrator.store.sqlite import APPLICATION_ID, SqliteStore, restore
 
 FIRST = MIGRATIONS[0].name
@@ -56,16 +55,6 @@ def store(file: Path) -> Iterator[SqliteStore]:
     fill(made)
     yield made
     made.close()
-
-
-def fill(store: SqliteStore) -> None:
-    with store.writing() as session:
-        add_referred_to(session)
-        session.change(sample(Patient, revision=5, decided=2, decision_id=1))  # a version of a course or fact each
-        session.add(sample(Decision, current=False), sample(Decision, version=2))
-        session.add(sample(CourseVersion, current=False), sample(CourseVersion, version=2, status="paused"))
-        session.add(sample(Fact, id=2, current=False), sample(Fact, id=2, version=2), sample(Fact, id=3))
-        session.add(sample(ExternalId, fact_id=2), sample(AuditRow))
 
 
 def sql(file: Path, *statements: str) -> list[Any]:
@@ -131,7 +120,7 @@ def test_no_value_that_limits_an_index_to_a_part_of_a_table_is_bound() -> None:
     limits = [match[1] for text in indexes if (match := re.search(r" where (.*)", text, re.DOTALL))]
     named = {name for text in limits for name in re.findall(r"(\w+) = ", text)}
     assert named
-    assert named <= sqlite._OF_PARTS
+    assert named <= OF_PARTS
 
 
 def test_every_table_is_a_record_strict_and_without_reals(store: SqliteStore) -> None:
@@ -443,53 +432,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: SqliteStore) -> None:
 
 # Damage that check() tells
 
-COPY_OF_FACT_3 = """
-    insert into facts select patient_id, 4, version, revision, current, kind, day, taken_at, code, value, unit, level,
-        until, unreliable, status, detail, asked, confirmed_by, change, reason, recorded_by, recorded_at
-    from facts where id = 3"""
-DAMAGE: list[tuple[str, str, str]] = [
-    ("no current version of a fact", "update facts set current = 0 where id = 3", "facts without .*: p fact 3$"),
-    (
-        "two current versions of a fact",
-        "drop index one_current_version_a_fact; update facts set current = 1",
-        "facts without .*: p fact 2$",
-    ),
-    (
-        "an old version of a fact as the current one",
-        "drop index one_current_version_a_fact; update facts set current = 1 - current where id = 2",
-        "facts without .*: p fact 2$",
-    ),
-    ("no first version", "delete from facts where id = 2 and version = 1", "facts without .*: p fact 2$"),
-    ("a version before the first", "update facts set version = -1 where id = 2 and version = 1", "p fact 2$"),
-    ("no last version", "delete from facts where id = 2 and version = 2", "facts without .*: p fact 2$"),
-    ("a fact that is gone whole", "delete from facts where id = 3", "more or less is kept than was recorded: p$"),
-    ("a course that is gone whole", "delete from courses", "more or less is kept than was recorded: p$"),
-    (
-        "a fact too many",
-        COPY_OF_FACT_3,
-        "more or less is kept than was recorded: p$",
-    ),
-    ("no current version of a course", "update courses set current = 0", "courses without .*: p course 1$"),
-    (
-        "two current versions of a course",
-        "drop index one_open_course_a_patient; update courses set current = 1",
-        "courses without .*: p course 1$",
-    ),
-    ("a missing version of a course", "delete from courses where version = 1", "courses without .*: p course 1$"),
-    ("no current version of a decision", "update decisions set current = 0", "decisions without .*: p decision 1$"),
-    ("a decision that is gone", "delete from decisions where version = 1", "was decided than is kept: p$"),
-    (
-        "a decision that nobody waits for",
-        "update patients set decision_id = null",
-        "undelivered decision is another: p",
-    ),
-    ("a fact later than the revision", "update patients set revision = 2", "later than the patient's revision: p 3"),
-    ("an external id of no fact", "update external_ids set fact_id = 9", "external ids of no fact: p 9$"),
+DAMAGE_OF_FILES: list[tuple[str, str, str]] = [
     ("a patient of no clinic", "pragma foreign_keys = off; delete from clinics", "patients: a row refers to clinics"),
     ("facts of no patient", "pragma foreign_keys = off; delete from patients", "facts: a row refers to patients"),
-    ("an amount that is none", "update facts set value = '3x' where id = 3", "facts that cannot be read: p 3 1$"),
-    ("a list that is none", "update accounts set clinics = '[' ", "accounts that cannot be read: a$"),
-    ("no table", "drop table kept_answers", "^no table kept_answers$"),
     (
         "a value against the rules of its table",
         "pragma ignore_check_constraints = on; update facts set status = 'maybe' where id = 3",
@@ -498,7 +443,11 @@ DAMAGE: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("statements", "says"), [row[1:] for row in DAMAGE], ids=[row[0] for row in DAMAGE])
+@pytest.mark.parametrize(
+    ("statements", "says"),
+    [row[1:] for row in DAMAGE + DAMAGE_OF_FILES],
+    ids=[row[0] for row in DAMAGE + DAMAGE_OF_FILES],
+)
 def test_check_tells(store: SqliteStore, statements: str, says: str) -> None:
     assert store.check() == []
     with closing(sqlite3.connect(store.file, isolation_level=None)) as other:

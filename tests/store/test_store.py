@@ -595,12 +595,13 @@ def test_a_thread_does_not_wait_for_itself(store: Store, outer: str) -> None:
 
 
 def test_writers_wait_for_each_other(store: Store) -> None:
-    """The second writer begins when the first has ended, so it sees what that one wrote."""
+    """What the first writer has got, the second one gets when that has ended, and so sees what it wrote."""
     add(store, sample(Job, version=0))
     inside, go = threading.Event(), threading.Event()
 
     def first() -> None:
         with store.writing() as session:
+            assert session.get(Job, "seal")
             inside.set()
             assert go.wait(10)
             session.change(sample(Job, version=1))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import titrator
+from tests import backends
 from tests.api.support import House, count, weight
 from tests.web.support import Page, Person
 from titrator.web.audit import DID
@@ -18,8 +17,7 @@ from titrator.workflow import trail
 
 def tamper(house: House, statement: str) -> None:
     """As someone does who can write to the database, but has not the key."""
-    with closing(sqlite3.connect(Path(house.app.instance_path) / "titrator.db", isolation_level=None)) as other:
-        other.execute(statement)
+    backends.tamper(house.services.store, statement)
 
 
 def corrected(house: House) -> str:

@@ -20,9 +20,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.backends import new_store
 from tests.support import CATALOGUE, IDS
 from titrator.security.permissions import PERMISSIONS, Role
-from titrator.store.sqlite import SqliteStore
 from titrator.titration.protocol import WeeklyProtocol
 from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import ChartData, Mark, MarkKind, Value, chart_data
@@ -118,7 +118,7 @@ class Drawn:
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChartData]:
     """The published case, as the demonstration has it in a store."""
-    store = SqliteStore(tmp_path_factory.mktemp("case") / "titrator.db")
+    store = new_store(tmp_path_factory.mktemp("case"))
     services = Services(store=store, catalogue=CATALOGUE, audit_key=b"k" * 32, clock=lambda: MONDAY)
     furnished = furnish(services)
     with store.writing() as session:

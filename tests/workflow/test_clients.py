@@ -13,9 +13,9 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from tests.api.support import House, build
+from tests.backends import another
 from titrator.security.secrets import sha256
 from titrator.store.records import ApiClient, Token, UsedAssertion
-from titrator.store.sqlite import SqliteStore
 from titrator.workflow import accounts, clients
 from titrator.workflow.accounts import Issued, authenticate
 from titrator.workflow.clients import Denied
@@ -164,7 +164,7 @@ def test_only_the_hash_of_a_token_is_kept(house: House) -> None:
 def test_an_assertion_is_used_once_by_any_process(house: House, tmp_path: Path) -> None:
     """`SHALL check that the jti value has not been previously encountered for the given iss`"""
     client, other = (registered(house, "system/Patient.rs") for _ in range(2))
-    elsewhere = replace(house.services, store=SqliteStore(tmp_path / "titrator.db"), known={})
+    elsewhere = replace(house.services, store=another(house.services.store), known={})
     assert isinstance(asks(house, client, "system/Patient.rs"), Issued)
     for services in (house.services, elsewhere):
         again = asks(house, client, "system/Patient.rs", services=services)

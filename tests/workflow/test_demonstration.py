@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.backends import new_store
 from tests.support import CATALOGUE, said
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.store.base import Unusable, Where
 from titrator.store.records import RECORDS, Account, AuditRow, Clinic, Fact, Patient
-from titrator.store.sqlite import SqliteStore
 from titrator.titration.codes import Action
 from titrator.titration.course import read_document
 from titrator.titration.documents import exact
@@ -89,7 +89,7 @@ class House(NamedTuple):
 
 
 def services_at(moment: datetime, folder: Path) -> Services:
-    store = SqliteStore(folder / "titrator.db")
+    store = new_store(folder)
     return Services(store=store, catalogue=CATALOGUE, audit_key=b"k" * 32, clock=lambda: moment)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.api.support import House, build, count, dose
+from tests.backends import tamper, url_of
 from tests.support import local_protocol, words, write_local
 from titrator.cli import main
 from titrator.protocols import Catalogue
@@ -52,10 +51,7 @@ def differing(house: House) -> list[tuple[int, tuple[str, ...]]]:
 
 
 def sql(house: House, *statements: str) -> None:
-    with closing(sqlite3.connect(house.services.store.file)) as connection:  # type: ignore[attr-defined]
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
+    tamper(house.services.store, *statements)
 
 
 def corrected(house: House, patient: str) -> None:
@@ -132,7 +128,8 @@ def test_a_decision_of_an_older_engine_is_told(house: House, monkeypatch: pytest
 def titrator(house: House, tmp_path: Path) -> Callable[..., Any]:
     (tmp_path / "audit.key").write_text(house.services.audit_key.hex(), encoding="ascii")
     environ = dict.fromkeys(f"TITRATOR_{name.upper()}" for name in NAMES)
-    runner = CliRunner(env=environ | {"TITRATOR_INSTANCE": str(tmp_path), "COLUMNS": "140"})
+    database = {"TITRATOR_DATABASE": url_of(house.services.store)}
+    runner = CliRunner(env=environ | database | {"TITRATOR_INSTANCE": str(tmp_path), "COLUMNS": "140"})
     return lambda *words: runner.invoke(main, words, catch_exceptions=False)
 
 

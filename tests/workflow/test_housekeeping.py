@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends import database_for
 from titrator.assembly import make_services
 from titrator.server import Housekeeper
 from titrator.settings import Settings
@@ -26,7 +27,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(instance=tmp_path)
+    return Settings(instance=tmp_path, database=database_for(tmp_path))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.backends import new_store
 from tests.store.samples import sample
 from tests.support import CATALOGUE
 from titrator.protocols import read_edition
@@ -45,7 +46,6 @@ from titrator.store.records import (
     Standing,
     Waiting,
 )
-from titrator.store.sqlite import SqliteStore
 from titrator.titration.answer import to_text
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
@@ -129,7 +129,7 @@ class SignOff(RuleBasedStateMachine):
         self.now = MONDAY
         self.folder = Path(tempfile.mkdtemp(prefix="titrator-machine-"))
         self.services = Services(
-            store=SqliteStore(self.folder / "t.db"),
+            store=new_store(self.folder),
             catalogue=CATALOGUE,
             audit_key=b"a key for tests, of 32 bytes.....",
             clock=lambda: self.now,

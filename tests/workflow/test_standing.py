@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.backends import database_for
 from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
@@ -33,7 +34,7 @@ class Ward:
 
     def __init__(self, folder: Path) -> None:
         self.now = NOW
-        made = make_services(Settings(instance=folder))
+        made = make_services(Settings(instance=folder, database=database_for(folder)))
         self.services: Services = replace(made, clock=lambda: self.now, spool=None)
         admin = Actor("admin", "admin", Role.ADMIN, frozenset(), PERMISSIONS[Role.ADMIN])
         with self.visit(admin) as visit:

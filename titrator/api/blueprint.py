@@ -255,7 +255,7 @@ def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer
 
 
 def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: bool) -> list[int]:
-    statuses = {422, 429, 500}
+    statuses = {422, 429, 500, 503}
     if guarded:
         statuses |= {401, 403}
     else:

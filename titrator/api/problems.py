@@ -18,6 +18,7 @@ from titrator.workflow.errors import (
     ProposalChanged,
     Refusal,
     TooMany,
+    Unready,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -42,7 +43,7 @@ def refusal_response(refusal: Refusal) -> Response:
         response.set_data(f'{response.get_data(as_text=True)[:-1]}, "proposal": {refusal.proposal}}}')
     if (asks := challenge(refusal)) is not None:
         response.headers["WWW-Authenticate"] = asks
-    if isinstance(refusal, TooMany):
+    if isinstance(refusal, TooMany | Unready) and refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
 

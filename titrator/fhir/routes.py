@@ -29,7 +29,7 @@ from titrator.security.scopes import read_needs
 from titrator.titration.documents import encode
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
-from titrator.workflow.errors import Beyond, Refusal, TooMany
+from titrator.workflow.errors import Beyond, Refusal, TooMany, Unready
 from titrator.workflow.visit import Visit
 from titrator.workflow.worklist import settle_first
 
@@ -340,7 +340,7 @@ def refusal_response(refusal: Refusal) -> Response:
     response = _refused(status_of(refusal), outcome(refusal))
     if (asks := challenge(_beyond(refusal) or refusal)) is not None:
         response.headers["WWW-Authenticate"] = asks
-    if isinstance(refusal, TooMany):
+    if isinstance(refusal, TooMany | Unready) and refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
 

@@ -19,7 +19,7 @@ from typing import Final, cast
 import structlog
 from flask import Blueprint, Flask, Response, current_app, g, request
 
-from titrator.door import Door, audiences, challenge, door, guarded, visiting
+from titrator.door import STATUS, Door, audiences, challenge, door, guarded, visiting
 from titrator.fhir.kinds import KINDS
 from titrator.security.assertions import BACKEND_SERVICES, Accepted, NotAccepted, Registered
 from titrator.security.permissions import PERMISSIONS, Role
@@ -27,7 +27,7 @@ from titrator.security.scopes import MEANT
 from titrator.titration.documents import encode
 from titrator.workflow.accounts import Issued
 from titrator.workflow.clients import LASTS, Denied, deny, grant, known
-from titrator.workflow.errors import TooMany, Unauthorised
+from titrator.workflow.errors import TooMany, Unauthorised, Unready
 
 TOKEN_PATH: Final = "/auth/token"  # noqa: S105 (a path)
 CONFIGURATION_PATH: Final = "/fhir/.well-known/smart-configuration"
@@ -180,9 +180,10 @@ blueprint.add_url_rule(TOKEN_PATH, "token", guarded(_token, None, login=True), m
 
 
 @blueprint.errorhandler(TooMany)
-def too_many(refusal: TooMany) -> Response:
-    """Too many requests for tokens from one address."""
+@blueprint.errorhandler(Unready)
+def later(refusal: TooMany | Unready) -> Response:
+    """Too many requests for tokens from one address, or a database that does not answer."""
     said = {"error": "temporarily_unavailable", "error_description": refusal.message}
-    response = _json(said, HTTPStatus.TOO_MANY_REQUESTS)
+    response = _json(said, STATUS[type(refusal)])
     response.headers["Retry-After"] = str(refusal.retry_after)
     return response

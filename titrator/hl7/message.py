@@ -175,9 +175,10 @@ def read_message(sent: bytes) -> Message:
     try:
         text = sent.decode(codec)
     except UnicodeDecodeError:
-        raise Unreadable(
-            Wrong(spot, 102, f"the message has bytes that are not {codec}; say here what they are"), control_id, version
-        ) from None
+        text = "\0"
+    if "\0" in text:  # a zero byte is of no character set, and of no text of a database
+        said = f"the message has bytes that are not {codec}; say here what they are"
+        raise Unreadable(Wrong(spot, 102, said), control_id, version)
     lines = text.replace("\r\n", "\r").split("\r") if "\r" in text else text.split("\n")
     return _message([line for line in lines if line.strip()], by)
 

@@ -161,6 +161,9 @@ class _Work:
         except Unauthorised as error:
             structlog.get_logger().error("hl7-feed-unusable", feed=cast(Feed, self.feed).name, why=str(error))
             self.answer = self.failed()
+        except StoreError as error:
+            structlog.get_logger().error("hl7-store", feed=cast(Feed, self.feed).name, why=str(error))
+            self.answer = self.failed()
 
     @property
     def code(self) -> str:

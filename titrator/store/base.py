@@ -2,7 +2,9 @@
 
 StoreError
 ├── Stale        the record has been changed, or is not there
+│   └── Overtaken   another transaction was in the way of this one, which has been undone
 ├── Duplicate    a record with that key, or the same unique value, is there already
+├── Unavailable  the database does not answer now, or cannot take anything
 └── Unusable     the database cannot be opened, is another program's, or is of a newer version
 """
 
@@ -11,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 from titrator.store.records import Record
 from titrator.store.rows import Value
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 Stamped = Literal["everything", "access"]
 
@@ -29,8 +32,19 @@ class Stale(StoreError):
     """The record has been changed since it was read, or is not there."""
 
 
+class Overtaken(Stale):
+    """Another transaction was in the way: nothing of this one is kept, and the same again may go well."""
+
+
 class Duplicate(StoreError):
     """A record with that key, or with a value that must be unique, is there already."""
+
+
+class Unavailable(StoreError):
+    """The database does not answer now, or cannot take anything: another time may be better.
+
+    Where that comes up as a writing transaction ends, it is not known whether it has been kept.
+    """
 
 
 class Unusable(StoreError):
@@ -63,6 +77,9 @@ class CourseFact(NamedTuple):
 
 class Session(Protocol):
     """A transaction. In a reading one all reads see the same state; a writing one is kept whole or not at all.
+
+    Others may write at the same time. What a writing transaction gets by its key, or takes, nobody else changes until
+    it ends, but for clinics and protocols, which all read (HELD_LOOSELY); what it finds, others may.
 
     What the database refuses is a StoreError; to write in a reading one is a fault of the caller, a RuntimeError.
     """
@@ -130,7 +147,8 @@ class Session(Protocol):
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, as `find`, in a writing transaction.
 
-        Until it ends, none of them is taken by another one, which takes those after them.
+        Until it ends nobody else changes them. With a `limit`, those that another one has are passed over for those
+        after them, as in a claim; without one, they are waited for.
         """
         ...
 
@@ -161,7 +179,10 @@ class Store(Protocol):
         ...
 
     def carry_out(self, step: Callable[[Session], object]) -> None:
-        """A step as a writing transaction, durable; it may share a commit with those of other threads. Raises as it."""
+        """A step as a writing transaction, durable; it may share a commit with those of other threads. Raises as it.
+
+        A step may be called twice: what it did the first time has been undone then.
+        """
         ...
 
     def carry_out_each(self, steps: Sequence[Callable[[Session], object]]) -> list[BaseException | None]:
@@ -193,3 +214,21 @@ class Store(Protocol):
     def close(self) -> None:
         """Close what this thread has open."""
         ...
+
+
+#: Of what is got, others may change these all the same.
+HELD_LOOSELY: Final = ("clinics", "protocol_editions")
+_TRIES: Final = 3
+
+
+def again_if(passing: type[StoreError] | tuple[type[StoreError], ...], step: Callable[[], T]) -> T:
+    """What a step gives that is a transaction of its own; done again, at most twice, where it fails in such a way.
+
+    Only for failures after which nothing of it is kept: Stale, Overtaken, Duplicate.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return step()
+        except passing:
+            continue
+    return step()

@@ -1,21 +1,42 @@
 """The tables, as the migrations that make them. A released migration is never edited; a new one follows it.
 
+Tables and indexes are written once, in the dialect of SQLite, and told in that of PostgreSQL word by word: texts are in
+the order of their code points in both, and a whole number has 64 bits. Triggers are written for each.
+
 Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together; but
 for `identifiers`, by which a patient is found, and which no two may share.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 
 class Migration(NamedTuple):
-    """A step from one version of the tables to the next; all its statements or none."""
+    """A step from one version of the tables to the next; all its statements or none.
+
+    `further` are the statements of PostgreSQL alone, in the place of the triggers of SQLite.
+    """
 
     name: str
     sqlite: tuple[str, ...]
+    further: tuple[str, ...] = ()
+
+    @property
+    def postgresql(self) -> tuple[str, ...]:
+        """The statements in the dialect of PostgreSQL."""
+        told = (_in_postgresql(statement) for statement in self.sqlite if not statement.startswith("create trigger"))
+        return (*told, *self.further)
 
 
+def _in_postgresql(statement: str) -> str:
+    statement = re.sub(r"\b(\w+) text\b", r'\1 text collate "C"', statement)
+    statement = re.sub(r"\b(\w+) integer\b", r"\1 bigint", statement)
+    return re.sub(r"\) strict(, without rowid)?$", ")", statement)
+
+
+_OF_ACCESS: Final = ("accounts", "second_factors", "tokens")
 _COUNT_ACCESS: Final = (
     "insert into change_counts values ('access', 1) on conflict (name) do update set number = number + 1"
 )
@@ -85,6 +106,9 @@ MIGRATIONS: Final = (
             "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks)",
             "create index worklist_by_day on worklist (clinic_id, day)",
             "create index worklist_by_program on worklist (clinic_id, program)",
+            """create table protocol_editions (
+                sha256 text primary key, protocol text not null, text text not null, kept_at text not null
+            ) strict, without rowid""",
             """create table decisions (
                 patient_id text not null references patients (id), id integer not null, version integer not null,
                 current integer not null check (current in (0, 1)),
@@ -118,9 +142,6 @@ MIGRATIONS: Final = (
                 decision_id integer, micrograms text, departs text not null, reason text, reason_by text,
                 reason_at text,
                 primary key (patient_id, day)
-            ) strict, without rowid""",
-            """create table protocol_editions (
-                sha256 text primary key, protocol text not null, text text not null, kept_at text not null
             ) strict, without rowid""",
             """create table external_ids (
                 patient_id text not null references patients (id), system text not null, value text not null,
@@ -255,8 +276,21 @@ MIGRATIONS: Final = (
             ) strict, without rowid""",
             *(
                 f"create trigger {table}_{done} after {done} on {table} begin {_COUNT_ACCESS}; end"
-                for table in ("accounts", "second_factors", "tokens")
+                for table in _OF_ACCESS
                 for done in ("insert", "update", "delete")
+            ),
+        ),
+        # Counted as the transaction ends: a row that each of them changes must not be held from its beginning on.
+        (
+            """create function count_access() returns trigger language plpgsql as $$ begin
+                insert into change_counts values ('access', 1)
+                    on conflict (name) do update set number = change_counts.number + 1;
+                return null;
+            end $$""",
+            *(
+                f"""create constraint trigger {table}_changed after insert or update or delete on {table}
+                    deferrable initially deferred for each row execute function count_access()"""
+                for table in _OF_ACCESS
             ),
         ),
     ),

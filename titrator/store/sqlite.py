@@ -17,20 +17,20 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
-from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 from sqlite_utils import Database, Migrations
 
-from titrator.store.base import CourseFact, Duplicate, Stale, Stamped, StoreError, Unusable, Where
+from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
 from titrator.store.records import RECORDS, Record
-from titrator.store.rows import Value, mapping
+from titrator.store.rows import Value
 from titrator.store.schema import MIGRATIONS
+from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 from titrator.store.together import Step, Together
 
 R = TypeVar("R", bound=Record)
@@ -39,10 +39,19 @@ R = TypeVar("R", bound=Record)
 APPLICATION_ID: Final = 0x74697472
 _BUSY_MS: Final = 30_000
 _MAPPED: Final = 2**31  # bytes of the file read without copying
-#: Rows that are inserted together.
-_ROWS: Final = 25
-#: How many of a kind of fault are named.
-_SHOWN: Final = 20
+#: That another time may be better: locked, out of memory or room, a disk that fails, a file that is not there.
+_PASSING: Final = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    )
+)
 
 #: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred.
 _COURSE_FACTS: Final = """
@@ -53,158 +62,20 @@ _COURSE_FACTS: Final = """
 
 _ID: Final = itemgetter(9)
 
-#: Columns of few values by which some indexes are of a part of a table. A statement that was prepared with such a value
-#: bound is prepared anew, at three times the cost of a look-up, each time one is bound: so they stand in its text.
-_OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
-
-#: What must never be found: each with how it is told.
-_BROKEN: Final = {
-    "facts without exactly one current version, the last": """
-        select patient_id || ' fact ' || id from facts group by patient_id, id
-        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
-            or max(case when current = 1 then version end) != max(version)""",
-    "courses without exactly one current version, the last": """
-        select patient_id || ' course ' || id from courses group by patient_id, id
-        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
-            or max(case when current = 1 then version end) != max(version)""",
-    "facts and courses later than the patient's revision": """
-        select o.patient_id || ' ' || o.id from (
-            select patient_id, id, revision from facts union all select patient_id, id, id from courses
-        ) o join patients p on p.id = o.patient_id
-        where o.id > p.revision or o.revision > p.revision or o.id < 1""",
-    "patients of whom more or less is kept than was recorded": """
-        select p.id from patients p where p.revision !=
-            (select count(*) from facts f where f.patient_id = p.id)
-            + (select count(*) from courses c where c.patient_id = p.id)""",
-    "decisions without exactly one current version, the last": """
-        select patient_id || ' decision ' || id from decisions group by patient_id, id
-        having sum(current) != 1 or min(version) != 1 or max(version) != count(*)
-            or max(case when current = 1 then version end) != max(version)""",
-    "patients of whom more or less was decided than is kept": """
-        select p.id from patients p
-        where p.decided != (select count(*) from decisions d where d.patient_id = p.id)""",
-    "patients whose undelivered decision is another": """
-        select p.id from patients p where p.decision_id is not (
-            select d.id from decisions d where d.patient_id = p.id and d.current = 1
-                and d.status in ('awaiting-second', 'in-force', 'referred'))""",
-    "patients told where they stand by more than was recorded": """
-        select s.patient_id from standings s join patients p on p.id = s.patient_id
-        where s.revision > p.revision or s.patient_version > p.version""",
-    "external ids of no fact": """
-        select e.patient_id || ' ' || e.value from external_ids e
-        where not exists (select 1 from facts f where f.patient_id = e.patient_id and f.id = e.fact_id)""",
-}
+DIALECT: Final = Dialect(
+    mark="?", contains="instr({}, ?) > 0", chosen="({some})", lists=False, nulls_last=False, zeros=True
+)
 
 
-class SqliteSession:
-    """A transaction on a connection; one that only reads refuses to write, for it would be undone unseen."""
+class SqliteSession(SqlSession):
+    """A transaction on a connection."""
+
+    dialect = DIALECT
+    statements = statements_in(DIALECT)
 
     def __init__(self, connection: sqlite3.Connection, *, writes: bool) -> None:
+        super().__init__(writes=writes)
         self._connection = connection
-        self._writes = writes
-
-    def get(self, record: type[R], *key: object) -> R | None:
-        """The record with that key."""
-        rows = self._rows(_STATEMENTS[record].by_key, cast("tuple[str]", key))
-        return mapping(record).to_record(rows[0]) if rows else None
-
-    def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
-        """The records that meet all conditions, in the order of the columns named."""
-        rows = self._selected(_STATEMENTS[record].select, where, order, limit)
-        return list(map(mapping(record).to_record, rows))
-
-    def values(
-        self,
-        record: type[Record],
-        columns: tuple[str, ...],
-        *where: Where,
-        order: tuple[str, ...] = (),
-        limit: int | None = None,
-    ) -> list[tuple[Value, ...]]:
-        """Columns of the records that meet all conditions, as they are stored."""
-        select = f"select {', '.join(columns)} from {record.TABLE}"  # noqa: S608 (names of ours)
-        return self._selected(select, where, order, limit)
-
-    def _selected(
-        self, select: str, where: tuple[Where, ...], order: tuple[str, ...], limit: int | None
-    ) -> list[tuple[Value, ...]]:
-        conditions, values = _conditions(where)
-        sql = select + conditions
-        if order:
-            sql += f" order by {_order(order)}"
-        if limit is not None:
-            sql += f" limit {limit:d}"
-        return self._rows(sql, values)
-
-    def count(self, record: type[Record], *where: Where) -> int:
-        """How many records meet all conditions."""
-        conditions, values = _conditions(where)
-        sql = f"select count(*) from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
-        return int(self._rows(sql, values)[0][0])
-
-    def tally(self, record: type[Record], column: str, *where: Where) -> dict[Value, int]:
-        """How many records that meet all conditions have each value of a column, as it is stored."""
-        conditions, values = _conditions(where)
-        sql = f"select {column}, count(*) from {record.TABLE}{conditions} group by {column}"  # noqa: S608 (names of ours)
-        return dict(self._rows(sql, values))
-
-    def add(self, *records: Record) -> None:
-        """Add records; raises Duplicate."""
-        for kind, some in _batches(records):
-            self._insert(kind, some, "")
-
-    def put(self, *records: Record) -> None:
-        """Add records of one class, each in the place of that of the same key, if there is one."""
-        for kind, some in _batches(records):
-            self._insert(kind, some, _STATEMENTS[kind].instead)
-
-    def change(self, record: R, *where: Where, old: R | None = None) -> None:
-        """Replace the record of the same key, if it meets the conditions; raises Stale, Duplicate."""
-        self._refuse_unless_writing()
-        kind = type(record)
-        columns, row = mapping(kind).columns, mapping(kind).to_row(record)
-        before = row if old is None else mapping(kind).to_row(old)
-        # What is not named need not be looked up in an index.
-        new = {
-            name: value
-            for name, value, was in zip(columns, row, before, strict=True)
-            if name not in kind.KEY and (old is None or value != was)
-        } or {kind.KEY[0]: getattr(record, kind.KEY[0])}
-        key = [Where(name, "=", getattr(record, name)) for name in kind.KEY]
-        conditions, values = _conditions((*key, *where))
-        sql = f"update {kind.TABLE} set {', '.join([f'{name} = ?' for name in new])}{conditions}"  # noqa: S608
-        if self._write(sql, [*new.values(), *values]) != 1:
-            raise Stale(kind.TABLE)
-
-    def claim(
-        self,
-        record: type[R],
-        changes: Mapping[str, Value],
-        *where: Where,
-        order: tuple[str, ...] = (),
-        limit: int | None = None,
-    ) -> list[R]:
-        """Change columns of the records that meet all conditions, the first ones in order; those records."""
-        self._refuse_unless_writing()
-        conditions, values = _conditions(where)
-        keys, columns = ", ".join(record.KEY), mapping(record).columns
-        if order or limit is not None:
-            first = f" order by {_order(order)}" if order else ""
-            some = f"select {keys} from {record.TABLE}{conditions}{first} limit {-1 if limit is None else limit:d}"  # noqa: S608
-            conditions = f" where ({keys}) in ({some})"
-        new = ", ".join(f"{name} = ?" for name in changes)
-        sql = f"update {record.TABLE} set {new}{conditions} returning {', '.join(columns)}"  # noqa: S608 (names of ours)
-        found = [mapping(record).to_record(row) for row in self._rows(sql, [*changes.values(), *values])]
-        for name in reversed(order):  # in what order they are returned is not promised
-            found.sort(key=partial(_sortable, name.lstrip("-")), reverse=name[0] == "-")
-        return found
-
-    def update(self, record: type[Record], changes: Mapping[str, Value], *where: Where) -> int:
-        """Change columns of the records that meet all conditions; how many they were."""
-        self._refuse_unless_writing()
-        conditions, values = _conditions(where)
-        new = ", ".join(f"{name} = ?" for name in changes)
-        return self._write(f"update {record.TABLE} set {new}{conditions}", [*changes.values(), *values])  # noqa: S608
 
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions; only one transaction writes at a time, so no other one takes them."""
@@ -228,44 +99,37 @@ class SqliteSession:
             if self._connection.in_transaction:
                 self._write("release part", ())
 
-    def remove(self, record: type[Record], *where: Where) -> int:
-        """Remove the records that meet all conditions; how many they were."""
-        self._refuse_unless_writing()
-        conditions, values = _conditions(where)
-        sql = f"delete from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
-        return self._write(sql, values)
-
     def course_facts(self, patient_id: str) -> list[CourseFact]:
         """The current weights, platelet counts, doses and events of a patient, in order of recording."""
         rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
 
-    def _insert(self, kind: type[Record], records: Sequence[Record], otherwise: str) -> None:
-        """Insert records in one statement: Python lets another thread run at each."""
-        self._refuse_unless_writing()
-        statements, to_row = _STATEMENTS[kind], mapping(kind).to_row
-        sql = f"{statements.insert}{f', {statements.marks}' * (len(records) - 1)}{otherwise}"
-        self._write(sql, list(chain.from_iterable(map(to_row, records))))
+    def scan(self, record: type[Record]) -> Iterator[tuple[Value, ...]]:
+        """All rows of a table in the order of their keys, as they are stored, some at a time."""
+        with _store_errors():
+            yield from self._connection.execute(self._scanning(record))
 
-    def _rows(self, sql: str, values: Sequence[Value]) -> list[tuple[Any, ...]]:
+    def load(self, record: type[Record], rows: Iterable[tuple[Value, ...]]) -> int:
+        """Add rows as they were stored; how many they were. Raises StoreError."""
+        self._refuse_unless_writing()
+        with _store_errors():
+            return self._connection.executemany(self.statements[record].insert, rows).rowcount
+
+    def _rows(self, sql: str, values: Sequence[Parameter]) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(str(error)) from error
+            raise _told(error) from error
 
-    def _write(self, sql: str, values: Sequence[Value]) -> int:
+    def _write(self, sql: str, values: Sequence[Parameter]) -> int:
         """How many rows a statement changed."""
         try:
             return self._connection.execute(sql, values).rowcount
         except sqlite3.IntegrityError as error:
             raise (Duplicate if "UNIQUE" in str(error) else StoreError)(str(error)) from error
         except sqlite3.Error as error:
-            raise StoreError(str(error)) from error
-
-    def _refuse_unless_writing(self) -> None:
-        if not self._writes:
-            raise RuntimeError("this transaction only reads: what it wrote would not be kept")
+            raise _told(error) from error
 
 
 class SqliteStore:
@@ -383,7 +247,8 @@ class SqliteStore:
             raise RuntimeError("a store must be opened by the process that uses it, after a fork")
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
-            connection = _connect(self.file)
+            with _store_errors():
+                connection = _connect(self.file)
             self._threads.connection = connection
             self._threads.durable = None
         return connection
@@ -538,27 +403,8 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
     missing = sorted({record.TABLE for record in RECORDS} - _tables(connection))
     if missing:
         return [*faults, *(f"no table {name}" for name in missing)]
-    for what, sql in _BROKEN.items():
-        faults += _some(what, (row[0] for row in connection.execute(f"{sql} limit {_SHOWN + 1}")))
-    for record in RECORDS:
-        faults += _some(f"{record.TABLE} that cannot be read", _unreadable(connection, record))
+    faults += contradictions(connection.execute)
     return faults
-
-
-def _some(what: str, found: Iterable[str]) -> list[str]:
-    shown = list(islice(found, _SHOWN + 1))
-    more = " and more" if len(shown) > _SHOWN else ""
-    return [f"{what}: {', '.join(shown[:_SHOWN])}{more}"] if shown else []
-
-
-def _unreadable(connection: sqlite3.Connection, record: type[Record]) -> Iterator[str]:
-    """The keys of the rows of a table of which no record can be made."""
-    made = mapping(record)
-    for row in connection.execute(f"select {', '.join(made.columns)} from {record.TABLE}"):  # noqa: S608 (names of ours)
-        try:
-            made.to_record(row)
-        except (ArithmeticError, TypeError, ValueError):
-            yield " ".join(str(row[made.columns.index(name)]) for name in record.KEY)
 
 
 @cache
@@ -592,7 +438,7 @@ class _Reading:
         try:
             self._connection.execute("begin")
         except sqlite3.Error as error:
-            raise StoreError(str(error)) from error
+            raise _told(error) from error
         return SqliteSession(self._connection, writes=False)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -600,9 +446,9 @@ class _Reading:
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
         except sqlite3.Error as wrong:
-            raise StoreError(str(wrong)) from wrong
+            raise _told(wrong) from wrong
         if isinstance(error, sqlite3.Error):
-            raise StoreError(str(error)) from error
+            raise _told(error) from error
 
 
 @contextmanager
@@ -611,68 +457,10 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(str(error)) from error
+        raise _told(error) from error
 
 
-class _Statements:
-    """The beginnings of the statements on the table of a class of records, put together once."""
-
-    def __init__(self, record: type[Record]) -> None:
-        columns = mapping(record).columns
-        names, key_names = ", ".join(columns), ", ".join(record.KEY)
-        self.marks = f"({', '.join('?' * len(columns))})"
-        key = " and ".join(f"{name} = ?" for name in record.KEY)
-        self.select = f"select {names} from {record.TABLE}"  # noqa: S608 (names of ours)
-        self.by_key = f"{self.select} where {key}"
-        self.insert = f"insert into {record.TABLE} ({names}) values {self.marks}"  # noqa: S608 (names of ours)
-        rest = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in record.KEY)
-        self.instead = f" on conflict ({key_names}) do update set {rest}"
-
-
-_STATEMENTS: Final[dict[type[Record], _Statements]] = {record: _Statements(record) for record in RECORDS}
-
-
-def _batches(records: Sequence[Record]) -> Iterator[tuple[type[Record], Sequence[Record]]]:
-    """Records of one class after another, as many together as a statement takes; few sizes, as each is prepared."""
-    for kind, group in groupby(records, type):
-        some = list(group)
-        for start in range(0, len(some), _ROWS):
-            batch = some[start : start + _ROWS]
-            if len(batch) == _ROWS:
-                yield kind, batch
-            else:
-                yield from ((kind, [one]) for one in batch)
-
-
-def _sortable(name: str, record: Record) -> tuple[bool, Value]:
-    """A column of a record as it is put in order: null comes first, as in the database."""
-    value = getattr(record, name)
-    return value is not None, value
-
-
-def _order(names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name[1:]} desc" if name[0] == "-" else name for name in names)
-
-
-def _conditions(where: tuple[Where, ...]) -> tuple[str, list[Value]]:
-    parts: list[str] = []
-    values: list[Value] = []
-    for column, operator, value in where:
-        match operator:
-            case "in":
-                items = cast("tuple[Value, ...]", value)
-                parts.append(f"{column} in ({', '.join('?' * len(items))})")
-                values.extend(items)
-            case "contains":
-                parts.append(f"instr({column}, ?) > 0")
-                values.append(cast(str, value))
-            case "is null" | "is not null":
-                parts.append(f"{column} {operator}")
-            case _ if column in _OF_PARTS and isinstance(value, int):
-                parts.append(f"{column} {operator} {value:d}")
-            case _ if column in _OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
-                parts.append(f"{column} {operator} '{value}'")  # in which nothing is to be escaped
-            case _:
-                parts.append(f"{column} {operator} ?")
-                values.append(cast(Value, value))
-    return (" where " + " and ".join(parts) if parts else ""), values
+def _told(error: sqlite3.Error) -> StoreError:
+    """An error of the database as one of the store."""
+    passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
+    return (Unavailable if passing else StoreError)(str(error))

@@ -48,6 +48,7 @@ DID: Final[Mapping[str, Any]] = {
     "compare-protocols": _l("saw what other protocols would do"),
     "confirm-eligibility": _l("confirmed eligibility"),
     "confirm-second-factor": _l("set up a second factor"),
+    "copy": _l("copied the database"),
     "correct": _l("corrected"),
     "create": _l("made"),
     "decision-co-sign": _l("gave the second signature"),

@@ -39,9 +39,10 @@ from flask_wtf.csrf import validate_csrf
 from werkzeug.exceptions import HTTPException
 from wtforms import ValidationError
 
-from titrator.door import STATUS, Door, View, count_nobody, done, door, faults_of, guarded, leave_refused
+from titrator.door import STATUS, Door, View, count_nobody, done, door, faults_of, guarded, leave_refused, unready
 from titrator.security.permissions import Permission
 from titrator.security.secrets import fingerprint, sha256
+from titrator.store.base import Overtaken, Unavailable
 from titrator.store.records import KeptAnswer, Token
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.web.forms import Form, LoginForm
@@ -59,6 +60,7 @@ from titrator.workflow.errors import (
     TooMany,
     Unauthorised,
     Unknown,
+    Unready,
 )
 from titrator.workflow.visit import Actor, Services, Visit, instant
 
@@ -150,6 +152,8 @@ class Pages(Blueprint):
         self.register_error_handler(Refusal, _refused)
         self.register_error_handler(InvalidInput, lambda error: _refused(Invalid(*error.faults)))
         self.register_error_handler(HTTPException, _unanswered)
+        self.register_error_handler(Unavailable, lambda error: _refused(unready(error)))
+        self.register_error_handler(Overtaken, lambda error: _refused(unready(error)))
         self.register_error_handler(Exception, _broken)
         self.after_request(_of_a_page)
 
@@ -441,7 +445,7 @@ def _refused(refusal: Refusal) -> Any:
     context = {"refusal": refusal, "status": status, "changed": isinstance(refusal, ProposalChanged)}
     page = rendered("refused.html", {**context, "asked_again": _asked_again(refusal)})
     response = Response(page, status=status)
-    if isinstance(refusal, TooMany):
+    if isinstance(refusal, TooMany | Unready) and refusal.retry_after is not None:
         response.headers["Retry-After"] = str(refusal.retry_after)
     return response
 

@@ -132,7 +132,9 @@ def login(visit: Visit, username: str, proof: Proof, code: str | None = None) ->
     the password or of the code, the account is locked for a while; a locked one refuses the right ones, too. To be
     asked for the code is no failure, and does not make those before it forgotten.
     """
-    account = _named(visit.session, username)
+    # Held until it ends: two who try passwords at once are counted both, and nobody is let in who is just shut out.
+    found = visit.session.take(Account, Where("username", "=", username.casefold()))
+    account = found[0] if found else None
     if account is None:
         visit.note("login-failed", "account")  # without the name: people type passwords there
         return Login(_nobody(username))

@@ -36,6 +36,7 @@ class Code(StrEnum):
     COUNT_FAR_FROM_LAST = "COUNT-FAR-FROM-LAST"
     COURSE_NOT_ACTIVE = "COURSE-NOT-ACTIVE"
     COURSE_OPEN = "COURSE-OPEN"
+    DATABASE_UNAVAILABLE = "DATABASE-UNAVAILABLE"
     DECISION_CLOSED = "DECISION-CLOSED"
     DOSES_BEFORE_COURSE = "DOSES-BEFORE-COURSE"
     DOSES_TOO_CLOSE = "DOSES-TOO-CLOSE"
@@ -186,9 +187,13 @@ class VersionNeeded(Refusal):
 
 
 class Unready(Refusal):
-    """The service may not answer now."""
+    """The service may not answer now; after `retry_after` seconds it may, where that is known."""
 
     code = Code.SELF_TEST_FAILED
+
+    def __init__(self, message: str, *, code: Code | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
 class TooMany(Refusal):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 import structlog
 
 from titrator.security.secrets import sha256
-from titrator.store.base import Stale, StoreError, Where
+from titrator.store.base import Overtaken, Stale, StoreError, Where, again_if
 from titrator.store.records import Clinic, CourseVersion, DoseMismatch, Patient, Reminder, Standing, Waiting
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
@@ -115,10 +116,16 @@ def settle(services: Services, patients: Iterable[str], now: datetime) -> int:
             found = [one for one in (_settled_or_told(visit, patient) for patient in some) if one is not None]
         done += len(found)
         if found:
-            with services.store.writing(durable=False) as session:
-                visit = Visit(services=services, session=session, actor=None, now=now)
-                session.put(*[row for one in found for row in _keep(visit, one)])
+            again_if(Overtaken, partial(_keep_all, services, found, now))
     return done
+
+
+def _keep_all(services: Services, found: list[_Settled], now: datetime) -> None:
+    """Keep where patients stand, who are held meanwhile: all at once, lest two who do so wait for each other."""
+    with services.store.writing(durable=False) as session:
+        visit = Visit(services=services, session=session, actor=None, now=now)
+        session.take(Patient, Where("id", "in", tuple(sorted(one.patient.id for one in found))), order=("id",))
+        session.put(*[row for one in found for row in _keep(visit, one)])
 
 
 def settle_all(services: Services, now: datetime) -> int:

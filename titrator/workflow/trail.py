@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from titrator.security.trail import START, SYSTEM, entry_mac, head_mac, same_mac, seal_mac
-from titrator.store.base import Session, StoreError, Where
+from titrator.store.base import Duplicate, Session, Stale, StoreError, Where, again_if
 from titrator.store.records import Account, AuditHead, AuditRow, Identifier, Patient, SpoolPlace
 from titrator.store.spool import Spool
 from titrator.titration.documents import encode
@@ -197,6 +197,10 @@ def _take(services: Services, spool: Spool, name: str) -> int:
         place = session.get(SpoolPlace, name)
         if not fits(session, services.audit_key) or spool.size(name) <= (0 if place is None else place.offset_bytes):
             return 0
+    return again_if((Stale, Duplicate), lambda: _written(services, spool, name))
+
+
+def _written(services: Services, spool: Spool, name: str) -> int:
     with services.store.writing() as session:
         place = session.get(SpoolPlace, name)
         lines, after = spool.read(name, 0 if place is None else place.offset_bytes)

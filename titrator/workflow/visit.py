@@ -274,7 +274,7 @@ def leave(visit: Visit, session: Session, entries: Iterable[Entry]) -> None:
 
 def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
     """Write entries at the end of their chains; heads are read and signed once for all of them."""
-    entries = list(entries)
+    entries = list(map(_storable, entries))
     ends = _ends(session, {entry.chain for entry in entries})
     rows = []
     for entry in entries:
@@ -303,13 +303,24 @@ def enter(key: bytes, session: Session, entries: Iterable[Entry]) -> None:
     )
 
 
+def _storable(entry: Entry) -> Entry:
+    """An entry without zero bytes, which not every database takes in a text; they can come in the path of a request."""
+    if not any(isinstance(text, str) and "\0" in text for text in entry):
+        return entry
+    return Entry(*(text.replace("\0", "\N{SYMBOL FOR NULL}") if isinstance(text, str) else text for text in entry))
+
+
 def _ends(session: Session, chains: set[str]) -> dict[str, tuple[int, str]]:
-    """How far chains go, by their heads: the number and the MAC of the last entry."""
+    """How far chains go, by their heads: the number and the MAC of the last entry.
+
+    They are held until the transaction ends, and taken in one order, lest two wait for each other.
+    """
     if len(chains) == 1:
         found = session.get(AuditHead, *chains)
         heads = [] if found is None else [found]
     else:
-        heads = session.find(AuditHead, Where("chain", "in", tuple(chains))) if chains else []
+        named = Where("chain", "in", tuple(sorted(chains)))
+        heads = session.take(AuditHead, named, order=("chain",)) if chains else []
     return {head.chain: (head.seq, head.mac) for head in heads}
 
 

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import standardwebhooks
 import standardwebhooks.webhooks
 
+from tests.backends import CHOSEN, new_store
 from tests.notify.servers import Answer, MailServer, Receiver
 from tests.store.samples import sample
 from tests.support import CATALOGUE
@@ -37,7 +38,6 @@ from titrator.store.records import (
     Reminder,
     ReminderSettings,
 )
-from titrator.store.sqlite import SqliteStore
 from titrator.workflow import courses, record
 from titrator.workflow.facts import DOSES, PLATELET_COUNTS, WEIGHTS
 from titrator.workflow.reminders.plan import RANK
@@ -118,11 +118,11 @@ class Hook:
 class Desk:
     """A clinic that is open, and its patients. Its reminders are made as they are, or come from a real course."""
 
-    def __init__(self, folder: Path, zone: str = "UTC", **settings: object) -> None:
+    def __init__(self, folder: Path, zone: str = "UTC", *, backend: str = CHOSEN, **settings: object) -> None:
         self.clock = Clock()
         self.seals = folder / "seals"
         self.services = Services(
-            store=SqliteStore(folder / "titrator.db"),
+            store=new_store(folder, backend),
             catalogue=CATALOGUE,
             audit_key=KEY,
             clock=self.clock,

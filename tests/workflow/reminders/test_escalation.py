@@ -13,8 +13,9 @@ import pytest
 from tests.notify.servers import MailServer
 from tests.workflow.reminders.telling import NOW, Desk, Hook, recipients
 from titrator.store.base import StoreError
+from titrator.store.postgres import PostgresSession
 from titrator.store.records import Account, Clinic, Delivery, Record, Reminder
-from titrator.store.sqlite import SqliteSession
+from titrator.store.sql import SqlSession
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.keep import first_telling
 from titrator.workflow.reminders.plan import INSISTENT, OF_PATIENTS, Kind, plan_of
@@ -354,14 +355,14 @@ def test_what_is_done_cancels_what_waits_in_the_same_transaction(
     desk.settles()
     desk.plans()
     desk.counted(patient)
-    update = SqliteSession.update
+    update = SqlSession.update
 
-    def refuse(session: SqliteSession, record: Any, *rest: Any, **more: Any) -> Any:
+    def refuse(session: SqlSession, record: Any, *rest: Any, **more: Any) -> Any:
         if record is Delivery:
             raise StoreError("the disk is full")
         return update(session, record, *rest, **more)
 
-    monkeypatch.setattr(SqliteSession, "update", refuse)
+    monkeypatch.setattr(SqlSession, "update", refuse)
     with pytest.raises(StoreError):
         desk.settles()
     monkeypatch.undo()
@@ -385,15 +386,16 @@ def test_a_step_is_planned_and_the_next_is_set_or_neither(
     before = desk.reminder()
 
     def refusing(write: Any) -> Any:
-        def refuse(session: SqliteSession, *records: Any, **more: Any) -> Any:
+        def refuse(session: SqlSession, *records: Any, **more: Any) -> Any:
             if records and (records[0] is what or isinstance(records[0], what)):
                 raise StoreError("the disk is full")
             return write(session, *records, **more)
 
         return refuse
 
-    for writes in {"add", "put", "change", "claim", "update"}.intersection(vars(SqliteSession)):
-        monkeypatch.setattr(SqliteSession, writes, refusing(getattr(SqliteSession, writes)))
+    for kind in (SqlSession, PostgresSession):
+        for writes in {"add", "put", "change", "claim", "update"}.intersection(vars(kind)):
+            monkeypatch.setattr(kind, writes, refusing(getattr(kind, writes)))
     with pytest.raises(StoreError):
         desk.plans()
     monkeypatch.undo()

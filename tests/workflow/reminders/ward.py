@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from tests.backends import new_store
 from tests.store.samples import sample
 from tests.support import CATALOGUE
 from titrator.notify.base import Message
@@ -21,7 +22,6 @@ from titrator.notify.texts import Texts
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.store.base import Where
 from titrator.store.records import Account, ChannelRow, Contact, Decision, Delivery, Fact, Patient, Reminder, Standing
-from titrator.store.sqlite import SqliteStore
 from titrator.workflow import courses, record, sign_off
 from titrator.workflow.errors import Asked
 from titrator.workflow.facts import BY_KIND, DOSES, EVENTS, PLATELET_COUNTS, WEIGHTS, Collection
@@ -72,7 +72,7 @@ class Ward:
     def __post_init__(self) -> None:
         self.at(START, 9)
         self.services = Services(
-            store=SqliteStore(self.folder / "t.db"),
+            store=new_store(self.folder),
             catalogue=CATALOGUE,
             audit_key=b"a key for tests, of 32 bytes.....",
             clock=lambda: self.now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import select
 import sys
 from dataclasses import replace
@@ -11,20 +12,22 @@ from pathlib import Path
 import structlog
 
 from titrator.assembly import make_services
+from titrator.scheduler import Reminding
 from titrator.settings import Settings
-from titrator.workflow.reminders.work import beat
 
 
 def main(instance: str, lease_seconds: str) -> None:
     """Say that it is ready, and beat twenty times a second."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    services = make_services(Settings(instance=Path(instance)))
+    database = os.environ.get("TITRATOR_DATABASE", "")
+    services = make_services(Settings(instance=Path(instance), database=database))
     assert services.telling is not None
     services = replace(services, telling=replace(services.telling, lease_seconds=int(lease_seconds)))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
+    work = Reminding(services)
     while not select.select([sys.stdin], [], [], 0.05)[0]:
-        beat(services, services.clock)
+        work()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def keep_reminders(visit: Visit, patient: Patient, some: Iterable[Wanted], plan:
     """Make the reminders of a patient those that are wanted; but for new ones, which are still to be put."""
     mine = Where("patient_id", "=", patient.id)
     ever = bool(visit.session.find(Reminder, mine, limit=1))
-    rows = visit.session.find(Reminder, mine, Where("status", "in", OPEN)) if ever else []
+    rows = visit.session.take(Reminder, mine, Where("status", "in", OPEN), order=Reminder.KEY) if ever else []
     before = {(row.kind, row.due_on): row for row in rows}
     stay: set[tuple[str, str]] = set()
     new: list[Reminder] = []

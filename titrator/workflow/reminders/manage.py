@@ -557,7 +557,10 @@ def settle_delivery(visit: Visit, delivery_id: str, *, again: bool) -> Delivery:
             raise Conflict(Code.REMINDER_CLOSED, "It is to those of another clinic, which the patient has left.")
     anew: dict[str, Value] = {"status": "waiting", "send_at": at, "made_at": at, "attempts": 0}
     changes: dict[str, Value] = anew if again else {"status": "dismissed"}
-    new = visit.session.claim(Delivery, changes, *same)[0]
+    claimed = visit.session.claim(Delivery, changes, *same)
+    if not claimed:  # somebody else was faster
+        raise Unknown("message that could not be delivered")
+    new = claimed[0]
     unsettle(visit.session, [new])
     subject = f"deliveries/{one.id}"
     patient = None if one.about == one.clinic_id else visit.patient(one.about)

@@ -24,7 +24,7 @@ from titrator.notify.address import with_recipient
 from titrator.notify.base import Channel, NotSent, Unacceptable
 from titrator.security.secrets import new_id, sha256
 from titrator.security.trail import SYSTEM
-from titrator.store.base import Session, Where
+from titrator.store.base import Overtaken, Session, Where, again_if
 from titrator.store.records import Account, ChannelRow, Clinic, Contact, Delivery, Patient, Reminder
 from titrator.store.rows import Value
 from titrator.titration.documents import encode
@@ -353,7 +353,7 @@ class Sender:
         What must wait stays leased meanwhile, so that what comes after it is reached.
         """
         try:
-            while (lease := self.lease()) is not None and self._send_held(lease):
+            while (lease := again_if(Overtaken, self.lease)) is not None and self._send_held(lease):
                 pass
         finally:
             self._let_go(self.aside)
@@ -484,12 +484,16 @@ class Sender:
     def _mark_sent(self, lease: Lease, delivery: Delivery) -> None:
         at = instant(self.now())
         done: dict[str, Value] = {"status": "sent", "sent_at": at, "attempts": delivery.attempts + 1, **_FREE}
-        with self.services.store.writing(durable=False) as session:
-            if session.update(Delivery, done, *_of(delivery), Where("leased_by", "=", self.worker)):
-                enter(self.services.audit_key, session, [_entry(delivery, at)])
-            if lease.channel.failures:
-                well: dict[str, Value] = {"failures": 0, "rests_until": "", "error": None}
-                session.update(ChannelRow, well, Where("id", "=", self.channel_id))
+        well: dict[str, Value] = {"failures": 0, "rests_until": "", "error": None}
+
+        def mark() -> None:
+            with self.services.store.writing(durable=False) as session:
+                if lease.channel.failures:  # first, as who leases has the channel before what waits for it
+                    session.update(ChannelRow, well, Where("id", "=", self.channel_id))
+                if session.update(Delivery, done, *_of(delivery), Where("leased_by", "=", self.worker)):
+                    enter(self.services.audit_key, session, [_entry(delivery, at)])
+
+        again_if(Overtaken, mark)
 
     def _mark_unsent(self, lease: Lease, delivery: Delivery, unsent: _Unsent) -> int:
         """Try again later, or give up; how many were given up. The channel rests unless only this is refused."""
@@ -501,29 +505,36 @@ class Sender:
         structlog.get_logger().warning(
             "reminder-not-sent", channel=self.channel_id, message=delivery.id, why=unsent.why
         )
-        with self.services.store.writing(durable=False) as session:
-            tried: dict[str, Value] = {
-                "attempts": delivery.attempts + 1,
-                "error": unsent.why,
-                "send_at": instant(again if lease.channel.audience == EHR else lease.plan.not_quiet(again)),
-                **_FREE,
-            }
-            mine = *_of(delivery), Where("leased_by", "=", self.worker), Where("status", "=", "waiting")
-            done = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
-            given_up = done if dead else []
-            if not unsent.lasting:  # what has waited too long behind it
-                old = Where("channel_id", "=", self.channel_id), Where("made_at", "<=", give_up)
-                given_up += session.claim(
-                    Delivery, {"status": "dead", "error": unsent.why}, *old, Where("status", "=", "waiting")
-                )
-                ill: dict[str, Value] = {
-                    "failures": lease.channel.failures + 1,
-                    "rests_until": instant(now + rest),
-                    "error": unsent.why,
-                }
-                session.update(ChannelRow, ill, Where("id", "=", self.channel_id))
-            unsettle(session, given_up)
-        return len(given_up)
+        tried: dict[str, Value] = {
+            "attempts": delivery.attempts + 1,
+            "error": unsent.why,
+            "send_at": instant(again if lease.channel.audience == EHR else lease.plan.not_quiet(again)),
+            **_FREE,
+        }
+        mine = *_of(delivery), Where("leased_by", "=", self.worker), Where("status", "=", "waiting")
+        old = (
+            Where("channel_id", "=", self.channel_id),
+            Where("made_at", "<=", give_up),
+            Where("status", "=", "waiting"),
+        )
+        ill: dict[str, Value] = {
+            "failures": lease.channel.failures + 1,
+            "rests_until": instant(now + rest),
+            "error": unsent.why,
+        }
+
+        def mark() -> int:
+            with self.services.store.writing(durable=False) as session:
+                if not unsent.lasting:  # first, as who leases has the channel before what waits for it
+                    session.update(ChannelRow, ill, Where("id", "=", self.channel_id))
+                done = session.claim(Delivery, {**tried, "status": "dead"} if dead else tried, *mine)
+                given_up = done if dead else []
+                if not unsent.lasting:  # what has waited too long behind it
+                    given_up += session.claim(Delivery, {"status": "dead", "error": unsent.why}, *old)
+                unsettle(session, given_up)
+            return len(given_up)
+
+        return again_if(Overtaken, mark)
 
     def _rest(self, failures: int, retry_after: int | None) -> timedelta:
         seconds = min(_FIRST_REST * 2.0 ** min(failures, 10), _LONGEST_REST).total_seconds()
@@ -560,8 +571,8 @@ def _is_told(session: Session, one: Delivery) -> bool:
     what, _, ident = one.recipient.partition("/")
     if what != "account":
         return True
-    account = session.get(Account, ident)
-    return account is not None and account.active and account.role in STAFF and one.clinic_id in account.clinics
+    found = session.find(Account, Where("id", "=", ident))  # not held: other channels tell the same people
+    return bool(found) and found[0].active and found[0].role in STAFF and one.clinic_id in found[0].clinics
 
 
 def _stands(session: Session, one: Delivery) -> bool:
