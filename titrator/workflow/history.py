@@ -164,13 +164,17 @@ def _known(visit: Visit, person: Person) -> Patient | None:
     if not patient.active:
         raise Conflict(Code.PATIENT_INACTIVE, "The patient is not active; make the record active first.")
     if person.born_on is not None and patient.born_on not in (None, person.born_on):
-        raise Invalid(Fault("born_on", f"{person.born_on} here, {patient.born_on} in the record: is it the same person?"))
+        raise Invalid(
+            Fault("born_on", f"{person.born_on} here, {patient.born_on} in the record: is it the same person?")
+        )
     return patient
 
 
 def _refuse_new(person: Person, today: str, started_on: str | None) -> None:
     """Refuse a new patient of whom something is missing, or whose days cannot be."""
-    faults = [Fault(key, "required of a new patient") for key in ("family_name", "given_name") if not getattr(person, key)]
+    faults = [
+        Fault(key, "required of a new patient") for key in ("family_name", "given_name") if not getattr(person, key)
+    ]
     if person.born_on is not None and person.born_on > today:
         faults.append(Fault("born_on", f"must not be after {today}, today at the clinic"))
     if started_on is not None and person.born_on is None:

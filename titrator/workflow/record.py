@@ -795,9 +795,7 @@ def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body, s
     return draft._replace(taken_at=source.at)
 
 
-def dated_draft(
-    collection: Collection, body: Body, born_on: str | None, today: str
-) -> tuple[Draft, list[Fault]]:
+def dated_draft(collection: Collection, body: Body, born_on: str | None, today: str) -> tuple[Draft, list[Fault]]:
     """What an entry says, and its faults; its days must be from the patient's birth to today."""
     draft, faults = read_draft(collection, body)
     if draft.day > today or (draft.until is not None and draft.until > today):
@@ -806,9 +804,7 @@ def dated_draft(
             *_future(today, "resolved_on", draft.until),
         ]
     if born_on is not None and draft.day < born_on:
-        faults.append(
-            Fault(_day_key(collection, draft), f"must not be before {born_on}, when the patient was born")
-        )
+        faults.append(Fault(_day_key(collection, draft), f"must not be before {born_on}, when the patient was born"))
     return draft, faults
 
 

@@ -47,9 +47,11 @@ EVENTS: Final = tuple(map(str, EventKind))
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "patient": (
         "the number of the patient",
-        "patient|patient id|patient number|patient no|patient identifier|pat id|patid|patientid|patient nr|mrn"
-        "|medical record number|hospital number|hospital no|hosp no|unit number|record number|nhs number|pid|patnr"
-        "|patienten id|patientennummer|fallnummer|identifier|id",
+        (
+            "patient|patient id|patient number|patient no|patient identifier|pat id|patid|patientid|patient nr|mrn"
+            "|medical record number|hospital number|hospital no|hosp no|unit number|record number|nhs number|pid|patnr"
+            "|patienten id|patientennummer|fallnummer|identifier|id"
+        ),
     ),
     "family_name": ("the family name", "family name|last name|lastname|surname|family|nachname|name familie|nom"),
     "given_name": (
@@ -59,15 +61,19 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("family name, comma, given names", "name|patient name|full name|patientenname"),
     "born_on": (
         "the day of birth",
-        "born on|dob|d o b|date of birth|birth date|birthdate|birthday|born|day of birth|geburtsdatum|geb datum"
-        "|geburtstag|date de naissance",
+        (
+            "born on|dob|d o b|date of birth|birth date|birthdate|birthday|born|day of birth|geburtsdatum|geb datum"
+            "|geburtstag|date de naissance"
+        ),
     ),
     "clinic": ("the clinic, by name or id", "clinic|unit|ward|site|department|ambulanz|station"),
     "day": (
         "the day of the row",
-        "day|date|visit date|date of visit|visit|visit day|collected on|collection date|date collected|sample date"
-        "|date of sample|measured on|given on|observed on|occurred on|injection date|date of injection|datum|tag"
-        "|dose date|test date|lab date|result date|event date|clinic date|appointment date|appointment",
+        (
+            "day|date|visit date|date of visit|visit|visit day|collected on|collection date|date collected|sample date"
+            "|date of sample|measured on|given on|observed on|occurred on|injection date|date of injection|datum|tag"
+            "|dose date|test date|lab date|result date|event date|clinic date|appointment date|appointment"
+        ),
     ),
     "weight": (
         "the body weight",
@@ -75,8 +81,10 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "platelets": (
         "the platelet count",
-        "platelets|platelet|platelet count|platelet counts|plt|plts|plt count|thrombocytes|thrombozyten|thrombos"
-        "|thrombo|plaquettes",
+        (
+            "platelets|platelet|platelet count|platelet counts|plt|plts|plt count|thrombocytes|thrombozyten|thrombos"
+            "|thrombo|plaquettes"
+        ),
     ),
     "haemoglobin": ("the haemoglobin", "haemoglobin|hemoglobin|hb|hgb|hämoglobin|haemoglobine"),
     "neutrophils": (
@@ -89,8 +97,10 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "dose": (
         "the dose given, an amount",
-        "dose|dose given|given dose|romiplostim|romiplostim dose|nplate|nplate dose|dosis|dose administered"
-        "|administered dose|injected dose|micrograms|dose amount|total dose",
+        (
+            "dose|dose given|given dose|romiplostim|romiplostim dose|nplate|nplate dose|dosis|dose administered"
+            "|administered dose|injected dose|micrograms|dose amount|total dose"
+        ),
     ),
     "level": (
         "the dose given, an amount a kilogram",
@@ -99,8 +109,10 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "protocol": ("the protocol of the course", "protocol|protokoll"),
     "course_started_on": (
         "the day on which the course began",
-        "course started on|course start|treatment start|start of treatment|therapy start|start of therapy"
-        "|romiplostim start|nplate start|therapiebeginn",
+        (
+            "course started on|course start|treatment start|start of treatment|therapy start|start of therapy"
+            "|romiplostim start|nplate start|therapiebeginn"
+        ),
     ),
     "note": ("a remark that is kept with the row", "note|notes|remark|remarks|comment|comments|bemerkung|kommentar"),
     "kind": (
@@ -149,7 +161,7 @@ def guess(header: str) -> tuple[str, str | None] | None:
     if field is None:
         return None
     if field in {"dose", "level"} and unit is not None:
-        field = "level" if known_unit("level", unit) else "dose"
+        field = "level" if known_unit("level", unit or "") else "dose"
     return field, unit
 
 
@@ -158,7 +170,7 @@ def _with_unit_behind(header: str) -> tuple[str | None, str | None]:
     parts = re.split(r"[\s_,]+", header.strip())
     for last in range(len(parts) - 1, 0, -1):
         field, unit = _BY_NAME.get(plain_name(" ".join(parts[:last]))), " ".join(parts[last:])
-        if field == "dose" and known_unit("level", unit):
+        if field == "dose" and known_unit("level", unit) is not None:
             return "level", unit
         if field in UNITS and known_unit(field, unit):
             return field, unit

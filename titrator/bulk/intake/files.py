@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -36,20 +36,17 @@ _DELIMITERS: Final = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A table of a file: how it was read, its header, and its rows, each with its line and how many bytes were read.
+    """A table of a file: how it is read, its header, and its rows, each with its line; they are read once.
 
-    Rows are read once. One of fewer or more cells than the header has is given as it is.
+    A row of fewer or more cells than the header has is given as it is. `place` tells how far it has been read, of
+    `size`: bytes, or rows of a workbook.
     """
 
     how: str
     header: tuple[str, ...]
     rows: Iterator[tuple[int, Sequence[Cell]]]
-    place: Any
+    place: Callable[[], int]
     size: int
-
-    def read(self) -> int:
-        """How many bytes of the file have been read so far, of `size`."""
-        return cast(int, self.place())
 
 
 def kind_of(name: str) -> str | None:
@@ -94,8 +91,11 @@ def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
     rows = _csv_rows(text, encoding, mark)
     _, first = next(rows, (0, cast("Sequence[str]", ())))
     how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
-    buffer, size = text.buffer, file.stat().st_size
-    place = lambda: size if buffer.closed else buffer.tell()  # noqa: E731
+    buffer, size = cast("IO[bytes]", text.buffer), file.stat().st_size
+
+    def place() -> int:
+        return size if buffer.closed else buffer.tell()
+
     return Table(how=how, header=_header(cast("Sequence[str]", first)), rows=rows, place=place, size=size)
 
 
@@ -139,14 +139,12 @@ def _lines(file: Path) -> Table:
         if len(names) > MOST_COLUMNS:
             raise _wrong(f"line {number}: more than {MOST_COLUMNS} different keys so far")
     header = _header(names)
-    stream = file.open("rb")
-    return Table(
-        how="lines of JSON",
-        header=header,
-        rows=_json_rows(stream, header),
-        place=stream.tell,
-        size=file.stat().st_size,
-    )
+    stream, size = file.open("rb"), file.stat().st_size
+
+    def place() -> int:
+        return size if stream.closed else stream.tell()
+
+    return Table(how="lines of JSON", header=header, rows=_json_rows(stream, header), place=place, size=size)
 
 
 def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,14 +1,15 @@
-"""Which column of a table is what: as somebody said, as its header lets guess, and what has to be said before it counts.
+"""Which column of a table is what: as somebody said, as its header lets guess, and what has to be said first.
 
 What was guessed is shown and must be confirmed; what cannot be guessed is asked for; neither is ever assumed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, cast
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, cast
 
 from titrator.bulk.intake.fields import (
     DAYS_OF,
@@ -26,9 +27,7 @@ from titrator.workflow.errors import Invalid
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
 _LONGEST: Final = 200
-_ORDERS: Final = ("dmy", "mdy")
-_DECIMALS: Final = ("point", "comma")
-Delimiter = Literal[",", ";", "\t", "|"]
+_OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {"dates": ("dmy", "mdy"), "decimal": ("point", "comma")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +41,8 @@ class Said:
     source: str | None = None
     system: str | None = None
     clinic: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    units: Mapping[str, str] = dataclasses.field(default_factory=dict)
     dates: Order | None = None
     decimal: str | None = None
     protocol: str | None = None
@@ -115,24 +114,10 @@ class Drawn(NamedTuple):
 
 def read_said(document: Mapping[str, object]) -> Said:
     """What a mapping file or a request says; raises Invalid with every fault."""
-    faults = [Fault(key, "unknown key") for key in document if key not in _KEYS]
-    said: dict[str, Any] = {}
-    for key, value in document.items():
-        if key == "course":
-            said[key] = value
-            if not isinstance(value, bool):
-                faults.append(Fault(key, "must be true or false"))
-        elif key in {"columns", "units"}:
-            said[key] = _read_table(key, value, faults)
-        elif key in _KEYS:
-            said[key] = value
-            if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
-                faults.append(Fault(key, f"must be a text of 1 to {_LONGEST} characters"))
-    for key, options in (("dates", _ORDERS), ("decimal", _DECIMALS)):
-        if key in said and said[key] not in options:
-            faults.append(Fault(key, f"must be one of {', '.join(options)}"))
-    if isinstance(source := said.get("source"), str) and not _SOURCE.fullmatch(source):
-        faults.append(Fault("source", "must have 1 to 60 letters, digits, points, hyphens or underscores"))
+    faults: list[Fault] = []
+    said = {key: _read_key(key, value, faults) for key, value in document.items()}
+    if faults:
+        raise Invalid(*faults)
     columns, units = (cast("dict[str, str]", said.get(key, {})) for key in ("columns", "units"))
     faults += [Fault(f"columns.{name}", _no_field(name)) for name in columns if name not in (*FIELDS, *UNIT_FIELDS)]
     for name, unit in units.items():
@@ -142,7 +127,28 @@ def read_said(document: Mapping[str, object]) -> Said:
             faults.append(Fault(f"units.{name}", _no_unit(name, unit)))
     if faults:
         raise Invalid(*faults)
-    return Said(**said)
+    return Said(**cast("dict[str, Any]", said))
+
+
+def _read_key(key: str, value: object, faults: list[Fault]) -> object:
+    if key in {"columns", "units"}:
+        return _read_table(key, value, faults)
+    wrong = None
+    if key not in _KEYS:
+        wrong = "unknown key"
+    elif key == "course":
+        wrong = None if isinstance(value, bool) else "must be true or false"
+    elif not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
+        wrong = f"must be a text of 1 to {_LONGEST} characters"
+    elif key in _OPTIONS and value not in _OPTIONS[key]:
+        wrong = f"must be one of {', '.join(_OPTIONS[key])}"
+    elif key == "source" and not _SOURCE.fullmatch(value):
+        wrong = "must have 1 to 60 letters, digits, points, hyphens or underscores"
+    elif key == "delimiter" and len(value) != 1:
+        wrong = "must be one character"
+    if wrong is not None:
+        faults.append(Fault(key, wrong))
+    return value
 
 
 def _read_table(key: str, value: object, faults: list[Fault]) -> dict[str, str]:
@@ -178,14 +184,19 @@ def draw_up(header: Sequence[str], said: Said, *, name: str, systems: str | None
         guesses.append(Guess("the name of this source, by which its rows are known again", source))
     system = said.system or systems
     if system is None:
-        questions.append(Fault("system", "required: the system of the patients' numbers, such as urn:oid:1.2.3 or a URL"))
+        questions.append(
+            Fault("system", "required: the system of the patients' numbers, such as urn:oid:1.2.3 or a URL")
+        )
     elif said.system is None:
         guesses.append(Guess("the system of the patients' numbers", system))
     clinic = _clinic(said, clinics, columns, guesses, questions)
     if said.protocol is None and "protocol" not in columns and said.course and _has_doses(columns):
         questions.append(
-            Fault("protocol", "required: by which protocol courses are started, or say that none are: doses without a "
-                  "course wait to be verified, one by one")
+            Fault(
+                "protocol",
+                "required: by which protocol courses are started, or say that none are: doses without a "
+                "course wait to be verified, one by one",
+            )
         )
     plan = Plan(
         source=source,
@@ -203,37 +214,10 @@ def draw_up(header: Sequence[str], said: Said, *, name: str, systems: str | None
     return Drawn(plan, tuple(guesses), tuple(questions))
 
 
-def _columns(
-    header: Sequence[str], said: Said, guesses: list[Guess], questions: list[Fault]
-) -> dict[str, Column]:
+def _columns(header: Sequence[str], said: Said, guesses: list[Guess], questions: list[Fault]) -> dict[str, Column]:
     """The columns by field."""
-    places: dict[str, list[int]] = {}
-    for at, name in enumerate(header):
-        places.setdefault(name.strip(), []).append(at)
-    taken: dict[str, tuple[int, bool]] = {}
-    for name, wanted in said.columns.items():
-        found = places.get(wanted.strip()) or [at for at, one in enumerate(header) if plain_name(one) == plain_name(wanted)]
-        if len(found) == 1:
-            taken[name] = (found[0], False)
-        else:
-            wrong = f"{len(found)} columns are called {wanted}" if found else f"there is no column {wanted}"
-            questions.append(Fault(f"columns.{name}", wrong))
-    units: dict[int, str | None] = {}
-    for at, name in enumerate(header):
-        known = guess(name)
-        if known is None:
-            continue
-        field, units[at] = known
-        if field in taken and not taken[field][1]:
-            continue
-        if at in {place for place, guessed in taken.values() if not guessed} or field in said.columns:
-            continue
-        if field in taken:
-            questions.append(
-                Fault(f"columns.{field}", f"{header[taken[field][0]]} or {name}? More than one column may be it: say which")
-            )
-            continue
-        taken[field] = (at, True)
+    taken = _said_columns(header, said, questions)
+    units = _guess_columns(header, said, taken, questions)
     made: dict[str, Column] = {}
     for field, (at, guessed) in taken.items():
         if field in UNIT_FIELDS:
@@ -244,6 +228,41 @@ def _columns(
             unit = "" if column.unit is None else f", in {column.unit}"
             guesses.append(Guess(f"column “{header[at]}”", f"{FIELDS[field][0]} ({field}){unit}"))
     return made
+
+
+def _said_columns(header: Sequence[str], said: Said, questions: list[Fault]) -> dict[str, tuple[int, bool]]:
+    """The places of the columns that were said, by field."""
+    taken: dict[str, tuple[int, bool]] = {}
+    for field, wanted in said.columns.items():
+        found = [at for at, name in enumerate(header) if name == wanted.strip()]
+        found = found or [at for at, name in enumerate(header) if plain_name(name) == plain_name(wanted)]
+        if len(found) == 1:
+            taken[field] = (found[0], False)
+        else:
+            wrong = f"{len(found)} columns are called {wanted}" if found else f"there is no column {wanted}"
+            questions.append(Fault(f"columns.{field}", wrong))
+    return taken
+
+
+def _guess_columns(
+    header: Sequence[str], said: Said, taken: dict[str, tuple[int, bool]], questions: list[Fault]
+) -> dict[int, str | None]:
+    """Add the columns that can be guessed to those that were said; the units that stand in headers, by place."""
+    places = {at for at, _ in taken.values()}
+    units: dict[int, str | None] = {}
+    for at, name in enumerate(header):
+        known = guess(name)
+        if known is None:
+            continue
+        field, units[at] = known
+        if at in places or field in said.columns:
+            continue
+        if field in taken:
+            both = f"{header[taken[field][0]]} or {name}"
+            questions.append(Fault(f"columns.{field}", f"{both}? More than one column may be it: say which"))
+            continue
+        taken[field] = (at, True)
+    return units
 
 
 def _with_unit(  # noqa: PLR0913, PLR0917 (all that may tell the unit)
@@ -287,12 +306,16 @@ def _ask_for_shape(columns: Mapping[str, Column], said: Said, questions: list[Fa
     measured = [name for name in (*MEASURES, "dose") if name in columns]
     if "kind" in columns:
         if "value" not in columns:
-            questions.append(Fault("columns.value", f"required with {columns['kind'].header}: which column has the value?"))
+            questions.append(
+                Fault("columns.value", f"required with {columns['kind'].header}: which column has the value?")
+            )
         if "unit" not in columns and not said.units:
             questions.append(Fault("columns.unit", "required: which column has the unit? Or say that of each kind"))
         questions += [
-            Fault(f"columns.{name}", f"{columns[name].header} does not go with {columns['kind'].header}: a row has one fact, or "
-                  "one visit")
+            Fault(
+                f"columns.{name}",
+                f"{columns[name].header} does not go with {columns['kind'].header}: a row has one fact, or one visit",
+            )
             for name in measured
         ]
     elif not measured and "born_on" not in columns:
@@ -340,7 +363,11 @@ def as_json(plan: Plan) -> dict[str, object]:
         "header": list(plan.header),
         "columns": {
             name: {
-                "at": one.at, "header": one.header, "unit": one.unit, "unit_at": one.unit_at, "guessed": list(one.guessed)
+                "at": one.at,
+                "header": one.header,
+                "unit": one.unit,
+                "unit_at": one.unit_at,
+                "guessed": list(one.guessed),
             }
             for name, one in plan.columns.items()
         },
@@ -359,3 +386,24 @@ def from_json(kept: Mapping[str, Any]) -> Plan:
         for name, one in kept["columns"].items()
     }
     return Plan(**{**kept, "header": tuple(kept["header"]), "columns": columns})
+
+
+def as_said(plan: Plan, said: Said) -> Said:
+    """What would have to be said for this plan to be drawn up without a guess."""
+    columns = {name: column.header for name, column in plan.columns.items()}
+    columns |= {
+        f"{name}_unit": plan.header[column.unit_at]
+        for name, column in plan.columns.items()
+        if column.unit_at is not None
+    }
+    units = {name: column.unit for name, column in plan.columns.items() if column.unit is not None}
+    return replace(
+        said,
+        source=plan.source,
+        system=plan.system,
+        clinic=None
+        if plan.clinic is None
+        else next(name for name, ident in plan.clinics.items() if ident == plan.clinic),
+        columns=columns,
+        units={**plan.units, **units},
+    )

@@ -6,14 +6,13 @@ A row is taken whole or not at all: where one of its cells is wrong, the row is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from titrator.bulk.intake.fields import (
     DOSE_UNITS,
     EVENTS,
-    LEVEL_UNITS,
     MEASURES,
     UNITS,
     known_kind,
@@ -22,7 +21,8 @@ from titrator.bulk.intake.fields import (
 from titrator.bulk.intake.plan import Column, Plan
 from titrator.bulk.intake.values import Cell, Wrong, amount, day, text_of, words
 from titrator.titration.quantities import EXACT, tidy
-from titrator.workflow.facts import DOSES, EVENTS as EVENT_COLLECTION, Collection
+from titrator.workflow import facts
+from titrator.workflow.facts import DOSES, Collection
 from titrator.workflow.history import Person, Told
 
 _LONGEST_NOTE: Final = 1000
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 class History(NamedTuple):
     """The history of a patient as a file tells it; `refused` has the lines that cannot be taken, with why.
 
-    `person` is None where all of it is refused.
+    `person` is None where all of it is refused: of whom nothing can be taken, nobody is made.
     """
 
     person: Person | None
@@ -84,11 +84,11 @@ def history(plan: Plan, number: str, rows: Sequence[Row]) -> History:
             again = seen[when, what]
             name = f"{number}/{when}/{what}" if again == 1 else f"{number}/{when}/{what}/{again}"
             told.append(Told(row.line, name, collection, body))
-    return History(person, told, refused, len(rows))
+    return History(None if len(refused) == len(rows) else person, told, refused, len(rows))
 
 
 def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[int, str]]) -> Person | None:
-    """Who a patient is, by all rows; None with why where they contradict each other, or say nothing that can be read."""
+    """Who a patient is, by all rows; None with why where they contradict each other, or cannot be read."""
     wrong: list[str] = []
     if not number:
         wrong.append(f"{plan.columns['patient'].header}: empty")
@@ -131,8 +131,11 @@ def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) ->
     """What the rows of a patient say of a field; the first that says anything, where they may differ."""
     column = plan.columns[name]
     at = column.at
-    texts = {text: row.line for row in reversed(rows) if (text := text_of(row.cells[at]))}
-    first = next((text for text in reversed(texts)), None)
+    texts: dict[str, int] = {}
+    for row in rows:
+        if text := text_of(row.cells[at]):
+            texts.setdefault(text, row.line)
+    first = next(iter(texts), None)
     if first is None:
         return None
     is_day = name in {"born_on", "course_started_on"}
@@ -265,7 +268,9 @@ def _read_long(plan: Plan, row: Row, wrong: list[str]) -> tuple[str, list[Entry]
     written = text_of(row.cells[kind.at])
     name = known_kind(written)
     if name is None or name == "level":
-        wrong.append(f"{kind.header}: {written[:40]!r} is nothing that is kept here" if written else f"{kind.header}: empty")
+        wrong.append(
+            f"{kind.header}: {written[:40]!r} is nothing that is kept here" if written else f"{kind.header}: empty"
+        )
         return when, []
     if name in EVENTS:
         entries = _event(plan, row, name, when, wrong)
@@ -284,7 +289,9 @@ def _read_long(plan: Plan, row: Row, wrong: list[str]) -> tuple[str, list[Entry]
     return when, entries
 
 
-def _fact(plan: Plan, row: Row, name: str, value: tuple[Decimal, str], when: str, wrong: list[str]) -> Entry:
+def _fact(  # noqa: PLR0913, PLR0917 (all that a row says)
+    plan: Plan, row: Row, name: str, value: tuple[Decimal, str], when: str, wrong: list[str]
+) -> Entry:
     if name == "dose":
         level = plan.columns.get("level")
         by_weight = None if level is None else _value(plan, "level", level, row, wrong)
@@ -308,4 +315,4 @@ def _event(plan: Plan, row: Row, kind: str, when: str, wrong: list[str]) -> list
         found = _tried(day, over.header, wrong, text, plan.dates)
         if found is not None:
             body["resolved_on"] = found
-    return [Entry(kind, EVENT_COLLECTION, body)]
+    return [Entry(kind, facts.EVENTS, body)]

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from titrator.bulk.intake.plan import Plan
 from titrator.bulk.intake.rows import History, Row, history
 from titrator.bulk.intake.stage import Stage
-from titrator.store.base import Duplicate, Session, Stale, StoreError
+from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.records import Clinic
 from titrator.workflow.errors import Refusal
 from titrator.workflow.history import Outcome, import_history, reason_of
@@ -86,7 +86,9 @@ class Batch(NamedTuple):
 Also = Callable[[Session, Batch, Report], None]
 
 
-def run(work: Work, report: Report, *, after: str | None = None, keeps: bool = True, also: Also | None = None) -> Iterator[Batch]:
+def run(
+    work: Work, report: Report, *, after: str | None = None, keeps: bool = True, also: Also | None = None
+) -> Iterator[Batch]:
     """Record all patients after one; the batches that were done, each when it is.
 
     Without `keeps` all is done and undone: the report is what it would be.
@@ -110,8 +112,11 @@ def _batches(work: Work, after: str | None) -> Iterator[Batch]:
         yield Batch(found[-1][0], found)
 
 
-def _steps(work: Work, batch: Batch, outcomes: dict[str, Outcome]) -> list[Callable[[Session], None]]:
-    return [_step(work, number, told, outcomes) for number, told, _ in batch.histories if told.person is not None]
+def _steps(work: Work, batch: Batch, outcomes: dict[str, Outcome]) -> dict[str, Callable[[Session], None]]:
+    """What records each history of a batch, by patient."""
+    return {
+        number: _step(work, number, told, outcomes) for number, told, _ in batch.histories if told.person is not None
+    }
 
 
 def _step(work: Work, number: str, told: History, outcomes: dict[str, Outcome]) -> Callable[[Session], None]:
@@ -132,14 +137,13 @@ def _step(work: Work, number: str, told: History, outcomes: dict[str, Outcome]) 
 def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) -> dict[str, Outcome]:
     """The outcomes of a batch, by patient; raises StoreError where the store is at fault."""
     outcomes: dict[str, Outcome] = {}
-    steps = _steps(work, batch, outcomes)
-    numbers = [number for number, told, _ in batch.histories if told.person is not None]
-    errors = work.services.store.carry_out_each(steps) if steps else []
-    for number, step, error in zip(numbers, steps, errors, strict=True):
-        if isinstance(error, Stale | Duplicate):  # somebody was faster: once more, alone
-            (error,) = work.services.store.carry_out_each([step])
-        if error is not None:
-            outcomes[number] = _failed(error)
+    store, steps = work.services.store, _steps(work, batch, outcomes)
+    errors = store.carry_out_each(list(steps.values())) if steps else []
+    for (number, step), error in zip(steps.items(), errors, strict=True):
+        # Where somebody was faster, once more, alone.
+        still = store.carry_out_each([step])[0] if isinstance(error, Stale | Duplicate) else error
+        if still is not None:
+            outcomes[number] = _failed(still)
     if also is not None:
         told = Report.of_json(report.as_json())
         _tell(work, batch, outcomes, told, keeps=False)
@@ -162,34 +166,33 @@ class _Undone(Exception):
 def _tried_out(work: Work, batch: Batch) -> dict[str, Outcome]:
     """The outcomes that a batch would have."""
     outcomes: dict[str, Outcome] = {}
-    for number, step in zip(
-        [number for number, told, _ in batch.histories if told.person is not None],
-        _steps(work, batch, outcomes),
-        strict=True,
-    ):
+    for number, step in _steps(work, batch, outcomes).items():
         try:
-            with work.services.store.writing(durable=False) as session:
-                step(session)
-                raise _Undone
+            _try_out(work, step)
         except _Undone:
-            pass
-        except StoreError:
-            raise
+            continue
         except Refusal as refusal:
             outcomes[number] = _failed(refusal)
     return outcomes
+
+
+def _try_out(work: Work, step: Callable[[Session], None]) -> None:
+    """Do a step and undo it; raises _Undone, or what the step raises."""
+    with work.services.store.writing(durable=False) as session:
+        step(session)
+        raise _Undone
 
 
 def _tell(work: Work, batch: Batch, outcomes: dict[str, Outcome], report: Report, *, keeps: bool = True) -> None:
     """Add a batch to the report, and keep the rows that were not taken."""
     recorded, unverified = Counter(report.recorded), Counter(report.unverified)
     for number, told, rows in batch.histories:
-        outcome = outcomes.get(number, Outcome(refusal=told.refused[0][1] if told.refused else None))
+        outcome = outcomes.get(number, Outcome())
         refused = _refused(told, rows, outcome)
         report.rows += told.rows
         report.patients += 1
         report.refused += len(refused)
-        report.refused_patients += outcome.refusal is not None
+        report.refused_patients += told.person is None or outcome.refusal is not None
         report.new_patients += outcome.new
         report.courses += outcome.course
         report.known += outcome.known

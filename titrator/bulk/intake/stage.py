@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from titrator.bulk.intake.files import MOST_ROWS, Table
 from titrator.bulk.intake.plan import Plan, day_columns
 from titrator.bulk.intake.rows import Row, number_of
-from titrator.bulk.intake.values import needs_order, text_of
+from titrator.bulk.intake.values import Cell, needs_order, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
@@ -116,7 +116,7 @@ class _Orders:
         self._found: dict[int, tuple[int, str, str]] = {}  # by column: the line and text that tells most
         self._seen: dict[str, str | None] = {}
 
-    def look(self, line: int, cells: Sequence[object]) -> None:
+    def look(self, line: int, cells: Sequence[Cell]) -> None:
         for at in self._at:
             text = cells[at]
             if not isinstance(text, str) or text in self._seen:
@@ -137,7 +137,7 @@ class _Orders:
             raise Invalid(*faults)
 
 
-def _batches(rows: Iterable[tuple[int, Sequence[object]]]) -> Iterator[list[tuple[int, Sequence[object]]]]:
+def _batches(rows: Iterable[tuple[int, Sequence[Cell]]]) -> Iterator[list[tuple[int, Sequence[Cell]]]]:
     rows = iter(rows)
     while some := list(islice(rows, _AT_ONCE)):
         yield some

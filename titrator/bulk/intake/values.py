@@ -7,7 +7,7 @@ point of a number only where that was said.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from calendar import month_name
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
@@ -26,12 +26,8 @@ _SHORT: Final = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}", re.ASCII)
 _DAY_MONTH: Final = re.compile(r"(\d{1,2})\.?[- ]([A-Za-z]{3,9})\.?[- ,]+(\d{4})", re.ASCII)
 _MONTH_DAY: Final = re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})", re.ASCII)
 _MONTHS: Final = {
-    name[:length]: number
-    for number, name in enumerate(
-        "january february march april may june july august september october november december".split(), 1
-    )
-    for length in (3, len(name))
-} | {"sept": 9}
+    name[:length]: number for number, name in enumerate(month_name) if number for length in (3, len(name))
+} | {"Sept": 9}
 _NUMBER: Final = {
     "point": re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?", re.ASCII),
     "comma": re.compile(r"[+-]?\d+(?:,\d+)?", re.ASCII),
@@ -89,7 +85,7 @@ def _day(text: str, order: Order | None) -> str:
 
 
 def _month(name: str, text: str) -> int:
-    month = _MONTHS.get(name.lower())
+    month = _MONTHS.get(name.capitalize())
     if month is None:
         raise Wrong(f"{_quoted(text)}: no month is called {name}")
     return month
@@ -134,6 +130,3 @@ def words(text: str, longest: int = 200) -> str:
 def _quoted(text: str) -> str:
     shown = text if len(text) <= 40 else f"{text[:40]}…"
     return f"“{''.join(sign if sign.isprintable() else '?' for sign in shown)}”"
-
-
-Reader = Callable[[Cell], object]

@@ -1,0 +1,368 @@
+"""The command that brings a hospital's own table in. docs/import.md is for who does it, docs/cli.md has the options."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from titrator import console
+from titrator.bulk.intake.files import Table, kind_of, open_table
+from titrator.bulk.intake.plan import Drawn, Plan, Said, as_said, draw_up, read_said
+from titrator.bulk.intake.run import Batch, Report, Work, run
+from titrator.bulk.intake.stage import Stage
+from titrator.bulk.tables import cell
+from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, settings, table, visiting, write_json
+from titrator.security.secrets import new_id
+from titrator.store.records import Clinic
+from titrator.titration.errors import Fault
+from titrator.titration.quantities import plain
+from titrator.workflow.errors import Invalid
+from titrator.workflow.record import usual_system
+from titrator.workflow.visit import Services
+
+_PAIR: Final = "FIELD=COLUMN"
+_SHOWN_ROWS: Final = 10
+_SHOWN_ENTRIES: Final = 9
+#: How a kind of fact is called in a report.
+_CALLED: Final = {
+    "weight": "weights",
+    "platelet-count": "platelet counts",
+    "observation": "other values",
+    "dose": "doses",
+    "event": "events",
+}
+
+Advance = Callable[[int, str], None]
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Show how the file is read and what would come of it; change nothing.")
+@click.option("--yes", is_flag=True, help="What was guessed is right: go on without asking.")
+@click.option(
+    "--mapping", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A file that says it all."
+)
+@click.option(
+    "--save-mapping", type=click.Path(path_type=Path, dir_okay=False), help="Write how the file is read to it."
+)
+@click.option("--map", "columns", multiple=True, metavar=_PAIR, help="Which column has a field; repeatable.")
+@click.option("--unit", "units", multiple=True, metavar="FIELD=UNIT", help="The unit of a field; repeatable.")
+@click.option("--source", help="A name for where the rows come from, by which they are known again.")
+@click.option("--system", help="The system of the patients' numbers: urn:oid:... or a URL.")
+@click.option("--clinic", help="The clinic of new patients, by name or id.")
+@click.option("--protocol", help="By which protocol courses are started.")
+@click.option("--no-course", is_flag=True, help="Start no courses.")
+@click.option("--dates", type=click.Choice(["dmy", "mdy"]), help="The order of days such as 03/04/2025.")
+@click.option("--decimal", type=click.Choice(["point", "comma"]), help="What stands in 75.5; a point unless said so.")
+@click.option("--sheet", help="The sheet of a workbook that has several.")
+@click.option("--encoding", help="The encoding of a CSV file; UTF-8 unless said so.")
+@click.option("--delimiter", help="What stands between the cells of a CSV file, if it is not told by its header.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+@click.pass_context
+def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
+    """Bring the table FILE in: .csv, .xlsx or .ndjson, a row a visit or a row a fact.
+
+    What was guessed of its columns and units is shown, and must be confirmed. Rows that cannot be taken are written to
+    FILE.rejected.csv, each with why. The same file may be imported again: what is there is left as it is.
+    """
+    as_json, dry = asked["as_json"], asked["dry_run"]
+    with refusing():
+        kind = kind_of(file.name)
+        if kind is None:
+            raise Invalid(Fault("file", f"{file.suffix or 'no ending'} is not read: it may be .csv, .xlsx or .ndjson"))
+        said = _said(asked)
+        chosen = settings()
+        with opened(chosen) as services:
+            found, clinics, drawn = _looked_at(services, file, kind, said)
+            if not as_json:
+                _show_plan(file, found, drawn)
+            if drawn.questions:
+                refuse(WRONG_INPUT, "this has to be said first", drawn.questions)
+            if asked["save_mapping"]:
+                asked["save_mapping"].write_text(_mapping(as_said(drawn.plan, said)), encoding="utf-8")
+            if drawn.guesses and not (asked["yes"] or dry):
+                _confirm(drawn)
+            with _stage(chosen.instance / "imports") as stage:
+                work = _work(services, drawn.plan, stage, file, clinics)
+                report = _imported(work, found, keeps=not dry, shows=dry and not as_json)
+                rejected = _tell_rejected(work, file, report, keeps=not dry, shows=not as_json)
+    if as_json:
+        write_json({**report.as_json(), "dry_run": dry, "rejected_file": rejected and str(rejected)})
+    else:
+        _show_report(report, rejected, dry=dry)
+    context.exit(WRONG_INPUT if report.refused else 0)
+
+
+def _said(asked: Mapping[str, Any]) -> Said:
+    """What the mapping file and the options say, the options before the file; raises Invalid."""
+    document: dict[str, Any] = {}
+    if asked["mapping"] is not None:
+        try:
+            document = tomllib.loads(asked["mapping"].read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(Fault("mapping", f"is no TOML: {error}")) from None
+    for key in ("source", "system", "clinic", "protocol", "dates", "decimal", "sheet", "encoding", "delimiter"):
+        if asked[key] is not None:
+            document[key] = asked[key]
+    if asked["no_course"]:
+        document["course"] = False
+    for key in ("columns", "units"):
+        pairs = dict(_pair(key, text) for text in asked[key])
+        if pairs:
+            there = document.get(key, {})
+            document[key] = {**there, **pairs} if isinstance(there, dict) else there
+    return read_said(document)
+
+
+def _pair(key: str, text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.strip() or not value.strip():
+        raise Invalid(Fault(key, f"{text}: write FIELD=COLUMN" if key == "columns" else f"{text}: write FIELD=UNIT"))
+    return name.strip(), value.strip()
+
+
+def _looked_at(services: Services, file: Path, kind: str, said: Said) -> tuple[Table, dict[str, Clinic], Drawn]:
+    """The table of a file, the clinics by id, and how the table would be read."""
+    found = open_table(file, kind, sheet=said.sheet, encoding=said.encoding, delimiter=said.delimiter)
+    with visiting(services) as visit:
+        clinics = {clinic.id: clinic for clinic in visit.session.find(Clinic)}
+        system = usual_system(visit)
+    named = {clinic.name: clinic.id for clinic in clinics.values()} | {ident: ident for ident in clinics}
+    if said.protocol is not None and (wrong := services.catalogue.fault(said.protocol)):
+        raise Invalid(Fault("protocol", wrong))
+    return found, clinics, draw_up(found.header, said, name=file.name, systems=system, clinics=named)
+
+
+def _show_plan(file: Path, found: Table, drawn: Drawn) -> None:
+    screen = console.out()
+    shape = "a row a fact" if drawn.plan.is_long else "a row a visit"
+    screen.print(f"{file.name}: {found.how}; {shape}.")
+    rows = table("Column", "Field", "Unit", "How that is known")
+    taken = {column.at: (name, column) for name, column in drawn.plan.columns.items()}
+    units = {column.unit_at: name for name, column in drawn.plan.columns.items() if column.unit_at is not None}
+    for at, header in enumerate(found.header):
+        if at in taken:
+            name, column = taken[at]
+            unit = column.unit or ("in its own column" if column.unit_at is not None else "")
+            rows.add_row(header, name, unit, "guessed: " + ", ".join(column.guessed) if column.guessed else "said")
+        elif at in units:
+            rows.add_row(header, f"{units[at]}_unit", "", "")
+        else:
+            rows.add_row(header, "left out", "", "")
+    screen.print(rows)
+    for guess in drawn.guesses:
+        if not guess.what.startswith("column"):
+            screen.print(f"Guessed: {guess.what} is {guess.taken}.")
+
+
+def _confirm(drawn: Drawn) -> None:
+    """Have what was guessed confirmed by somebody who sits there; raises Invalid where nobody does."""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm("Is what was guessed right?", abort=True, err=True)
+        return
+    faults = [Fault(guess.what, f"guessed to be {guess.taken}") for guess in drawn.guesses]
+    refuse(WRONG_INPUT, "guessed and not confirmed: look at --dry-run, then say --yes, or say it in a mapping", faults)
+
+
+@contextmanager
+def _stage(folder: Path) -> Iterator[Stage]:
+    """A stage of our own, for the time of the import; those of processes that have died are removed."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.glob("*.stage"):
+        with left.open("rb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            left.unlink(missing_ok=True)
+    made = folder / f"{new_id()}.stage"
+    with made.open("xb") as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        stage = Stage(made)
+        try:
+            yield stage
+        finally:
+            stage.remove()
+
+
+def _work(services: Services, plan: Plan, stage: Stage, file: Path, clinics: dict[str, Clinic]) -> Work:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    about: dict[str, object] = {"source": plan.source, "file_sha256": digest}
+    return Work(services, operator()._replace(clinics=frozenset(clinics)), plan, stage, about, clinics)
+
+
+def _imported(work: Work, found: Table, *, keeps: bool, shows: bool) -> Report:
+    report = Report()
+    with _progress("reading", found.size) as advance:
+        read = 0
+
+        def step(_: int) -> None:
+            nonlocal read
+            now = found.place()
+            advance(now - read, "reading")
+            read = now
+
+        staged = work.stage.fill(work.plan, found, step)
+    if keeps:
+        _note(work, "begin-import", rows=staged.rows, patients=staged.patients)
+    with _progress("recording", staged.rows) as advance:
+        before = 0
+        for number, batch in enumerate(run(work, report, keeps=keeps)):
+            if shows and not number:
+                _show_first(batch)
+            advance(report.rows - before, f"{report.patients} patients, {report.refused} rows refused")
+            before = report.rows
+    report.refused = work.stage.count_refused()
+    report.rows = staged.rows
+    if keeps:
+        told = {key: value for key, value in report.as_json().items() if key != "to_verify"}
+        _note(work, "end-import", **told)
+    return report
+
+
+def _note(work: Work, did: str, **detail: Any) -> None:
+    with visiting(work.services) as visit:
+        visit.note(did, f"import/{work.plan.source}", patient=None, **work.about, **detail)
+
+
+@contextmanager
+def _progress(doing: str, total: int) -> Iterator[Advance]:
+    """A progress bar on standard error, if that is a terminal: how far it is, rows a second, the time that is left."""
+    if not sys.stderr.isatty():
+        yield lambda advance, said: None
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"), _Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda advance, said: bar.update(task, advance=advance, description=said)
+
+
+class _Rate(TextColumn):
+    """Rows a second; nothing while bytes are read."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def render(self, task: Any) -> Any:
+        """The rate of a task."""
+        rows = task.speed if task.speed and task.description != "reading" else 0
+        self.text_format = f"{rows:,.0f} rows/s" if rows else ""
+        return super().render(task)
+
+
+def _show_first(batch: Batch) -> None:
+    """What would be recorded of the first patient."""
+    told = next(((number, told) for number, told, _ in batch.histories if told.person and told.told), None)
+    if told is None:
+        return
+    number, history = told
+    person = history.person
+    screen = console.out()
+    name = ", ".join(part for part in (person and person.family_name, person and person.given_name) if part)
+    screen.print(
+        f"\nThe first patient: {number}, {name or 'no name'}, born {(person and person.born_on) or 'unknown'}."
+    )
+    rows = table("Line", "Day", "What", "Value")
+    for one in history.told[:_SHOWN_ENTRIES]:
+        day = next(str(value) for key, value in one.body.items() if key.endswith("_on"))
+        rows.add_row(str(one.place), day, one.name.split("/")[2], _value(one.body))
+    screen.print(rows)
+    if len(history.told) > _SHOWN_ENTRIES:
+        screen.print(f"and {len(history.told) - _SHOWN_ENTRIES} more of this patient.\n")
+
+
+def _value(body: Mapping[str, Any]) -> str:
+    if "micrograms" in body:
+        level = f", {plain(body['micrograms_per_kg'])} micrograms/kg" if "micrograms_per_kg" in body else ""
+        return f"{plain(body['micrograms'])} micrograms{level}"
+    return f"{plain(body['value'])} {body['unit']}" if "value" in body else str(body.get("term", ""))
+
+
+def _tell_rejected(work: Work, file: Path, report: Report, *, keeps: bool, shows: bool) -> Path | None:
+    """Write the rows that were not taken beside the file; or show the first of them."""
+    rejected = file.with_name(f"{file.name}.rejected.csv")
+    if keeps:
+        if report.refused:
+            with rejected.open("w", encoding="utf-8", newline="") as out:
+                write_rejected(work.stage, work.plan, csv.writer(out))
+            return rejected
+        rejected.unlink(missing_ok=True)
+        return None
+    if shows and report.refused:
+        screen = console.out()
+        screen.print("The first rows that would be refused:")
+        for line, _, why in work.stage.refused(_SHOWN_ROWS):
+            screen.print(f"  line {line}: {why}")
+    return None
+
+
+def write_rejected(stage: Stage, plan: Plan, out: Any) -> None:
+    """Write the rows that were not taken as they were, each with its line and why."""
+    out.writerow([*(cell(name) for name in plan.header), "line", "reason"])
+    wide = len(plan.header)
+    for line, cells, why in stage.refused():
+        fitting: Sequence[str] = [*cells, *[""] * wide][:wide]
+        out.writerow([*(cell(text) for text in fitting), line, cell(why)])
+
+
+def _show_report(report: Report, rejected: Path | None, *, dry: bool) -> None:
+    would = "would be " if dry else ""
+    facts = ", ".join(f"{many} {_CALLED.get(kind, kind)}" for kind, many in report.recorded.items()) or "none"
+    click.echo(
+        f"{report.rows} rows of {report.patients} patients: {report.new_patients} {would}new here, "
+        f"{report.courses} courses {would}started."
+    )
+    click.echo(f"Facts {would}recorded: {facts}. {report.known} were there already.")
+    if report.unverified:
+        asked = ", ".join(f"{many} {code}" for code, many in sorted(report.unverified.items()))
+        click.echo(f"To be verified before they count: {asked}.")
+        for one in report.to_verify[:_SHOWN_ROWS]:
+            codes = ", ".join(cast("list[str]", one["asked"]))
+            click.echo(f"  line {one['line']}, patient {one['patient']}: {codes}")
+    if report.refused:
+        where = f"; they are in {rejected}, each with why" if rejected else ""
+        click.echo(f"{report.refused} rows {would}refused{where}.")
+    if dry:
+        click.echo("Nothing was changed.")
+
+
+def _quoted(text: object) -> str:
+    """A text as TOML has it."""
+    return '"' + str(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _mapping(said: Said) -> str:
+    """What was said and taken, as a mapping file."""
+    lines = [
+        f"{key} = {str(value).lower() if isinstance(value, bool) else _quoted(value)}"
+        for key in (
+            "source",
+            "system",
+            "clinic",
+            "protocol",
+            "course",
+            "dates",
+            "decimal",
+            "sheet",
+            "encoding",
+            "delimiter",
+        )
+        if (value := getattr(said, key)) is not None and value is not True
+    ]
+    for key in ("columns", "units"):
+        pairs = cast("Mapping[str, str]", getattr(said, key))
+        if pairs:
+            lines += ["", f"[{key}]", *(f"{name} = {_quoted(value)}" for name, value in pairs.items())]
+    return "\n".join([*lines, ""])
