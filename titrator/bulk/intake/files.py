@@ -7,19 +7,22 @@ A workbook is a ZIP of XML: how large it is unpacked is known before it is read,
 from __future__ import annotations
 
 import csv
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
 import openpyxl
 from defusedxml.common import DefusedXmlException
 
-from titrator.bulk.intake.values import Cell
+from titrator.bulk.intake.values import Cell, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
@@ -29,8 +32,10 @@ MOST_ROWS: Final = 20_000_000
 LONGEST_CELL: Final = 10_000
 _LONGEST_LINE: Final = 1_000_000
 #: What a workbook may be unpacked, in bytes and as a multiple of the file.
-MOST_UNPACKED: Final = 2_000_000_000
+MOST_UNPACKED: Final = 500_000_000
 _MOST_TIMES: Final = 200
+#: Lines that tell the delimiter.
+_LOOKED_AT: Final = 20
 _DELIMITERS: Final = (",", ";", "\t", "|")
 
 
@@ -81,22 +86,21 @@ def _header(cells: Iterable[str]) -> tuple[str, ...]:
 
 
 def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
-    try:
-        mark = delimiter or _delimiter_of(file, encoding)
-        text = file.open(encoding=encoding, newline="")
-    except LookupError:
-        raise Invalid(Fault("encoding", f"no encoding is called {encoding}")) from None
-    except UnicodeDecodeError:
-        raise _not_in(encoding) from None
+    mark = delimiter or _delimiter_of(file, encoding)
+    text = file.open(encoding=encoding, newline="")
     rows = _csv_rows(text, encoding, mark)
-    _, first = next(rows, (0, cast("Sequence[str]", ())))
-    how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
+    try:
+        header = _header(cast("Sequence[str]", next(rows, (0, ()))[1]))
+    except Invalid:
+        text.close()
+        raise
     buffer, size = cast("IO[bytes]", text.buffer), file.stat().st_size
 
     def place() -> int:
         return size if buffer.closed else buffer.tell()
 
-    return Table(how=how, header=_header(cast("Sequence[str]", first)), rows=rows, place=place, size=size)
+    how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
+    return Table(how=how, header=header, rows=rows, place=place, size=size)
 
 
 _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -107,11 +111,24 @@ def _not_in(encoding: str) -> Invalid:
 
 
 def _delimiter_of(file: Path, encoding: str) -> str:
-    """What stands between the cells of a header: whichever sign it has most of, outside of quotes."""
-    with file.open(encoding=encoding, newline="") as text:
-        line = text.readline(LONGEST_CELL)
-    bare = "".join(line.split('"')[::2])
-    return max(_DELIMITERS, key=bare.count)
+    """What stands between the cells: the sign that cuts the first rows into most cells, and into the same number."""
+    try:
+        with file.open(encoding=encoding, newline="") as text:
+            begin = "".join(islice(iter(partial(text.readline, LONGEST_CELL), ""), _LOOKED_AT))
+    except LookupError:
+        raise Invalid(Fault("encoding", f"no encoding is called {encoding}")) from None
+    except UnicodeDecodeError:
+        raise _not_in(encoding) from None
+    return max(_DELIMITERS, key=partial(_fit, begin))
+
+
+def _fit(begin: str, mark: str) -> float:
+    """How well a sign fits: into how many cells it cuts the header, and how many rows into as many."""
+    try:
+        wide = [len(row) for row in csv.reader(io.StringIO(begin, newline=""), delimiter=mark) if row]
+    except csv.Error:
+        return 0
+    return wide[0] * wide.count(wide[0]) / len(wide) if wide else 0
 
 
 def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -193,24 +210,21 @@ def _json_cell(value: object, name: str, number: int) -> Cell:
 
 def _workbook(file: Path, sheet: str | None) -> Table:
     _refuse_bomb(file)
+    stream = file.open("rb")
     try:
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+        book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
+        chosen = _sheet_of(book.sheetnames, sheet)
+        rows = _sheet_rows(book, stream, chosen)
+        header = _header(text_of(cell) for cell in next(rows, (0, ()))[1])
+    except Invalid:
+        stream.close()
+        raise
     except DefusedXmlException:
+        stream.close()
         raise _wrong("declares entities in its XML, which no workbook needs") from None
     except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over, it is no workbook that can be read)
+        stream.close()
         raise _wrong("is no workbook that can be read (xlsx)") from None
-    names = book.sheetnames
-    if sheet is None and len(names) > 1:
-        raise Invalid(Fault("sheet", f"required: it has {', '.join(names)}"))
-    if sheet is not None and sheet not in names:
-        raise Invalid(Fault("sheet", f"no sheet {sheet}; it has {', '.join(names)}"))
-    chosen = sheet or names[0]
-    rows = _sheet_rows(book, chosen)
-    try:
-        _, first = next(rows)
-    except StopIteration:
-        raise _wrong("is empty") from None
-    header = _header(cell if isinstance(cell, str) else cell[0] for cell in first)
     size, read = book[chosen].max_row or 0, [0]
 
     def counted() -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -220,6 +234,14 @@ def _workbook(file: Path, sheet: str | None) -> Table:
             yield line, [*found, *[""] * (len(header) - len(found)), *[cell for cell in cells[len(header) :] if cell]]
 
     return Table(how=f"a workbook, sheet {chosen}", header=header, rows=counted(), place=lambda: read[0], size=size)
+
+
+def _sheet_of(names: Sequence[str], wanted: str | None) -> str:
+    if wanted is None and len(names) > 1:
+        raise Invalid(Fault("sheet", f"required: it has {', '.join(names)}"))
+    if wanted is not None and wanted not in names:
+        raise Invalid(Fault("sheet", f"no sheet {wanted}; it has {', '.join(names)}"))
+    return wanted or names[0]
 
 
 def _refuse_bomb(file: Path) -> None:
@@ -233,8 +255,8 @@ def _refuse_bomb(file: Path) -> None:
         raise _wrong(f"would be {unpacked} bytes unpacked, more than a workbook of its size has")
 
 
-def _sheet_rows(book: Any, name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
-    with closing(book):
+def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
+    with stream, closing(book):
         try:
             for line, cells in enumerate(book[name].iter_rows(values_only=True), 1):
                 if any(cell is not None for cell in cells):
