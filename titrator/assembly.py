@@ -57,6 +57,7 @@ def make_services(settings: Settings) -> Services:
             schemes=settings.schemes,
         ),
         feeds=settings.hl7_feeds,
+        imports=settings.imports,
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import hashlib
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,10 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from titrator import console
 from titrator.bulk.intake.files import Table, kind_of, open_table
+from titrator.bulk.intake.jobs import write_rejected
 from titrator.bulk.intake.plan import Drawn, Plan, Said, as_said, draw_up, read_said
 from titrator.bulk.intake.run import Batch, Report, Work, run
 from titrator.bulk.intake.stage import Stage
-from titrator.bulk.tables import cell
 from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, settings, table, visiting, write_json
 from titrator.security.secrets import new_id
 from titrator.store.records import Clinic
@@ -179,14 +178,14 @@ def _confirm(drawn: Drawn) -> None:
 def _stage(folder: Path) -> Iterator[Stage]:
     """A stage of our own, for the time of the import; those of processes that have died are removed."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    for left in folder.glob("*.stage"):
+    for left in folder.glob("cli-*.stage"):
         with left.open("rb") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
             left.unlink(missing_ok=True)
-    made = folder / f"{new_id()}.stage"
+    made = folder / f"cli-{new_id()}.stage"
     with made.open("xb") as mine:
         fcntl.flock(mine, fcntl.LOCK_EX)
         stage = Stage(made)
@@ -296,7 +295,7 @@ def _tell_rejected(work: Work, file: Path, report: Report, *, keeps: bool, shows
     if keeps:
         if report.refused:
             with rejected.open("w", encoding="utf-8", newline="") as out:
-                write_rejected(work.stage, work.plan, csv.writer(out))
+                write_rejected(work.stage, work.plan, out)
             return rejected
         rejected.unlink(missing_ok=True)
         return None
@@ -306,15 +305,6 @@ def _tell_rejected(work: Work, file: Path, report: Report, *, keeps: bool, shows
         for line, _, why in work.stage.refused(_SHOWN_ROWS):
             screen.print(f"  line {line}: {why}")
     return None
-
-
-def write_rejected(stage: Stage, plan: Plan, out: Any) -> None:
-    """Write the rows that were not taken as they were, each with its line and why."""
-    out.writerow([*(cell(name) for name in plan.header), "line", "reason"])
-    wide = len(plan.header)
-    for line, cells, why in stage.refused():
-        fitting: Sequence[str] = [*cells, *[""] * wide][:wide]
-        out.writerow([*(cell(text) for text in fitting), line, cell(why)])
 
 
 def _show_report(report: Report, rejected: Path | None, *, dry: bool) -> None:

@@ -172,7 +172,7 @@ def _with_unit_behind(header: str) -> tuple[str | None, str | None]:
         field, unit = _BY_NAME.get(plain_name(" ".join(parts[:last]))), " ".join(parts[last:])
         if field == "dose" and known_unit("level", unit) is not None:
             return "level", unit
-        if field in UNITS and known_unit(field, unit):
+        if field is not None and field in UNITS and known_unit(field, unit) is not None:
             return field, unit
     return None, None
 

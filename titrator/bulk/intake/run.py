@@ -126,6 +126,7 @@ def _step(work: Work, number: str, told: History, outcomes: dict[str, Outcome]) 
         raise RuntimeError("nobody to record anything of")
 
     def step(session: Session) -> None:
+        outcomes.pop(number, None)
         services, now = work.services, work.services.clock()
         visit = Visit(services=services, session=session, actor=work.actor, now=now, known_clinics=work.clinics)
         outcomes[number] = import_history(visit, person, told.told, work.plan.names_system, work.about)
@@ -138,16 +139,21 @@ def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) ->
     """The outcomes of a batch, by patient; raises StoreError where the store is at fault."""
     outcomes: dict[str, Outcome] = {}
     store, steps = work.services.store, _steps(work, batch, outcomes)
-    errors = store.carry_out_each(list(steps.values())) if steps else []
+
+    def last(session: Session) -> None:
+        if also is not None:
+            told = Report.of_json(report.as_json())
+            _tell(work, batch, outcomes, told, keeps=False)
+            also(session, batch, told)
+
+    *errors, at_last = store.carry_out_each([*steps.values(), last])
     for (number, step), error in zip(steps.items(), errors, strict=True):
         # Where somebody was faster, once more, alone.
         still = store.carry_out_each([step])[0] if isinstance(error, Stale | Duplicate) else error
         if still is not None:
             outcomes[number] = _failed(still)
-    if also is not None:
-        told = Report.of_json(report.as_json())
-        _tell(work, batch, outcomes, told, keeps=False)
-        work.services.store.carry_out(lambda session: also(session, batch, told))
+    if at_last is not None:
+        raise at_last
     return outcomes
 
 

@@ -81,6 +81,12 @@ class Stage:
         run("create index rows_by_number on rows (number, line)")
         return Staged(total, run("select count(distinct number) from rows").fetchone()[0])
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether all rows of a table have been taken."""
+        names = self._connection.execute("select name from sqlite_master where type = 'index'").fetchall()
+        return ("rows_by_number",) in names
+
     def patients(self, after: str | None = None) -> Iterator[tuple[str, list[Row]]]:
         """The patients with their rows, in order of their numbers, those after one of them."""
         rows = self._connection.cursor().execute(
