@@ -11,22 +11,22 @@ something else than the first time is refused, not corrected: somebody may have 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
-from titrator.protocols import Catalogue
-from titrator.security.secrets import sha256
+from titrator.security.secrets import new_id, sha256
 from titrator.store.base import Where
-from titrator.store.records import CourseVersion, ExternalId, Fact, Identifier, Patient
+from titrator.store.records import ExternalId, Fact, Identifier, Patient
 from titrator.store.rows import mapping
 from titrator.titration.course import MOST_ENTRIES, Course, Dose, Weight
-from titrator.titration.errors import Fault, InvalidProtocol
+from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.titration.quantities import DAYS, KILOGRAMS_PER, tidy, times
-from titrator.titration.terms import Facts
+from titrator.titration.terms import Facts, level_by_weight, weight_at
 from titrator.workflow import courses
 from titrator.workflow.delivery import after_fact
 from titrator.workflow.errors import Code, Conflict, Invalid, Refusal
@@ -35,7 +35,7 @@ from titrator.workflow.plausibility import (
     CLOSEST_DOSES,
     WITHOUT_COURSE,
     Question,
-    far_from_last,
+    far_level,
     moved_weight,
     questions,
 )
@@ -50,7 +50,7 @@ from titrator.workflow.record import (
     record,
     says,
 )
-from titrator.workflow.visit import Visit, day_at, text_of
+from titrator.workflow.visit import Visit, day_at
 
 Body = Mapping[str, object]
 
@@ -58,6 +58,7 @@ Body = Mapping[str, object]
 _ORDER: Final = {kind: place for place, kind in enumerate(("weight", "platelet-count", "observation", "event"))}
 _LAST: Final = len(_ORDER)
 _UNATTENDED: Final = Source(unattended=True)
+_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: Entries of the trail of single steps, for which the one of the whole stands.
 _TOLD_TOGETHER: Final = frozenset({"create", "change", "start-course", "record", "link", "read"})
 
@@ -111,10 +112,33 @@ class _Read(NamedTuple):
     draft: Draft
 
 
-def import_history(visit: Visit, person: Person, told: Sequence[Told], system: str, about: Body) -> Outcome:
-    """Record what is told of a person under names of a system; `about` says in the trail where it comes from.
+class Prepared(NamedTuple):
+    """A history as far as it could be told before anything is written.
 
-    What is refused is refused before anything is written: then the outcome says why, and nothing is raised.
+    Of a patient who is new here that is all of it: the `facts` under the id that the patient will get, and the `names`
+    of them. Of one who is here (`known`) nothing, but that the entries can be read.
+    """
+
+    person: Person
+    told: Sequence[Told]
+    system: str
+    outcome: Outcome
+    known: Patient | None = None
+    read: Sequence[_Read] = ()
+    started_on: str | None = None
+    facts: Sequence[Fact] = ()
+    names: Sequence[ExternalId] = ()
+
+
+def import_history(visit: Visit, person: Person, told: Sequence[Told], system: str, about: Body) -> Outcome:
+    """Record what is told of a person under names of a system; `about` says in the trail where it comes from."""
+    return record_history(visit, prepare_history(visit, person, told, system), about)
+
+
+def prepare_history(visit: Visit, person: Person, told: Sequence[Told], system: str) -> Prepared:
+    """What is told of a person, read and judged; a visit that only reads will do, so others may write meanwhile.
+
+    What is refused is refused here: then the outcome says why, and nothing is raised.
     """
     try:
         patient = _known(visit, person)
@@ -124,30 +148,50 @@ def import_history(visit: Visit, person: Person, told: Sequence[Told], system: s
         if patient is None:
             _refuse_new(person, today, started_on)
     except Refusal as refusal:
-        return Outcome(refusal=reason_of(refusal))
-    new = patient is None
+        return Prepared(person, told, system, Outcome(refusal=reason_of(refusal)))
+    outcome = Outcome(new=patient is None, course=started_on is not None, refused=tuple(refused))
+    prepared = Prepared(person, told, system, outcome, patient, read, started_on)
+    return prepared if patient is not None else _judged(visit, prepared)
+
+
+def record_history(visit: Visit, prepared: Prepared, about: Body) -> Outcome:
+    """Record what was prepared; anew what somebody else has changed since. Nothing is raised for what is refused."""
+    person = prepared.person
+    if prepared.outcome.refusal is not None:
+        return prepared.outcome
+    if prepared.known is not None or visit.session.get(Identifier, person.system, person.number) is not None:
+        prepared = prepare_history(visit, person, prepared.told, prepared.system)
+        if prepared.outcome.refusal is not None:
+            return prepared.outcome
     before = len(visit.entries)
-    made: dict[str, object] = {}
-    if patient is None:
-        patient = add_patient(visit, _particulars(person))
-        made["new"] = patient_fields(visit, patient)
-    elif patient.born_on is None and person.born_on is not None:
-        patient = change_patient(visit, patient.id, {"born_on": person.born_on}, None)
-        made["new"] = {"born_on": person.born_on}
-    course = None
-    if started_on is not None:
-        course = courses.start(visit, patient.id, {"protocol": person.protocol, "started_on": started_on})
+    patient, made = _made(visit, prepared)
+    if prepared.started_on is not None:
+        asked = {"protocol": person.protocol, "started_on": prepared.started_on}
+        course = courses.start(visit, patient.id, asked)
         made["course"] = courses.fields(course)
         patient = replace(patient, revision=course.id, settled=False)
-    write = _record_new if new else _record_onto
-    outcome, facts = write(visit, patient, course, read, system)
-    outcome = outcome._replace(
-        patient_id=patient.id, new=new, course=course is not None, refused=(*refused, *outcome.refused)
-    )
+    if prepared.known is None:
+        outcome, facts = prepared.outcome, prepared.facts
+        _record_new(visit, patient, prepared)
+    else:
+        outcome, facts = _record_onto(visit, patient, prepared)
+    outcome = outcome._replace(patient_id=patient.id)
     visit.entries[before:] = [one for one in visit.entries[before:] if one.action not in _TOLD_TOGETHER]
-    if new or course is not None or outcome.recorded:
+    if made or outcome.recorded:
         visit.note("import", f"patient/{patient.id}", patient=patient, **about, **made, **_summary(outcome, facts))
     return outcome
+
+
+def _made(visit: Visit, prepared: Prepared) -> tuple[Patient, dict[str, object]]:
+    """The patient of a history, made or with a birth date added where need be; and what the trail says of that."""
+    person, patient = prepared.person, prepared.known
+    if patient is None:
+        patient = add_patient(visit, _particulars(person), prepared.outcome.patient_id)
+        return patient, {"new": patient_fields(visit, patient)}
+    if patient.born_on is None and person.born_on is not None:
+        patient = change_patient(visit, patient.id, {"born_on": person.born_on}, None)
+        return patient, {"new": {"born_on": person.born_on}}
+    return patient, {}
 
 
 def reason_of(refusal: Refusal) -> str:
@@ -231,59 +275,64 @@ def _course_from(visit: Visit, person: Person, patient: Patient | None, read: Se
     return person.started_on or first
 
 
-Written = tuple[Outcome, list[Fact]]
-
-
-def _record_new(
-    visit: Visit, patient: Patient, course: CourseVersion | None, read: Sequence[_Read], system: str
-) -> Written:
-    """Record all of a patient of whom nothing was recorded before."""
-    chart = _Chart(visit.services.catalogue, patient, course)
+def _judged(visit: Visit, prepared: Prepared) -> Prepared:
+    """What was prepared of a new patient, with its facts."""
+    person, ident, system = prepared.person, new_id(), prepared.system
+    protocol = None
+    if prepared.started_on is not None and person.protocol is not None:
+        protocol = visit.services.catalogue.get(person.protocol)
+    chart = _Chart(person.born_on, protocol, prepared.started_on)
     facts: list[Fact] = []
     names: list[ExternalId] = []
-    refused: list[tuple[int, str]] = []
+    refused = list(prepared.outcome.refused)
     unverified: list[tuple[int, tuple[str, ...]]] = []
     recorded: Counter[str] = Counter()
-    revision = patient.revision
-    for (place, name, _, _), draft in read:
+    revision = 0 if prepared.started_on is None else 1
+    for (place, name, _, _), draft in prepared.read:
         if recorded[draft.kind] >= MOST_ENTRIES:
             refused.append((place, f"{MOST_ENTRIES} entries of this kind are recorded of the patient"))
             continue
         asked = tuple([str(code) for code, _ in chart.questions(draft)])
         revision += 1
         judged = Judgement(asked, None, "unverified" if asked else "final")
-        fact = new_fact(visit, (patient.id, revision), draft, judged, "record")
+        fact = new_fact(visit, (ident, revision), draft, judged, "record")
         facts.append(fact)
-        names.append(ExternalId(patient_id=patient.id, system=system, value=name, fact_id=revision))
+        names.append(ExternalId(patient_id=ident, system=system, value=name, fact_id=revision))
         recorded[draft.kind] += 1
         if asked:
             unverified.append((place, asked))
         else:
             chart.add(fact)
-    if facts:
-        patient = visit.change(patient, replace(patient, revision=revision, settled=False))
-        visit.session.add(*facts)
-        visit.session.add(*names)
-    if course is not None:  # a dose of a day before the course was kept here needs no decision
+    outcome = prepared.outcome._replace(
+        patient_id=ident, recorded=dict(recorded), unverified=tuple(unverified), refused=tuple(refused)
+    )
+    return prepared._replace(outcome=outcome, facts=facts, names=names)
+
+
+def _record_new(visit: Visit, patient: Patient, prepared: Prepared) -> None:
+    """Record the facts of a patient of whom nothing was recorded before."""
+    facts = prepared.facts
+    if not facts:
+        return
+    patient = visit.change(patient, replace(patient, revision=facts[-1].id, settled=False))
+    visit.session.add(*facts)
+    visit.session.add(*prepared.names)
+    if prepared.started_on is not None:  # a dose of a day before the course was kept here needs no decision
         today = visit.today(patient)
         for fact in facts:
             if fact.kind == "dose" and fact.day >= today:
                 after_fact(visit, patient, None, fact)
-    return Outcome(recorded=dict(recorded), unverified=tuple(unverified), refused=tuple(refused)), facts
 
 
-def _record_onto(
-    visit: Visit, patient: Patient, course: CourseVersion | None, read: Sequence[_Read], system: str
-) -> Written:
+def _record_onto(visit: Visit, patient: Patient, prepared: Prepared) -> tuple[Outcome, list[Fact]]:
     """Record what is new of a patient who was here before, each entry as a feed's."""
-    del course
-    before = _named(visit, patient, system)
+    before = _named(visit, patient, prepared.system)
     facts: list[Fact] = []
-    refused: list[tuple[int, str]] = []
+    refused = list(prepared.outcome.refused)
     unverified: list[tuple[int, tuple[str, ...]]] = []
     recorded: Counter[str] = Counter()
     known = 0
-    for one, draft in read:
+    for one, draft in prepared.read:
         versions = before.get(one.name)
         if versions is not None:
             if any(says(version, draft) for version in versions):
@@ -291,7 +340,7 @@ def _record_onto(
             else:
                 refused.append((one.place, _changed(versions[-1])))
             continue
-        body = {**one.body, "external_id": {"system": system, "value": one.name}}
+        body = {**one.body, "external_id": {"system": prepared.system, "value": one.name}}
         try:
             fact, new, _ = record(visit, patient.id, one.collection, body, _UNATTENDED)
         except Refusal as refusal:
@@ -304,7 +353,10 @@ def _record_onto(
         recorded[fact.kind] += 1
         if fact.asked:
             unverified.append((one.place, fact.asked))
-    return Outcome(recorded=dict(recorded), known=known, unverified=tuple(unverified), refused=tuple(refused)), facts
+    outcome = prepared.outcome._replace(
+        recorded=dict(recorded), known=known, unverified=tuple(unverified), refused=tuple(refused)
+    )
+    return outcome, facts
 
 
 def _changed(fact: Fact) -> str:
@@ -331,21 +383,21 @@ def _summary(outcome: Outcome, facts: Sequence[Fact]) -> dict[str, object]:
         "recorded": dict(outcome.recorded),
         "facts": [facts[0].id, facts[-1].id] if facts else None,
         "unverified": [fact.id for fact in facts if fact.status == "unverified"],
-        "facts_sha256": sha256(text_of([to_row(fact) for fact in facts])),
+        "facts_sha256": sha256(_json([to_row(fact) for fact in facts])),
     }
 
 
 class _Chart:
     """What the entries of a new patient are judged by: the final facts so far, in order of day."""
 
-    def __init__(self, catalogue: Catalogue, patient: Patient, course: CourseVersion | None) -> None:
-        self.born_on = patient.born_on
-        self.course = course
-        self.protocol = None if course is None else _protocol(catalogue, course)
+    def __init__(self, born_on: str | None, protocol: Protocol | None, started_on: str | None) -> None:
+        self.born_on = born_on
+        self.protocol = protocol
+        self.started_on = started_on
         self.last: dict[tuple[str, str | None], Fact] = {}
         self.of_day: list[Fact] = []  # the weights of the last day of any
         self.given: list[Fact] = []
-        self.weights: list[Weight] = []
+        self.weights: list[Weight] = []  # the last of each day
         self.doses: list[Dose] = []  # of the course
 
     def questions(self, draft: Draft) -> list[Question]:
@@ -364,13 +416,15 @@ class _Chart:
         """Add a final fact, later than those before or of the same day."""
         self.last[fact.kind, fact.code] = fact
         if fact.kind == "weight":
+            if self.weights and self.weights[-1].day == DAYS[fact.day]:
+                self.weights.pop()
             self.weights.append(_weight(fact.day, fact.value, fact.unit))
             if self.of_day and self.of_day[-1].day != fact.day:
                 self.of_day = []
             self.of_day.append(fact)
         elif fact.kind == "dose":
             self.given.append(fact)
-            if self.course is not None and fact.day >= self.course.started_on:
+            if self.started_on is not None and fact.day >= self.started_on:
                 self.doses.append(Dose(DAYS[fact.day], cast(Decimal, fact.value), fact.level))
 
     def _before(self, draft: Draft) -> list[Fact]:
@@ -378,15 +432,29 @@ class _Chart:
         return [] if found is None else [found]
 
     def _of_dose(self, draft: Draft) -> list[Question]:
-        if self.course is None:
+        if self.protocol is None:
             return [WITHOUT_COURSE]
         if not isinstance(self.protocol, WeeklyProtocol):
             return []
         # Two final doses never lie as close as a few days: the last before this day is one of the last two.
-        last = [dose for dose in self.doses[-2:] if dose.day < DAYS[draft.day]][-1:]
-        first = [] if not last or self.doses[0] is last[0] else self.doses[:1]
-        course = Course(weights=tuple(self.weights), doses=(*first, *last))
-        return far_from_last(draft, self.protocol, course)
+        day, value = DAYS[draft.day], cast(Decimal, draft.value)
+        last = next((dose for dose in reversed(self.doses[-2:]) if dose.day < day), None)
+        first = self.doses[0] if last is not None else None
+        before: Decimal | None = self.protocol.start
+        if last is not None:
+            weighed = (
+                self._level(last.day, last.micrograms, first) if self.weights and self.weights[0].day < day else None
+            )
+            before = last.level if last.level is not None else weighed
+        return far_level(draft, self.protocol, self._level(day, value, None), before, first=last is None)
+
+    def _level(self, day: int, micrograms: Decimal, first: Dose | None) -> Decimal | None:
+        """The level of a dose by weight, of a course with a `first` dose or of this one; None without a weight."""
+        if not self.weights or not isinstance(self.protocol, WeeklyProtocol):
+            return None
+        follows_first = first is not None and self.protocol.weight_basis is WeightBasis.BASELINE
+        weight = weight_at(self.weights, first.day if first is not None and follows_first else day)
+        return level_by_weight(self.protocol, micrograms, weight.kg)
 
     def _of_weight(self, draft: Draft) -> list[Question]:
         protocol = self.protocol
@@ -405,10 +473,3 @@ class _Chart:
 def _weight(day: str, value: Decimal | None, unit: str | None) -> Weight:
     amount, factor = cast(Decimal, value), KILOGRAMS_PER[unit or ""]
     return Weight(DAYS[day], amount if factor is None else tidy(times(amount, factor)))
-
-
-def _protocol(catalogue: Catalogue, course: CourseVersion) -> Protocol | None:
-    try:
-        return catalogue.get(course.protocol)
-    except (KeyError, InvalidProtocol):
-        return None

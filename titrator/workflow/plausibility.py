@@ -77,18 +77,25 @@ def far_dose(draft: Draft, protocol: WeeklyProtocol, document: Document) -> list
 
 
 def far_from_last(draft: Draft, protocol: WeeklyProtocol, course: Course) -> list[Question]:
-    """As `far_dose`, of a course that has been read. Of its doses the first and those of the last day before count."""
+    """As `far_dose`, of a course that has been read."""
     if draft.value is None:
         return []
     day = DAYS[draft.day]
     before = Terms(protocol, course.until(day - 1), day)
-    last = before.last_level if before.doses else protocol.start
     with_it = replace(course, doses=(Dose(day, draft.value, None),))
     weighed = Terms(protocol, with_it.until(day), day).last_level
+    last = before.last_level if before.doses else protocol.start
+    return far_level(draft, protocol, weighed, last, first=not before.doses)
+
+
+def far_level(
+    draft: Draft, protocol: WeeklyProtocol, weighed: Decimal | None, last: Decimal | None, *, first: bool
+) -> list[Question]:
+    """As `far_dose`, of its level by weight and the one before it, or that of the start where it is the `first`."""
     for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
         if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
             continue
-        than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
+        than = f"the start at {plain(last)}" if first else f"the {plain(last)} micrograms/kg before it"
         return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
     return []
 

@@ -158,13 +158,13 @@ def clinics(visit: Visit) -> list[Clinic]:
     return [clinic for clinic in found if clinic.id in visit.who.clinics]
 
 
-def add_patient(visit: Visit, body: Body) -> Patient:
-    """A new patient of a clinic of the account."""
+def add_patient(visit: Visit, body: Body, ident: str | None = None) -> Patient:
+    """A new patient of a clinic of the account, under a new id unless one was drawn before."""
     clinic_id = cast(str, body["clinic"])
     _refuse_other_clinic(visit, clinic_id)
     family, given = cast(str, body["family_name"]), cast(str, body["given_name"])
     patient = Patient(
-        id=new_id(),
+        id=ident or new_id(),
         version=1,
         revision=0,
         clinic_id=clinic_id,

@@ -1,8 +1,9 @@
 """Patient by patient into the record, some in a commit; each with all that can be taken of the file, or not at all.
 
 1. the rows of some patients are read, with all that is wrong with them
-2. their histories are recorded: one durable commit for all, in which one that fails is undone alone
-3. what was not taken is kept with why
+2. their histories are judged, while others may write
+3. they are recorded: one durable commit for all, in which one that fails is undone alone
+4. what was not taken is kept with why
 
 A run that is killed in between is simply run again: what was recorded is known by its names.
 """
@@ -20,7 +21,7 @@ from titrator.bulk.intake.stage import Stage
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.records import Clinic
 from titrator.workflow.errors import Refusal
-from titrator.workflow.history import Outcome, import_history, reason_of
+from titrator.workflow.history import Outcome, Prepared, prepare_history, reason_of, record_history
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
 #: So many rows and patients in one commit: the longer it is, the longer others wait who write.
@@ -114,22 +115,27 @@ def _batches(work: Work, after: str | None) -> Iterator[Batch]:
 
 def _steps(work: Work, batch: Batch, outcomes: dict[str, Outcome]) -> dict[str, Callable[[Session], None]]:
     """What records each history of a batch, by patient."""
-    return {
-        number: _step(work, number, told, outcomes) for number, told, _ in batch.histories if told.person is not None
-    }
+    now = work.services.clock()
+    with work.services.store.reading() as session:
+        visit = Visit(
+            services=work.services, session=session, actor=work.actor, now=now, known_clinics=dict(work.clinics)
+        )
+        prepared = {
+            number: prepare_history(visit, told.person, told.told, work.plan.names_system)
+            for number, told, _ in batch.histories
+            if told.person is not None
+        }
+    return {number: _step(work, number, one, outcomes) for number, one in prepared.items()}
 
 
-def _step(work: Work, number: str, told: History, outcomes: dict[str, Outcome]) -> Callable[[Session], None]:
+def _step(work: Work, number: str, prepared: Prepared, outcomes: dict[str, Outcome]) -> Callable[[Session], None]:
     """The recording of one history, which may be called twice: what it did the first time is undone then."""
-    person = told.person
-    if person is None:
-        raise RuntimeError("nobody to record anything of")
 
     def step(session: Session) -> None:
         outcomes.pop(number, None)
         services, now = work.services, work.services.clock()
-        visit = Visit(services=services, session=session, actor=work.actor, now=now, known_clinics=work.clinics)
-        outcomes[number] = import_history(visit, person, told.told, work.plan.names_system, work.about)
+        visit = Visit(services=services, session=session, actor=work.actor, now=now, known_clinics=dict(work.clinics))
+        outcomes[number] = record_history(visit, prepared, work.about)
         leave(visit, session, visit.entries)
 
     return step
