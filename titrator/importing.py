@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -16,13 +20,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from titrator import console
+from titrator.bulk.intake.crew import MOST, run_by_several
 from titrator.bulk.intake.files import Table, kind_of, open_table
 from titrator.bulk.intake.jobs import write_rejected
 from titrator.bulk.intake.plan import Drawn, Plan, Said, as_said, draw_up, read_said
-from titrator.bulk.intake.run import Batch, Report, Work, run
-from titrator.bulk.intake.stage import Stage
+from titrator.bulk.intake.rows import history
+from titrator.bulk.intake.run import Report, Work
+from titrator.bulk.intake.stage import Stage, Staged
 from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, settings, table, visiting, write_json
 from titrator.security.secrets import new_id
+from titrator.store.connect import open_store
 from titrator.store.records import Clinic
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
@@ -33,6 +40,7 @@ from titrator.workflow.visit import Services
 _PAIR: Final = "FIELD=COLUMN"
 _SHOWN_ROWS: Final = 10
 _SHOWN_ENTRIES: Final = 9
+_LOOKED_AT: Final = 100
 #: How a kind of fact is called in a report.
 _CALLED: Final = {
     "weight": "weights",
@@ -67,6 +75,7 @@ Advance = Callable[[int, str], None]
 @click.option("--sheet", help="The sheet of a workbook that has several.")
 @click.option("--encoding", help="The encoding of a CSV file; UTF-8 unless said so.")
 @click.option("--delimiter", help="What stands between the cells of a CSV file, if it is not told by its header.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Processes; by default one a core, three at most.")
 @click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 @click.pass_context
 def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
@@ -94,7 +103,14 @@ def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
                 _confirm(drawn)
             with _stage(chosen.instance / "imports") as stage:
                 work = _work(services, drawn.plan, stage, file, clinics)
-                report = _imported(work, found, keeps=not dry, shows=dry and not as_json)
+                staged = _fill(work, found)
+                if dry and not as_json:
+                    _show_first(work)
+                several = (
+                    partial(_reopened, services, chosen.database_url),
+                    asked["jobs"] or min(os.cpu_count() or 1, MOST),
+                )
+                report = _imported(work, staged, several, keeps=not dry)
                 rejected = _tell_rejected(work, file, report, keeps=not dry, shows=not as_json)
     if as_json:
         write_json({**report.as_json(), "dry_run": dry, "rejected_file": rejected and str(rejected)})
@@ -202,8 +218,13 @@ def _work(services: Services, plan: Plan, stage: Stage, file: Path, clinics: dic
     return Work(services, operator()._replace(clinics=frozenset(clinics)), plan, stage, about, clinics)
 
 
-def _imported(work: Work, found: Table, *, keeps: bool, shows: bool) -> Report:
-    report = Report()
+def _reopened(services: Services, database: str) -> Services:
+    """The same services, with a store that another process has opened."""
+    return replace(services, store=open_store(database))
+
+
+def _fill(work: Work, found: Table) -> Staged:
+    """Take the rows of a table, unless that has been done."""
     with _progress("reading", found.size) as advance:
         read = 0
 
@@ -213,16 +234,17 @@ def _imported(work: Work, found: Table, *, keeps: bool, shows: bool) -> Report:
             advance(now - read, "reading")
             read = now
 
-        staged = work.stage.fill(work.plan, found, step)
+        return work.stage.fill(work.plan, found, step)
+
+
+def _imported(work: Work, staged: Staged, several: tuple[Callable[[], Services], int], *, keeps: bool) -> Report:
+    report = Report()
     if keeps:
         _note(work, "begin-import", rows=staged.rows, patients=staged.patients)
     with _progress("recording", staged.rows) as advance:
-        before = 0
-        for number, batch in enumerate(run(work, report, keeps=keeps)):
-            if shows and not number:
-                _show_first(batch)
-            advance(report.rows - before, f"{report.patients} patients, {report.refused} rows refused")
-            before = report.rows
+        for done in run_by_several(work, *several, rows=staged.rows, keeps=keeps):
+            report.add(done)
+            advance(done.rows, f"{report.patients} patients, {report.refused} rows refused")
     report.refused = work.stage.count_refused()
     report.rows = staged.rows
     if keeps:
@@ -261,25 +283,26 @@ class _Rate(TextColumn):
         return super().render(task)
 
 
-def _show_first(batch: Batch) -> None:
-    """What would be recorded of the first patient."""
-    told = next(((number, told) for number, told, _ in batch.histories if told.person and told.told), None)
+def _show_first(work: Work) -> None:
+    """What would be recorded of the first patient of whom anything would be."""
+    read = ((number, history(work.plan, number, rows)) for number, rows in islice(work.stage.patients(), _LOOKED_AT))
+    told = next((one for one in read if one[1].person and one[1].told), None)
     if told is None:
         return
-    number, history = told
-    person = history.person
+    number, first = told
+    person = first.person
     screen = console.out()
     name = ", ".join(part for part in (person and person.family_name, person and person.given_name) if part)
     screen.print(
         f"\nThe first patient: {number}, {name or 'no name'}, born {(person and person.born_on) or 'unknown'}."
     )
     rows = table("Line", "Day", "What", "Value")
-    for one in history.told[:_SHOWN_ENTRIES]:
+    for one in first.told[:_SHOWN_ENTRIES]:
         day = next(str(value) for key, value in one.body.items() if key.endswith("_on"))
         rows.add_row(str(one.place), day, one.name.split("/")[2], _value(one.body))
     screen.print(rows)
-    if len(history.told) > _SHOWN_ENTRIES:
-        screen.print(f"and {len(history.told) - _SHOWN_ENTRIES} more of this patient.\n")
+    if len(first.told) > _SHOWN_ENTRIES:
+        screen.print(f"and {len(first.told) - _SHOWN_ENTRIES} more of this patient.\n")
 
 
 def _value(body: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bulk.intake.support import VISITS, visit, write_csv
 from tests.cli.test_installation import Run, done, instance, made, titrator, words  # noqa: F401 (fixtures)
+from titrator.bulk.intake import crew
 
 SURE = ("--source", "ward", "--system", "urn:mrn", "--protocol", "us-itp-adult", "--clinic", "Day Unit", "--yes")
 
@@ -140,3 +141,33 @@ def test_a_wrong_call_is_refused(
     ran = made("import", file, *SURE, *options)
     assert ran.code == code
     assert said in ran.err
+
+
+def test_several_processes_record_what_one_does(
+    made: Run,  # noqa: F811
+    tmp_path: Path,
+    instance: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Enough rows for some shares, the refused and the implausible among them; each of them is there, once."""
+    monkeypatch.setattr(crew, "ROWS", 60)
+    rows = [
+        visit(f"{number:04}", f"2025-01-{1 + 7 * week:02}", 70, "<5" if number == 70 else 20, 70)
+        for number in range(100)
+        for week in range(4)
+    ]
+    rows += [visit("0003", "2025-03-01", 165), ["", *visit("7", "2025-03-01", 70)[1:]]]
+    file = write_csv(tmp_path / "ward.csv", VISITS, rows)
+    ran = made("import", file, *SURE, "--jobs", 2, "--json")
+    report = json.loads(ran.out)
+    assert (ran.code, ran.err, report["rows"], report["refused"]) == (3, "", 402, 5)
+    assert (report["new_patients"], report["courses"], report["refused_patients"]) == (99, 99, 2)
+    assert report["recorded"] == {"weight": 397, "platelet-count": 396, "dose": 396}
+    assert report["unverified"] == {"WEIGHT-FAR-FROM-LAST": 1}
+    assert report["to_verify"] == [{"line": 402, "patient": "0003", "asked": ["WEIGHT-FAR-FROM-LAST"]}]
+    assert len(cells(tmp_path / "ward.csv.rejected.csv")) == 6
+    assert "in order" in done(made("db", "check"))
+    assert "in order" in done(made("audit", "verify"))
+    again = json.loads(made("import", file, *SURE, "--jobs", 1, "--json").out)
+    assert (again["recorded"], again["known"], again["refused"]) == ({}, 1189, 5)
+    assert not list((instance / "imports").iterdir())

@@ -328,7 +328,7 @@ def _import(held: _Held, stage: Stage) -> None:
         changed.append(held.change(session, done_number=batch.last, report=told.as_json()))
 
     try:
-        for _ in _unhurried(run(work, report, after=held.job.done_number, also=also), held.stopping):
+        for _ in _unhurried(run(work, report, of=(held.job.done_number, None), also=also), held.stopping):
             held.job = changed[-1]
             held.alive()
     except Stale:

@@ -55,6 +55,14 @@ class Report:
         """How many facts were recorded."""
         return sum(self.recorded.values())
 
+    def add(self, other: Report) -> None:
+        """Add what another one tells, of other rows."""
+        for name in ("rows", "refused", "patients", "new_patients", "refused_patients", "courses", "known"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.recorded = dict(Counter(self.recorded) + Counter(other.recorded))
+        self.unverified = dict(Counter(self.unverified) + Counter(other.unverified))
+        self.to_verify = [*self.to_verify, *other.to_verify][:SHOWN]
+
     def as_json(self) -> dict[str, object]:
         """The report as it is kept and sent."""
         return asdict(self)
@@ -66,7 +74,10 @@ class Report:
 
 
 class Work(NamedTuple):
-    """What is to be done: by whom, after which plan, from which stage, as `about` says in the trail."""
+    """What is to be done: by whom, after which plan, from which stage, as `about` says in the trail.
+
+    Rows that are not taken go to `refuse`, by default to the stage.
+    """
 
     services: Services
     actor: Actor
@@ -74,6 +85,7 @@ class Work(NamedTuple):
     stage: Stage
     about: dict[str, object]
     clinics: dict[str, Clinic]
+    refuse: Callable[[list[tuple[Row, str]]], object] | None = None
 
 
 class Batch(NamedTuple):
@@ -83,27 +95,34 @@ class Batch(NamedTuple):
     histories: list[tuple[str, History, list[Row]]]
 
 
+#: Patients after one number, and up to another one.
+Span = tuple[str | None, str | None]
 #: What else a commit is to write, once the report is that of its patients, too.
 Also = Callable[[Session, Batch, Report], None]
 
 
 def run(
-    work: Work, report: Report, *, after: str | None = None, keeps: bool = True, also: Also | None = None
+    work: Work,
+    report: Report,
+    *,
+    of: Span = (None, None),
+    keeps: bool = True,
+    also: Also | None = None,
 ) -> Iterator[Batch]:
-    """Record all patients after one; the batches that were done, each when it is.
+    """Record all patients of a span; the batches that were done, each when it is.
 
     Without `keeps` all is done and undone: the report is what it would be.
     """
-    for batch in _batches(work, after):
+    for batch in _batches(work, of):
         outcomes = _carried_out(work, batch, report, also) if keeps else _tried_out(work, batch)
         _tell(work, batch, outcomes, report)
         yield batch
 
 
-def _batches(work: Work, after: str | None) -> Iterator[Batch]:
+def _batches(work: Work, of: Span) -> Iterator[Batch]:
     found: list[tuple[str, History, list[Row]]] = []
     rows = 0
-    for number, some in work.stage.patients(after):
+    for number, some in work.stage.patients(*of):
         found.append((number, history(work.plan, number, some), some))
         rows += len(some)
         if rows >= _ROWS_AT_ONCE or len(found) >= _PATIENTS_AT_ONCE:
@@ -214,7 +233,7 @@ def _tell(work: Work, batch: Batch, outcomes: dict[str, Outcome], report: Report
             if len(report.to_verify) < SHOWN:
                 report.to_verify.append({"line": line, "patient": number, "asked": list(codes)})
         if refused and keeps:
-            work.stage.refuse(refused)
+            (work.refuse or work.stage.refuse)(refused)
     report.recorded, report.unverified = dict(recorded), dict(unverified)
 
 

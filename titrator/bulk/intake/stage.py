@@ -87,13 +87,28 @@ class Stage:
         names = self._connection.execute("select name from sqlite_master where type = 'index'").fetchall()
         return ("rows_by_number",) in names
 
-    def patients(self, after: str | None = None) -> Iterator[tuple[str, list[Row]]]:
-        """The patients with their rows, in order of their numbers, those after one of them."""
+    def patients(self, after: str | None = None, until: str | None = None) -> Iterator[tuple[str, list[Row]]]:
+        """The patients with their rows, in order of their numbers, those after one of them and up to another."""
+        bounds = [("number > ?", after), ("number <= ?", until)]
+        where = " and ".join(condition for condition, number in bounds if number is not None)
         rows = self._connection.cursor().execute(
-            "select number, line, cells from rows where number > ? or ? is null order by number, line", (after, after)
+            f"select number, line, cells from rows {'where ' + where if where else ''} order by number, line",  # noqa: S608
+            [number for _, number in bounds if number is not None],
         )
         for number, some in groupby(rows, itemgetter(0)):
             yield number, [Row(line, json.loads(cells)) for _, line, cells in some]
+
+    def shares(self, rows: int) -> Iterator[tuple[str | None, str | None]]:
+        """The patients in shares of so many rows or a few more: each after one of them, and up to another."""
+        numbers = self._connection.cursor().execute("select number, count(*) from rows group by number order by number")
+        after, last, many = None, None, 0
+        for number, of_number in numbers:
+            last, many = number, many + of_number
+            if many >= rows:
+                yield after, number
+                after, last, many = number, None, 0
+        if last is not None:
+            yield after, last
 
     def refuse(self, rows: Iterable[tuple[Row, str]]) -> None:
         """Keep why rows were not taken."""
