@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
@@ -23,10 +24,11 @@ from titrator import console
 from titrator.bulk.intake.crew import MOST, run_by_several
 from titrator.bulk.intake.files import Table, kind_of, open_table
 from titrator.bulk.intake.jobs import write_rejected
-from titrator.bulk.intake.plan import Drawn, Plan, Said, as_said, draw_up, read_said
+from titrator.bulk.intake.plan import Drawn, Said, as_said, draw_up, read_said
 from titrator.bulk.intake.rows import history
 from titrator.bulk.intake.run import Report, Work
 from titrator.bulk.intake.stage import Stage, Staged
+from titrator.fhir import intake
 from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, settings, table, visiting, write_json
 from titrator.security.secrets import new_id
 from titrator.store.connect import open_store
@@ -34,6 +36,7 @@ from titrator.store.records import Clinic
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
 from titrator.workflow.errors import Invalid
+from titrator.workflow.history import Told
 from titrator.workflow.record import usual_system
 from titrator.workflow.visit import Services
 
@@ -41,6 +44,8 @@ _PAIR: Final = "FIELD=COLUMN"
 _SHOWN_ROWS: Final = 10
 _SHOWN_ENTRIES: Final = 9
 _LOOKED_AT: Final = 100
+#: Endings of files that may have resources.
+_OF_RESOURCES: Final = (".json", ".ndjson", ".jsonl")
 #: How a kind of fact is called in a report.
 _CALLED: Final = {
     "weight": "weights",
@@ -79,22 +84,20 @@ Advance = Callable[[int, str], None]
 @click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
 @click.pass_context
 def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
-    """Bring the table FILE in: .csv, .xlsx or .ndjson, a row a visit or a row a fact.
+    """Bring the table FILE in: .csv, .xlsx or .ndjson, a row a visit or a row a fact; or FHIR: a Bundle, or lines.
 
     What was guessed of its columns and units is shown, and must be confirmed. Rows that cannot be taken are written to
     FILE.rejected.csv, each with why. The same file may be imported again: what is there is left as it is.
     """
     as_json, dry = asked["as_json"], asked["dry_run"]
     with refusing():
-        kind = kind_of(file.name)
-        if kind is None:
-            raise Invalid(Fault("file", f"{file.suffix or 'no ending'} is not read: it may be .csv, .xlsx or .ndjson"))
         said = _said(asked)
         chosen = settings()
         with opened(chosen) as services:
-            found, clinics, drawn = _looked_at(services, file, kind, said)
+            looked = _looked_at(services, file, said)
+            drawn = looked.drawn
             if not as_json:
-                _show_plan(file, found, drawn)
+                _show(file, looked)
             if drawn.questions:
                 refuse(WRONG_INPUT, "this has to be said first", drawn.questions)
             if asked["save_mapping"]:
@@ -102,8 +105,8 @@ def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
             if drawn.guesses and not (asked["yes"] or dry):
                 _confirm(drawn)
             with _stage(chosen.instance / "imports") as stage:
-                work = _work(services, drawn.plan, stage, file, clinics)
-                staged = _fill(work, found)
+                work = _work(services, stage, file, looked)
+                staged = _fill(work, file, looked.table)
                 if dry and not as_json:
                     _show_first(work)
                 several = (
@@ -147,16 +150,43 @@ def _pair(key: str, text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _looked_at(services: Services, file: Path, kind: str, said: Said) -> tuple[Table, dict[str, Clinic], Drawn]:
-    """The table of a file, the clinics by id, and how the table would be read."""
-    found = open_table(file, kind, sheet=said.sheet, encoding=said.encoding, delimiter=said.delimiter)
+class _Looked(NamedTuple):
+    """A file as it was looked at: its table, or None where it has resources; the clinics by id; how it is read."""
+
+    table: Table | None
+    clinics: dict[str, Clinic]
+    drawn: Drawn
+
+
+def _looked_at(services: Services, file: Path, said: Said) -> _Looked:
+    kind, resources = kind_of(file.name), file.suffix.lower() in _OF_RESOURCES and intake.is_fhir(file)
+    if kind is None and not resources:
+        ending = file.suffix or "no ending"
+        raise Invalid(Fault("file", f"{ending} is not read: it may be .csv, .xlsx, .ndjson, or .json with a Bundle"))
+    table = None
+    if not resources:
+        how = {"sheet": said.sheet, "encoding": said.encoding, "delimiter": said.delimiter}
+        table = open_table(file, cast(str, kind), **how)
     with visiting(services) as visit:
         clinics = {clinic.id: clinic for clinic in visit.session.find(Clinic)}
         system = usual_system(visit)
     named = {clinic.name: clinic.id for clinic in clinics.values()} | {ident: ident for ident in clinics}
     if said.protocol is not None and (wrong := services.catalogue.fault(said.protocol)):
         raise Invalid(Fault("protocol", wrong))
-    return found, clinics, draw_up(found.header, said, name=file.name, systems=system, clinics=named)
+    header = intake.HEADER if table is None else table.header
+    drawn = draw_up(header, said, name=file.name, systems=system, clinics=named, of_columns=table is not None)
+    return _Looked(table, clinics, drawn)
+
+
+def _show(file: Path, looked: _Looked) -> None:
+    """How a file is read."""
+    if looked.table is None:
+        console.out().print(f"{file.name}: FHIR resources.")
+    else:
+        _show_plan(file, looked.table, looked.drawn)
+    for guess in looked.drawn.guesses:
+        if not guess.what.startswith("column"):
+            console.out().print(f"Guessed: {guess.what} is {guess.taken}.")
 
 
 def _show_plan(file: Path, found: Table, drawn: Drawn) -> None:
@@ -176,9 +206,6 @@ def _show_plan(file: Path, found: Table, drawn: Drawn) -> None:
         else:
             rows.add_row(header, "left out", "", "")
     screen.print(rows)
-    for guess in drawn.guesses:
-        if not guess.what.startswith("column"):
-            screen.print(f"Guessed: {guess.what} is {guess.taken}.")
 
 
 def _confirm(drawn: Drawn) -> None:
@@ -211,11 +238,14 @@ def _stage(folder: Path) -> Iterator[Stage]:
             stage.remove()
 
 
-def _work(services: Services, plan: Plan, stage: Stage, file: Path, clinics: dict[str, Clinic]) -> Work:
+def _work(services: Services, stage: Stage, file: Path, looked: _Looked) -> Work:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    plan, clinics = looked.drawn.plan, looked.clinics
     about: dict[str, object] = {"source": plan.source, "file_sha256": digest}
-    return Work(services, operator()._replace(clinics=frozenset(clinics)), plan, stage, about, clinics)
+    zones = {ident: ZoneInfo(clinic.time_zone) for ident, clinic in clinics.items()}
+    read = intake.reader(plan, zones) if looked.table is None else None
+    return Work(services, operator()._replace(clinics=frozenset(clinics)), plan, stage, about, clinics, read=read)
 
 
 def _reopened(services: Services, database: str) -> Services:
@@ -223,8 +253,10 @@ def _reopened(services: Services, database: str) -> Services:
     return replace(services, store=open_store(database))
 
 
-def _fill(work: Work, found: Table) -> Staged:
-    """Take the rows of a table, unless that has been done."""
+def _fill(work: Work, file: Path, found: Table | None) -> Staged:
+    """Put the rows of a file by."""
+    if found is None:
+        return work.stage.put(intake.rows(file, work.plan.system))
     with _progress("reading", found.size) as advance:
         read = 0
 
@@ -285,7 +317,8 @@ class _Rate(TextColumn):
 
 def _show_first(work: Work) -> None:
     """What would be recorded of the first patient of whom anything would be."""
-    read = ((number, history(work.plan, number, rows)) for number, rows in islice(work.stage.patients(), _LOOKED_AT))
+    reads = work.read or partial(history, work.plan)
+    read = ((number, reads(number, rows)) for number, rows in islice(work.stage.patients(), _LOOKED_AT))
     told = next((one for one in read if one[1].person and one[1].told), None)
     if told is None:
         return
@@ -299,10 +332,14 @@ def _show_first(work: Work) -> None:
     rows = table("Line", "Day", "What", "Value")
     for one in first.told[:_SHOWN_ENTRIES]:
         day = next(str(value) for key, value in one.body.items() if key.endswith("_on"))
-        rows.add_row(str(one.place), day, one.name.split("/")[2], _value(one.body))
+        rows.add_row(str(one.place), day, _what(one), _value(one.body))
     screen.print(rows)
     if len(first.told) > _SHOWN_ENTRIES:
         screen.print(f"and {len(first.told) - _SHOWN_ENTRIES} more of this patient.\n")
+
+
+def _what(told: Told) -> str:
+    return str(told.body.get("code") or told.body.get("kind") or told.collection.kinds[0])
 
 
 def _value(body: Mapping[str, Any]) -> str:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.bulk.intake.support import VISITS, visit, write_csv
 from tests.cli.test_installation import Run, done, instance, made, titrator, words  # noqa: F401 (fixtures)
+from tests.fhir.resources import person, weighed
 from titrator.bulk.intake import crew
 
 SURE = ("--source", "ward", "--system", "urn:mrn", "--protocol", "us-itp-adult", "--clinic", "Day Unit", "--yes")
@@ -170,4 +177,46 @@ def test_several_processes_record_what_one_does(
     assert "in order" in done(made("audit", "verify"))
     again = json.loads(made("import", file, *SURE, "--jobs", 1, "--json").out)
     assert (again["recorded"], again["known"], again["refused"]) == ({}, 1189, 5)
+    assert not list((instance / "imports").iterdir())
+
+
+def test_a_bundle_is_imported_from_its_file(made: Run, tmp_path: Path) -> None:  # noqa: F811
+    who = {**person(number="7"), "id": "p1"}
+    file = tmp_path / "all.json"
+    file.write_text(
+        json.dumps({"resourceType": "Bundle", "entry": [{"resource": who}, {"resource": weighed("p1", 5)}]})
+    )
+    ran = made("import", file, "--system", "urn:mrn", "--no-course", "--dry-run")
+    assert "all.json: FHIR resources." in ran.out
+    assert "weight 75 kg" in words(ran.out)
+    ran = made("import", file, "--system", "urn:mrn", "--no-course", "--yes", "--source", "ehr")
+    assert "Facts recorded: 1 weights." in done(ran)
+    ran = made("import", file, "--yes", "--source", "ehr")
+    assert (ran.code, "protocol: required" in ran.err) == (3, True)
+
+
+def test_an_import_that_is_killed_is_simply_run_again(made: Run, tmp_path: Path, instance: Path) -> None:  # noqa: F811
+    """By SIGKILL, after more and more patients, with processes of its own; in the end each fact is there, once."""
+    rows = [visit(f"{number:04}", "2025-01-06", 70, 20, 70) for number in range(1500)]
+    file = write_csv(tmp_path / "ward.csv", VISITS, rows)
+    script = "from titrator.bulk.intake import crew; crew.ROWS = 150; from titrator.cli import run; run()"
+    command = [sys.executable, "-c", script, "import", str(file), *SURE, "--jobs", "2"]
+    environment = {**os.environ, "TITRATOR_INSTANCE": str(instance)}
+    there = 0
+    for least in (1, 600):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+        while process.poll() is None and there < least:
+            with closing(sqlite3.connect(instance / "titrator.db", timeout=30)) as store:
+                there = store.execute("select count(*) from patients").fetchone()[0]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert 0 < there < 1500
+    report = json.loads(made("import", file, *SURE, "--json").out)
+    assert report["known"] + sum(report["recorded"].values()) == 4500
+    assert 0 < report["known"] < 4500
+    assert (report["refused"], report["unverified"]) == (0, {})
+    with closing(sqlite3.connect(instance / "titrator.db")) as store:
+        assert store.execute("select count(*), count(distinct patient_id) from facts").fetchone() == (4500, 1500)
+    assert "in order" in done(made("db", "check"))
+    assert "in order" in done(made("audit", "verify"))
     assert not list((instance / "imports").iterdir())

@@ -40,7 +40,7 @@ from titrator.workflow.plausibility import (
     questions,
 )
 from titrator.workflow.record import (
-    Judgement,
+    FINAL,
     Source,
     add_patient,
     change_patient,
@@ -49,6 +49,7 @@ from titrator.workflow.record import (
     patient_fields,
     record,
     says,
+    unanswered,
 )
 from titrator.workflow.visit import Visit, day_at
 
@@ -57,19 +58,23 @@ Body = Mapping[str, object]
 #: Of a day: what a dose is judged by comes before it.
 _ORDER: Final = {kind: place for place, kind in enumerate(("weight", "platelet-count", "observation", "event"))}
 _LAST: Final = len(_ORDER)
-_UNATTENDED: Final = Source(unattended=True)
+UNATTENDED: Final = Source(unattended=True)
 _json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: Entries of the trail of single steps, for which the one of the whole stands.
 _TOLD_TOGETHER: Final = frozenset({"create", "change", "start-course", "record", "link", "read"})
 
 
 class Told(NamedTuple):
-    """An entry: its place at the source, its name there, and what it says of which collection, as over REST."""
+    """An entry: its place at the source, its name there, and what it says of which collection, as over REST.
+
+    `source` has what else is said of it; nobody is there to be asked about it, whatever it says.
+    """
 
     place: int
     name: str
     collection: Collection
     body: Body
+    source: Source = UNATTENDED
 
 
 class Person(NamedTuple):
@@ -251,7 +256,7 @@ def _read_all(told: Iterable[Told], born_on: str | None, today: str) -> tuple[li
         if faults:
             refused.append((one.place, "; ".join(map(str, faults))))
         else:
-            read.append(_Read(one, draft))
+            read.append(_Read(one, draft if one.source.at is None else draft._replace(taken_at=one.source.at)))
     if refused:
         wrong = {place for place, _ in refused}
         read = [one for one in read if one.told.place not in wrong]
@@ -288,19 +293,19 @@ def _judged(visit: Visit, prepared: Prepared) -> Prepared:
     unverified: list[tuple[int, tuple[str, ...]]] = []
     recorded: Counter[str] = Counter()
     revision = 0 if prepared.started_on is None else 1
-    for (place, name, _, _), draft in prepared.read:
+    for (place, name, _, _, source), draft in prepared.read:
         if recorded[draft.kind] >= MOST_ENTRIES:
             refused.append((place, f"{MOST_ENTRIES} entries of this kind are recorded of the patient"))
             continue
-        asked = tuple([str(code) for code, _ in chart.questions(draft)])
+        codes = tuple([str(code) for code, _ in chart.questions(draft)])
+        judged = unanswered(codes, source) or FINAL
         revision += 1
-        judged = Judgement(asked, None, "unverified" if asked else "final")
-        fact = new_fact(visit, (ident, revision), draft, judged, "record")
+        fact = new_fact(visit, (ident, revision), draft, judged, "correct" if source.corrected else "record")
         facts.append(fact)
         names.append(ExternalId(patient_id=ident, system=system, value=name, fact_id=revision))
         recorded[draft.kind] += 1
-        if asked:
-            unverified.append((place, asked))
+        if judged.asked:
+            unverified.append((place, judged.asked))
         else:
             chart.add(fact)
     outcome = prepared.outcome._replace(
@@ -342,7 +347,7 @@ def _record_onto(visit: Visit, patient: Patient, prepared: Prepared) -> tuple[Ou
             continue
         body = {**one.body, "external_id": {"system": prepared.system, "value": one.name}}
         try:
-            fact, new, _ = record(visit, patient.id, one.collection, body, _UNATTENDED)
+            fact, new, _ = record(visit, patient.id, one.collection, body, one.source)
         except Refusal as refusal:
             refused.append((one.place, reason_of(refusal)))
             continue

@@ -92,6 +92,10 @@ class Judgement(NamedTuple):
     status: str
 
 
+#: Of an entry that raised nothing.
+FINAL: Final = Judgement((), None, "final")
+
+
 class Recorded(NamedTuple):
     """A fact, and whether it is new: false where it was already there by another name.
 
@@ -546,14 +550,20 @@ def _plausible(  # noqa: PLR0913 (all that an entry is judged by)
     all codes with each entry would never be asked.
     """
     asked = _questions(visit, patient, draft, but)
-    if source.preliminary:
-        return Judgement((*(str(code) for code, _ in asked), str(Code.RESULT_PRELIMINARY)), None, "unverified")
-    if source.suspected:
-        return Judgement((*(str(code) for code, _ in asked), EVENT_SUSPECTED), None, "unverified")
-    if asked and (visit.who.is_feed or source.unattended):
-        return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
+    told = source._replace(unattended=source.unattended or visit.who.is_feed)
+    if (judged := unanswered(tuple(str(code) for code, _ in asked), told)) is not None:
+        return judged
     codes = _confirmed(asked, body)
     return Judgement(codes, visit.who.account_id if codes else None, "final")
+
+
+def unanswered(asked: tuple[str, ...], source: Source) -> Judgement | None:
+    """What becomes of an entry that nobody is asked about, by what it would raise; None where a person may answer."""
+    if source.preliminary:
+        return Judgement((*asked, str(Code.RESULT_PRELIMINARY)), None, "unverified")
+    if source.suspected:
+        return Judgement((*asked, EVENT_SUSPECTED), None, "unverified")
+    return Judgement(asked, None, "unverified") if asked and source.unattended else None
 
 
 def _confirmed(asked: list[Question], body: Body) -> tuple[str, ...]:

@@ -167,16 +167,25 @@ def _read_table(key: str, value: object, faults: list[Fault]) -> dict[str, str]:
 _KEYS: Final = frozenset(Said.__dataclass_fields__)
 
 
-def draw_up(header: Sequence[str], said: Said, *, name: str, systems: str | None, clinics: Mapping[str, str]) -> Drawn:
+def draw_up(  # noqa: PLR0913 (all that a plan is made of)
+    header: Sequence[str],
+    said: Said,
+    *,
+    name: str,
+    systems: str | None,
+    clinics: Mapping[str, str],
+    of_columns: bool = True,
+) -> Drawn:
     """The plan for a table with a header, by what was said.
 
     `name` is the file's, `systems` the system that numbers most likely are of, `clinics` those that rows may be of: the
-    id of each by name and by id.
+    id of each by name and by id. A file that is not `of_columns` has resources.
     """
     guesses: list[Guess] = []
     questions: list[Fault] = []
-    columns = _columns(header, said, guesses, questions)
-    _ask_for_shape(columns, said, questions)
+    columns = _columns(header, said, guesses, questions) if of_columns else {}
+    if of_columns:
+        _ask_for_shape(columns, said, questions)
     source = said.source
     if source is None:
         source = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2].rpartition(".")[0] or name).strip("-.")[:60]
@@ -190,7 +199,7 @@ def draw_up(header: Sequence[str], said: Said, *, name: str, systems: str | None
     elif said.system is None:
         guesses.append(Guess("the system of the patients' numbers", system))
     clinic = _clinic(said, clinics, columns, guesses, questions)
-    if said.protocol is None and "protocol" not in columns and said.course and _has_doses(columns):
+    if said.protocol is None and "protocol" not in columns and said.course and (_has_doses(columns) or not of_columns):
         questions.append(
             Fault(
                 "protocol",

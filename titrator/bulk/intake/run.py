@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from titrator.bulk.intake.plan import Plan
@@ -76,7 +77,8 @@ class Report:
 class Work(NamedTuple):
     """What is to be done: by whom, after which plan, from which stage, as `about` says in the trail.
 
-    Rows that are not taken go to `refuse`, by default to the stage.
+    Rows that are not taken go to `refuse`, by default to the stage. What the rows of a patient tell is read by `read`,
+    by default after the plan.
     """
 
     services: Services
@@ -86,6 +88,7 @@ class Work(NamedTuple):
     about: dict[str, object]
     clinics: dict[str, Clinic]
     refuse: Callable[[list[tuple[Row, str]]], object] | None = None
+    read: Callable[[str, Sequence[Row]], History] | None = None
 
 
 class Batch(NamedTuple):
@@ -121,9 +124,9 @@ def run(
 
 def _batches(work: Work, of: Span) -> Iterator[Batch]:
     found: list[tuple[str, History, list[Row]]] = []
-    rows = 0
+    read, rows = work.read or partial(history, work.plan), 0
     for number, some in work.stage.patients(*of):
-        found.append((number, history(work.plan, number, some), some))
+        found.append((number, read(number, some), some))
         rows += len(some)
         if rows >= _ROWS_AT_ONCE or len(found) >= _PATIENTS_AT_ONCE:
             yield Batch(number, found)

@@ -33,6 +33,15 @@ class Staged(NamedTuple):
     patients: int
 
 
+class Staging(NamedTuple):
+    """A row to be put by: the number of its patient, its line, its cells, and what is wrong with it, if anything."""
+
+    number: str
+    line: int
+    cells: Sequence[Cell]
+    wrong: str | None
+
+
 class Stage:
     """The rows of one file, in a file of ours at a path; made anew, or one that was made before."""
 
@@ -54,30 +63,34 @@ class Stage:
 
     def fill(self, plan: Plan, table: Table, advance: Callable[[int], None] = lambda _: None) -> Staged:
         """Take all rows of a table; raises Invalid where its days cannot be read without being told their order."""
+        orders = _Orders(plan)
+        staged = self.put(_of_table(plan, table, orders), advance)
+        orders.refuse()
+        return staged
+
+    def put(self, rows: Iterable[Staging], advance: Callable[[int], None] = lambda _: None) -> Staged:
+        """Take rows, in place of what was there."""
         run = self._connection.execute
         run("drop table if exists rows")
         run("drop table if exists refused")
         run("create table rows (number text not null, line integer not null, cells text not null)")
         run("create table refused (line integer primary key, cells text not null, why text not null)")
-        orders = _Orders(plan)
-        wide, total = len(plan.header), 0
-        for some in _batches(table.rows):
-            whole, ragged = [], []
-            for line, cells in some:
-                if len(cells) != wide and not (len(cells) > wide and not any(cells[wide:])):
-                    ragged.append((line, _encode(cells), f"has {len(cells)} cells where the header has {wide}"))
-                    continue
-                orders.look(line, cells)
-                whole.append((number_of(plan, cells), line, _encode(cells)))
+        total = 0
+        for some in _batches(rows):
+            run("begin")
+            self._connection.executemany(
+                "insert into rows values (?, ?, ?)",
+                [(number, line, _encode(cells)) for number, line, cells, wrong in some if wrong is None],
+            )
+            self._connection.executemany(
+                "insert into refused values (?, ?, ?)",
+                [(line, _encode(cells), wrong) for _, line, cells, wrong in some if wrong is not None],
+            )
+            run("commit")
             total += len(some)
             if total > MOST_ROWS:
                 raise Invalid(Fault("file", f"has more than {MOST_ROWS} rows"))
-            run("begin")
-            self._connection.executemany("insert into rows values (?, ?, ?)", whole)
-            self._connection.executemany("insert into refused values (?, ?, ?)", ragged)
-            run("commit")
             advance(len(some))
-        orders.refuse()
         run("create index rows_by_number on rows (number, line)")
         return Staged(total, run("select count(distinct number) from rows").fetchone()[0])
 
@@ -158,7 +171,17 @@ class _Orders:
             raise Invalid(*faults)
 
 
-def _batches(rows: Iterable[tuple[int, Sequence[Cell]]]) -> Iterator[list[tuple[int, Sequence[Cell]]]]:
+def _of_table(plan: Plan, table: Table, orders: _Orders) -> Iterator[Staging]:
+    wide = len(plan.header)
+    for line, cells in table.rows:
+        if len(cells) != wide and not (len(cells) > wide and not any(cells[wide:])):
+            yield Staging("", line, cells, f"has {len(cells)} cells where the header has {wide}")
+            continue
+        orders.look(line, cells)
+        yield Staging(number_of(plan, cells), line, cells, None)
+
+
+def _batches(rows: Iterable[Staging]) -> Iterator[list[Staging]]:
     rows = iter(rows)
     while some := list(islice(rows, _AT_ONCE)):
         yield some
