@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from titrator import console
 from titrator.bulk.intake.crew import MOST, run_by_several
 from titrator.bulk.intake.files import Table, kind_of, open_table
-from titrator.bulk.intake.jobs import write_rejected
+from titrator.bulk.intake.jobs import private, write_rejected
 from titrator.bulk.intake.plan import Drawn, Said, as_said, draw_up, read_said
 from titrator.bulk.intake.rows import history
 from titrator.bulk.intake.run import Report, Work
@@ -354,7 +354,7 @@ def _tell_rejected(work: Work, file: Path, report: Report, *, keeps: bool, shows
     rejected = file.with_name(f"{file.name}.rejected.csv")
     if keeps:
         if report.refused:
-            with rejected.open("w", encoding="utf-8", newline="") as out:
+            with private(rejected) as out:
                 write_rejected(work.stage, work.plan, out)
             return rejected
         rejected.unlink(missing_ok=True)

@@ -141,6 +141,12 @@ def test_a_form_without_a_file_and_no_form_are_refused(house: House) -> None:
     assert files(house) == ["csv"]
 
 
+def test_only_a_prescriber_ends_courses_by_a_table(house: House) -> None:
+    content = b"MRN,Surname,Forename,Date,Weight kg,Stop date\n7,B,A,2026-01-05,70,\n"
+    assert send(house, content).faults == ["mapping.columns.course_ended_on"]
+    assert send(house, content, who="prescriber").status == 202
+
+
 def test_a_file_that_is_too_large_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "LARGEST_FILE", 1000)
     sent = send(house, table(*ROWS * 10))

@@ -61,7 +61,9 @@ _LAST: Final = len(_ORDER)
 UNATTENDED: Final = Source(unattended=True)
 _json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 #: Entries of the trail of single steps, for which the one of the whole stands.
-_TOLD_TOGETHER: Final = frozenset({"create", "change", "start-course", "record", "link", "read"})
+_TOLD_TOGETHER: Final = frozenset({"create", "change", "start-course", "discontinue", "record", "link", "read"})
+#: Why a course is ended that was over when it came here.
+ENDED_BEFORE: Final = "It was over before the record was imported."
 
 
 class Told(NamedTuple):
@@ -80,7 +82,8 @@ class Told(NamedTuple):
 class Person(NamedTuple):
     """Whose history it is: a number by its system, and what is needed of who is not here yet.
 
-    With a `protocol` who was never on a course is put on one, from `started_on` or the day of the first dose.
+    With a `protocol` who was never on a course is put on one, from `started_on` or the day of the first dose, and up to
+    `ended_on` if it is over.
     """
 
     system: str
@@ -91,6 +94,7 @@ class Person(NamedTuple):
     born_on: str | None = None
     protocol: str | None = None
     started_on: str | None = None
+    ended_on: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -150,6 +154,8 @@ def prepare_history(visit: Visit, person: Person, told: Sequence[Told], system: 
         today = day_at(visit.clinic(person.clinic if patient is None else patient.clinic_id), visit.now)
         read, refused = _read_all(told, person.born_on if patient is None else patient.born_on or person.born_on, today)
         started_on = _course_from(visit, person, patient, read)
+        if started_on is not None and person.ended_on is not None:
+            _refuse_end(person.ended_on, started_on, today, read)
         if patient is None:
             _refuse_new(person, today, started_on)
     except Refusal as refusal:
@@ -180,6 +186,9 @@ def record_history(visit: Visit, prepared: Prepared, about: Body) -> Outcome:
         _record_new(visit, patient, prepared)
     else:
         outcome, facts = _record_onto(visit, patient, prepared)
+    if prepared.started_on is not None and person.ended_on is not None:
+        over = {"ended_on": person.ended_on, "reason": ENDED_BEFORE}
+        made["course"] = courses.fields(courses.discontinue(visit, patient.id, over, None))
     outcome = outcome._replace(patient_id=patient.id)
     visit.entries[before:] = [one for one in visit.entries[before:] if one.action not in _TOLD_TOGETHER]
     if made or outcome.recorded:
@@ -232,6 +241,14 @@ def _refuse_new(person: Person, today: str, started_on: str | None) -> None:
         faults.append(Fault("course_started_on", f"must be from {person.born_on} to {today}, today at the clinic"))
     if faults:
         raise Invalid(*faults)
+
+
+def _refuse_end(ended_on: str, started_on: str, today: str, read: Sequence[_Read]) -> None:
+    """Refuse the end of a course before its start, after today, or before a dose of it."""
+    last = max((one.draft.day for one in read if one.draft.kind == "dose"), default=started_on)
+    if not max(started_on, last) <= ended_on <= today:
+        says = f"must be from {max(started_on, last)}, the start or the last dose, to {today}, today at the clinic"
+        raise Invalid(Fault("course_ended_on", says))
 
 
 def _particulars(person: Person) -> Body:

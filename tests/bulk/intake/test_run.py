@@ -82,6 +82,30 @@ def test_what_is_implausible_waits_to_be_verified(house: House, tmp_path: Path) 
     assert {fact.status for fact in facts(house, "7") if fact.day == day(7)} == {"unverified"}
 
 
+def test_a_course_that_is_over_ends(house: House, tmp_path: Path) -> None:
+    header = (*VISITS, "Stop date")
+    rows = [
+        [*visit("7", day(14), 70, 20, 70), ""],
+        [*visit("7", day(7), 70, 48, 140), day(6)],
+        [*visit("8", day(7), 70, 48, 140), day(8)],
+        [*visit("9", day(7), 70, 48, 140), day(-1)],
+    ]
+    done = imports(house, write_csv(tmp_path / "ward.csv", header, rows))
+    assert (done.report.courses, done.report.facts) == (1, 6)
+    whys = dict(done.refused)
+    assert whys[4].startswith(f"course_ended_on: must be from {day(7)}")
+    assert whys[5].startswith(f"course_ended_on: must be from {day(7)}")
+    made = patient(house, "7")
+    assert made is not None
+    with house.services.store.reading() as session:
+        versions = session.find(CourseVersion, Where("patient_id", "=", made.id), order=("version",))
+        (entry,) = session.find(AuditRow, Where("chain", "=", made.id))
+    assert [(one.status, one.ended_on) for one in versions] == [("active", None), ("discontinued", day(6))]
+    assert json.loads(entry.detail)["course"]["ended_on"] == day(6)
+    assert house.services.store.check() == []
+    assert imports(house, write_csv(tmp_path / "ward.csv", header, rows[:2])).report.known == 6
+
+
 def test_without_a_course_each_dose_waits(house: House, tmp_path: Path) -> None:
     done = visits(house, tmp_path, visit("7", day(14), 70, 20, 70), course=False, protocol=None)
     assert (done.report.courses, done.report.unverified) == (0, {"DOSE-WITHOUT-COURSE": 1})

@@ -114,6 +114,13 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
             "|romiplostim start|nplate start|therapiebeginn"
         ),
     ),
+    "course_ended_on": (
+        "the day on which the course ended",
+        (
+            "course ended on|course end|treatment end|end of treatment|therapy end|end of therapy|stopped on|stop date"
+            "|romiplostim stop|nplate stop|therapieende"
+        ),
+    ),
     "note": ("a remark that is kept with the row", "note|notes|remark|remarks|comment|comments|bemerkung|kommentar"),
     "kind": (
         "what the row tells of",
@@ -125,7 +132,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 UNIT_FIELDS: Final = {f"{name}_unit": name for name in UNITS}
 #: The fields that are days.
-DAYS_OF: Final = ("day", "born_on", "course_started_on", "resolved_on")
+DAYS_OF: Final = ("day", "born_on", "course_started_on", "course_ended_on", "resolved_on")
 #: Of a table that has one fact a row.
 LONG: Final = ("kind", "value", "unit", "resolved_on")
 

@@ -115,6 +115,8 @@ def _plan(visit: Visit, name: str, file: Path, said: Said, *, sure: bool) -> Pla
     cast("Any", table.rows).close()
     drawn = draw_up(table.header, said, name=name, systems=usual_system(visit), clinics=named)
     faults = [fault._replace(path=f"mapping.{fault.path}") for fault in drawn.questions]
+    if "course_ended_on" in drawn.plan.columns and Permission.DISCONTINUE not in visit.who.permissions:
+        faults.append(Fault("mapping.columns.course_ended_on", "only a prescriber may end courses, or leave it out"))
     if not sure:
         faults += [
             Fault("mapping.accept_guesses", f"{guess.what} is guessed to be {guess.taken}") for guess in drawn.guesses
@@ -369,7 +371,7 @@ def _end(held: _Held, stage: Stage, **changed: Any) -> None:
     services, job = held.services, held.job
     folder = _folder(services)
     if changed["status"] == "done" and stage.count_refused():
-        with _rejected(folder, job).open("w", encoding="utf-8", newline="") as out:
+        with private(_rejected(folder, job)) as out:
             write_rejected(stage, _kept_plan(job)[0], out)
     stage.close()
     now = services.clock()
@@ -384,6 +386,12 @@ def _end(held: _Held, stage: Stage, **changed: Any) -> None:
         raise _Ended from None
     structlog.get_logger().info("import", id=job.id, status=held.job.status, rows=held.job.rows)
     _remove(folder, job.id)
+
+
+def private(file: Path) -> IO[str]:
+    """A file to be written anew, for its owner only: it has data of patients."""
+    descriptor = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
 
 def write_rejected(stage: Stage, plan: Plan, out: Any) -> None:

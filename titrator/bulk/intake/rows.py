@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from titrator.bulk.intake.fields import (
+    DAYS_OF,
     DOSE_UNITS,
     EVENTS,
     MEASURES,
@@ -119,12 +120,22 @@ def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[in
         born_on=said.get("born_on"),
         protocol=(said.get("protocol") or plan.protocol) if plan.course else None,
         started_on=said.get("course_started_on") if plan.course else None,
+        ended_on=said.get("course_ended_on") if plan.course else None,
     )
 
 
-_OF_PERSON: Final = ("family_name", "given_name", "name", "born_on", "clinic", "protocol", "course_started_on")
+_OF_PERSON: Final = (
+    "family_name",
+    "given_name",
+    "name",
+    "born_on",
+    "clinic",
+    "protocol",
+    "course_started_on",
+    "course_ended_on",
+)
 #: What must be the same in all rows of a patient.
-_SAME: Final = frozenset({"born_on", "clinic", "course_started_on", "protocol"})
+_SAME: Final = frozenset({"born_on", "clinic", "course_started_on", "course_ended_on", "protocol"})
 
 
 def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) -> str | None:
@@ -138,7 +149,7 @@ def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) ->
     first = next(iter(texts), None)
     if first is None:
         return None
-    is_day = name in {"born_on", "course_started_on"}
+    is_day = name in DAYS_OF
     if name not in _SAME:
         return _tried(words, column.header, wrong, first)
     read = {_tried(day, column.header, wrong, text, plan.dates) if is_day else text: text for text in texts}
