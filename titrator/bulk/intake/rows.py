@@ -143,9 +143,12 @@ def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) ->
     column = plan.columns[name]
     at = column.at
     texts: dict[str, int] = {}
+    before: Cell = ""
     for row in rows:
-        if text := text_of(row.cells[at]):
+        cell = row.cells[at]
+        if cell != before and (text := text_of(cell)):
             texts.setdefault(text, row.line)
+        before = cell
     first = next(iter(texts), None)
     if first is None:
         return None
