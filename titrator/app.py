@@ -29,6 +29,7 @@ from titrator.api import (
     decisions,
     facts,
     feedback,
+    imports,
     operations,
     patients,
     protocols,
@@ -108,6 +109,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         courses,
         facts,
         results,
+        imports,
         decisions,
         reminders,
         channels,
@@ -116,6 +118,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         feedback,
     ):
         api.register_blueprint(room.blueprint, url_prefix=PREFIX)
+    api.register_blueprint(imports.tables, url_prefix=PREFIX)
     app.register_blueprint(operations.blueprint)
     app.register_blueprint(reminders.subscriptions)
     site.add_to(app, app.extensions["titrator"].services)

@@ -66,6 +66,7 @@ def make_services(settings: Settings) -> Services:
             schemes=settings.schemes,
         ),
         feeds=settings.hl7_feeds,
+        imports=settings.imports,
     )
 
 

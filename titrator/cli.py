@@ -69,6 +69,7 @@ _SERVICE: Final[Mapping[str, str]] = {
     "tokens": "titrator.people:tokens_group",
     "clients": "titrator.people:clients_group",
     "channels": "titrator.people:channels_group",
+    "import": "titrator.importing:import_command",
     "remind": "titrator.operate:remind_command",
     "decisions": "titrator.operate:decisions_group",
     "audit": "titrator.operate:audit_group",

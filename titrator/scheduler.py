@@ -21,6 +21,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers import background, blocking
 from apscheduler.schedulers.base import BaseScheduler
 
+from titrator.bulk.intake.jobs import work_off
 from titrator.notify.base import Channel, Message
 from titrator.workflow.reminders.tell import Told
 from titrator.workflow.reminders.work import beat
@@ -90,13 +91,33 @@ class Reminding:
         return ended
 
 
+class Importing:
+    """Calls the imports, and tells in the log what failed. A failure is no reason to stop."""
+
+    def __init__(self, services: Services) -> None:
+        self._stopping = threading.Event()
+        self._services = services
+
+    def __call__(self) -> int | None:
+        """Work off what there is; how many imports have ended, None if it failed."""
+        try:
+            return work_off(self._services, self._stopping.wait)
+        except Exception:  # noqa: BLE001 (whatever it is, the next call may go better)
+            structlog.get_logger().exception("imports")
+            return None
+
+    def stop(self) -> None:
+        """Begin nothing more: what is recorded is recorded, the rest is for others, or for later."""
+        self._stopping.set()
+
+
 class _Steady(BaseScheduler):  # type: ignore[misc]
     """Calls at intervals, whatever happens to the clock of the computer; when it is shut down, it stops its calls."""
 
     def shutdown(self, *arguments: object, **more: object) -> None:
         """Shut down; what is called and can be stopped begins nothing more."""
         for job in self.get_jobs():
-            if isinstance(job.func, Reminding):
+            if isinstance(job.func, Reminding | Importing):
                 job.func.stop()
         super().shutdown(*arguments, **more)
 

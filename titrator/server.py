@@ -30,7 +30,7 @@ from prometheus_client import values
 
 from titrator.app import configure_logs, create_app
 from titrator.assembly import awaited_services
-from titrator.scheduler import Reminding, behind
+from titrator.scheduler import Importing, Reminding, behind
 from titrator.settings import Settings
 from titrator.web.charts import warm_up
 from titrator.workflow.housekeeping import keep_house, settle_now
@@ -42,6 +42,7 @@ _KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 1024
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ASKS_EVERY: Final = 300.0  # seconds
+_IMPORTS_EVERY: Final = 5.0  # seconds
 _WARM_UP_AFTER: Final = 15.0  # seconds: who waits for the service to be there comes first
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
 
@@ -174,7 +175,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.warming.daemon = True
         self.warming.start()
         calls: list[tuple[Callable[[], object], float]] = [
-            (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY)
+            (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY),
+            (Importing(self.services), _IMPORTS_EVERY),
         ]
         if self.settings.reminder_seconds:
             calls.append((Reminding(self.services), self.settings.reminder_seconds))

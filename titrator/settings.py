@@ -139,6 +139,11 @@ class Settings:
         return Path(self.audit_key_file) if self.audit_key_file else self.instance / "audit.key"
 
     @property
+    def imports(self) -> Path:
+        """The folder of files that are being imported."""
+        return self.instance / "imports"
+
+    @property
     def seals(self) -> Path:
         """The folder of the daily seals of the audit trail."""
         return self.instance / "seals"

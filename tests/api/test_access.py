@@ -38,6 +38,7 @@ HOLDERS: Final = {
     "reminders:see-to": CARE,
     "calendars:issue": DECIDE,
     "courses:manage": DECIDE,
+    "patients:import": DECIDE,
     "glass:break": DECIDE,
     "courses:new-baseline": {"prescriber"},
     "courses:confirm-eligibility": {"prescriber"},

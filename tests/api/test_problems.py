@@ -45,6 +45,8 @@ ELSEWHERE: Final = {
     Code.RESULT_SETTLED: "test_results.py",
     Code.NOTHING_TO_PREPARE: "tests/web/test_sheets.py: of a page",
     Code.TOO_MANY_ENTRIES: "test_overtaken.py",
+    Code.TOO_MANY_IMPORTS: "test_imports.py",
+    Code.IMPORT_ENDED: "test_imports.py",
 }
 
 

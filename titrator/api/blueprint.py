@@ -67,6 +67,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         before: Callable[[Services], object] | None = None,
         alone: bool = False,
         refuses: tuple[int, ...] = (),
+        upload: type[ma.Schema] | None = None,
     ) -> Callable[[View], View]:
         """Make a route of a view, which gets the visit first, then query, body and the variables of the path.
 
@@ -75,7 +76,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         `also` is a second status of success, of which the body may be `or_else`, too. `stores` says whether the view
         writes where the method does not tell; a view that `drafts` reads nothing that it has written itself, so that
         others may write meanwhile. `before` is done ahead of the visit, a view that stands `alone` opens its own,
-        `refuses` has statuses of problems that the rest does not tell.
+        `refuses` has statuses of problems that the rest does not tell. With `upload` the body is a form with a `file`
+        and its `mapping`, read by the view itself.
         """
 
         def decorator(view: View) -> View:
@@ -117,6 +119,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 manual["description"] = f"Needs the permission `{permission}`; of a SMART client {by}."
             if raw_body and body is not None:
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+            if upload is not None:
+                manual["requestBody"] = _form(upload)
             manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None and not alone)
             passed.__doc__ = None
             passed._apidoc = {**passed._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
@@ -124,6 +128,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
             return view
 
         return decorator
+
+
+def _form(mapping: type[ma.Schema]) -> dict[str, Any]:
+    """How a form with a file is described."""
+    parts = {"file": {"type": "string", "format": "binary"}, "mapping": mapping}
+    schema = {"type": "object", "required": ["file"], "properties": parts, "additionalProperties": False}
+    said = {"mapping": {"contentType": "application/json"}}
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema, "encoding": said}}}
 
 
 def _called(view: View) -> View:

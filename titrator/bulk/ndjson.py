@@ -63,7 +63,7 @@ def answer_file(stream: BinaryIO, local_protocols: Path | None, jobs: int) -> It
             yield _answer(catalogue, batch)
         return
     under_way: deque[Future[Answers]] = deque()
-    with ProcessPoolExecutor(jobs, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(jobs, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
         for batch in _batches(stream):
             under_way.append(pool.submit(_answer_in_process, local_protocols, batch))
             if len(under_way) > jobs * _BATCHES_UNDER_WAY:
@@ -104,7 +104,7 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
             line = stream.readline(longest)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     """Let the system end this worker when its parent ends however it may; elsewhere than on Linux, do without."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -21,11 +21,12 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
     text = io.StringIO(newline="")
     out = csv.writer(text)
     out.writerow(columns)
-    out.writerows([_cell(row[column]) for column in columns] for row in rows)
+    out.writerows([cell(row[column]) for column in columns] for row in rows)
     return text.getvalue()
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """The text of a cell; one that a spreadsheet would take for a formula has an apostrophe in front."""
     match value:
         case None:
             return ""
@@ -34,5 +35,5 @@ def _cell(value: object) -> str:
         case Decimal():
             return plain(value)
         case _:
-            cell = str(value)
-            return f"'{cell}" if cell.startswith(_FORMULA) else cell
+            text = str(value)
+            return f"'{text}" if text.startswith(_FORMULA) else text

@@ -36,6 +36,7 @@ class Permission(StrEnum):
     SEE_TO_REMINDERS = "reminders:see-to"
     ISSUE_CALENDARS = "calendars:issue"
     MANAGE_COURSES = "courses:manage"
+    IMPORT = "patients:import"
     NEW_BASELINE = "courses:new-baseline"
     CONFIRM_ELIGIBILITY = "courses:confirm-eligibility"
     DISCONTINUE = "courses:discontinue"
@@ -59,6 +60,7 @@ _PHARMACIST: Final = _CARE | {
     Permission.MANAGE_PATIENTS,
     Permission.VERIFY_FACTS,
     Permission.MANAGE_COURSES,
+    Permission.IMPORT,
     Permission.SIGN_OFF,
     Permission.ISSUE_CALENDARS,
     Permission.BREAK_GLASS,

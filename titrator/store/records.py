@@ -678,6 +678,39 @@ class CdsFeedback(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportJob(Record):
+    """A file that an account sent to be imported, and how far that is. Its rows lie in files named by `id`.
+
+    `clinics` are those that its patients may be of, `plan` says how it is read, both as JSON where they are no lists of
+    texts. `rows` and `patients` are None until it has been looked through; patients up to `done_number` are done, and
+    `report` is of those. While `leased_until` is ahead, `leased_by` works on it.
+    """
+
+    TABLE = "imports"
+    KEY = ("id",)
+
+    id: str
+    version: int
+    account_id: str
+    clinics: tuple[str, ...]
+    file_name: str
+    kind: str
+    sha256: str
+    size: int
+    plan: dict[str, object]
+    status: str
+    rows: int | None
+    patients: int | None
+    done_number: str | None
+    report: dict[str, object]
+    faults: tuple[str, ...]
+    made_at: str
+    ended_at: str | None
+    leased_until: str
+    leased_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Record):
     """When a job that one process does for all was last begun."""
 
@@ -734,6 +767,7 @@ RECORDS: tuple[type[Record], ...] = (
     Delivery,
     CalendarFeed,
     CdsFeedback,
+    ImportJob,
     Job,
     ChangeCount,
 )

@@ -268,6 +268,15 @@ MIGRATIONS: Final = (
                 received_at text not null, primary key (account_id, card)
             ) strict, without rowid""",
             "create index cds_feedback_by_age on cds_feedback (account_id, received_at)",
+            """create table imports (
+                id text primary key, version integer not null, account_id text not null references accounts (id),
+                clinics text not null, file_name text not null, kind text not null, sha256 text not null,
+                size integer not null, plan text not null,
+                status text not null check (status in ('waiting', 'running', 'done', 'failed', 'cancelled')),
+                rows integer, patients integer, done_number text, report text not null, faults text not null,
+                made_at text not null, ended_at text, leased_until text not null, leased_by text not null
+            ) strict, without rowid""",
+            "create index imports_to_do on imports (made_at) where status in ('waiting', 'running')",
             """create table jobs (
                 name text primary key, version integer not null, at text not null
             ) strict, without rowid""",

@@ -88,7 +88,7 @@ class Facts:
 
     def _weight_at(self, day: int) -> Weight:
         """The latest weight up to a day, else the earliest."""
-        return self.weights[max(bisect_right(self.weights, day, key=_DAY) - 1, 0)]
+        return weight_at(self.weights, day)
 
 
 class Terms(Facts):
@@ -150,15 +150,7 @@ class Terms(Facts):
         if dose.level is not None:
             return dose.level
         kg = self.weight_of(dose.day)
-        if kg is None:
-            return None
-        place = bisect_left(self.rules.grid, EXACT.divide(dose.micrograms, kg))
-        near = self.rules.grid[max(place - 1, 0) : place + 1]
-        level = min(near, key=lambda level: apart(times(level, kg), dose.micrograms))
-        graduation = HALF_GRADUATION_DILUTED if dose.micrograms < DILUTED_BELOW else HALF_GRADUATION
-        if apart(times(level, kg), dose.micrograms) <= max(times(dose.micrograms, ON_GRID_WITHIN), graduation):
-            return level
-        return ratio_rounded(dose.micrograms, kg, TENTH)
+        return None if kg is None else level_by_weight(self.rules, dose.micrograms, kg)
 
     def on_grid(self, level: Decimal) -> bool:
         """Whether steps of the protocol lead to a level."""
@@ -236,6 +228,22 @@ class Terms(Facts):
                 break
             first = dose
         return first
+
+
+def weight_at(weights: Sequence[Weight], day: int) -> Weight:
+    """The latest of some weights, one a day, up to a day, else the earliest."""
+    return weights[max(bisect_right(weights, day, key=_DAY) - 1, 0)]
+
+
+def level_by_weight(rules: WeeklyProtocol, micrograms: Decimal, kg: Decimal) -> Decimal:
+    """The level of a dose in µg/kg that does not state it: the nearest of the grid, else to 0.1."""
+    place = bisect_left(rules.grid, EXACT.divide(micrograms, kg))
+    near = rules.grid[max(place - 1, 0) : place + 1]
+    level = min(near, key=lambda level: apart(times(level, kg), micrograms))
+    graduation = HALF_GRADUATION_DILUTED if micrograms < DILUTED_BELOW else HALF_GRADUATION
+    if apart(times(level, kg), micrograms) <= max(times(micrograms, ON_GRID_WITHIN), graduation):
+        return level
+    return ratio_rounded(micrograms, kg, TENTH)
 
 
 def one_count_a_day(counts: Sequence[Count]) -> list[Count]:

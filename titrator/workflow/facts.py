@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, cast
 
 from titrator.store.base import CourseFact
 from titrator.store.records import Fact
-from titrator.titration.course import entry_faults
+from titrator.titration.course import entry_faults, is_right
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import read_amount, tidy
 
@@ -239,7 +239,10 @@ def _course_faults(draft: Draft) -> list[Fault]:
     """What the parser of course documents has against an entry."""
     fact = draft_fact(draft, 0)
     place = ENTRIES.get(draft.kind)
-    return [] if place is None else entry_faults(place[0], place[1](fact))
+    if place is None:
+        return []
+    entry = place[1](fact)
+    return [] if is_right(place[0], entry) else entry_faults(place[0], entry)
 
 
 def _weight_entry(fact: CourseFact) -> dict[str, object]:

@@ -7,11 +7,12 @@ else, for an entry earlier than all, the next. Values entered in error and unver
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final, cast
 
 from titrator.store.records import Fact
-from titrator.titration.course import read_document
+from titrator.titration.course import Course, Dose, read_document
 from titrator.titration.errors import Fault
 from titrator.titration.protocol import Protocol, WeeklyProtocol, WeightBasis
 from titrator.titration.quantities import (
@@ -91,18 +92,29 @@ def far_dose(draft: Draft, protocol: WeeklyProtocol, document: Document) -> list
 
     `document` is the course document without the entry, as known on the entry's day.
     """
+    return far_from_last(draft, protocol, read_document(document, lambda _: None).course)
+
+
+def far_from_last(draft: Draft, protocol: WeeklyProtocol, course: Course) -> list[Question]:
+    """As `far_dose`, of a course that has been read."""
     if draft.value is None:
         return []
-    request = read_document(document, lambda _: None)
-    before = Terms(protocol, request.course.until(DAYS[draft.day] - 1), DAYS[draft.day])
+    day = DAYS[draft.day]
+    before = Terms(protocol, course.until(day - 1), day)
+    with_it = replace(course, doses=(Dose(day, draft.value, None),))
+    weighed = Terms(protocol, with_it.until(day), day).last_level
     last = before.last_level if before.doses else protocol.start
-    given = {"given_on": draft.day, "micrograms": draft.value}
-    with_it = read_document({**document, "doses": [given]}, lambda _: None)
-    weighed = Terms(protocol, with_it.course.until(DAYS[draft.day]), DAYS[draft.day]).last_level
+    return far_level(draft, protocol, weighed, last, first=not before.doses)
+
+
+def far_level(
+    draft: Draft, protocol: WeeklyProtocol, weighed: Decimal | None, last: Decimal | None, *, first: bool
+) -> list[Question]:
+    """As `far_dose`, of its level by weight and the one before it, or that of the start where it is the `first`."""
     for level in (weighed, draft.level):  # a wrong amount is wrong whatever level is stated beside it
         if level is None or last is None or apart(level, last) <= times(protocol.step, Decimal(STEPS)):
             continue
-        than = f"the {plain(last)} micrograms/kg before it" if before.doses else f"the start at {plain(last)}"
+        than = f"the start at {plain(last)}" if first else f"the {plain(last)} micrograms/kg before it"
         return [(Code.DOSE_FAR_FROM_LAST, f"{plain(level)} micrograms/kg is more than {STEPS} steps from {than}.")]
     return []
 
@@ -132,7 +144,11 @@ def moved_baseline(protocol: Protocol, before: Document, after: Document) -> lis
 
     `before` and `after` are the course document as known now, without and with the entry.
     """
-    was, becomes = (_facts(protocol, document) for document in (before, after))
+    return moved_weight(protocol, *(_facts(protocol, document) for document in (before, after)))
+
+
+def moved_weight(protocol: Protocol, was: Facts, becomes: Facts) -> list[Question]:
+    """As `moved_baseline`, of the facts of a course without and with the entry."""
     old, new = was.dosing_weight, becomes.dosing_weight
     if protocol.weight_basis is not WeightBasis.BASELINE or not was.doses or old is None or new is None:
         return []

@@ -68,6 +68,7 @@ class Source(NamedTuple):
     A `preliminary` one doses nothing until it is corrected; one that is `corrected` was wrong elsewhere before. `names`
     are further external ids, as system and value, `at` is the instant of what happened, in its own words. An event is
     `suspected` to be what it is recorded as where the system has no code of ours for it: it waits to be verified.
+    Where it is `unattended` nobody can be asked about it, whoever sent it: it is kept as a feed's is.
     """
 
     preliminary: bool = False
@@ -75,6 +76,7 @@ class Source(NamedTuple):
     names: tuple[tuple[str, str], ...] = ()
     at: str | None = None
     suspected: bool = False
+    unattended: bool = False
 
 
 #: Of an entry of a person, or of a system that says no more than its content.
@@ -89,6 +91,10 @@ class Judgement(NamedTuple):
     asked: tuple[str, ...]
     confirmed_by: str | None
     status: str
+
+
+#: Of an entry that raised nothing.
+FINAL: Final = Judgement((), None, "final")
 
 
 class Recorded(NamedTuple):
@@ -157,13 +163,13 @@ def clinics(visit: Visit) -> list[Clinic]:
     return [clinic for clinic in found if clinic.id in visit.who.clinics]
 
 
-def add_patient(visit: Visit, body: Body) -> Patient:
-    """A new patient of a clinic of the account."""
+def add_patient(visit: Visit, body: Body, ident: str | None = None) -> Patient:
+    """A new patient of a clinic of the account, under a new id unless one was drawn before."""
     clinic_id = cast(str, body["clinic"])
     _refuse_other_clinic(visit, clinic_id)
     family, given = cast(str, body["family_name"]), cast(str, body["given_name"])
     patient = Patient(
-        id=new_id(),
+        id=ident or new_id(),
         version=1,
         revision=0,
         clinic_id=clinic_id,
@@ -299,7 +305,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body, so
     if external and (known := _by_external_id(visit, patient, external, draft)):
         visit.note("read", _subject(known), patient=patient, external_id=dict(external))
         return Recorded(known, new=False)
-    if twin := _same_dose(visit, patient, draft, external):
+    if twin := _same_dose(visit, patient, draft, external, source):
         if external:
             visit.session.add(_external(patient, external, twin.id))
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
@@ -307,7 +313,7 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body, so
     judged = _plausible(visit, patient, draft, body, source)
     _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)
-    fact = _first_version(visit, patient, draft, judged, "correct" if source.corrected else "record")
+    fact = new_fact(visit, (patient.id, patient.revision), draft, judged, "correct" if source.corrected else "record")
     visit.session.add(fact)
     if external:
         visit.session.add(_external(patient, external, fact.id))
@@ -421,12 +427,13 @@ def _current(patient: Patient) -> tuple[Where, ...]:
     return Where("patient_id", "=", patient.id), Where("current", "=", 1)
 
 
-def _first_version(visit: Visit, patient: Patient, draft: Draft, judged: Judgement, change: str) -> Fact:
+def new_fact(visit: Visit, key: tuple[str, int], draft: Draft, judged: Judgement, change: str) -> Fact:
+    """The first version of a fact, by the id of its patient and its own."""
     return Fact(
-        patient_id=patient.id,
-        id=patient.revision,
+        patient_id=key[0],
+        id=key[1],
         version=1,
-        revision=patient.revision,
+        revision=key[1],
         current=True,
         kind=draft.kind,
         day=draft.day,
@@ -544,14 +551,20 @@ def _plausible(  # noqa: PLR0913 (all that an entry is judged by)
     all codes with each entry would never be asked.
     """
     asked = _questions(visit, patient, draft, but)
-    if source.preliminary:
-        return Judgement((*(str(code) for code, _ in asked), str(Code.RESULT_PRELIMINARY)), None, "unverified")
-    if source.suspected:
-        return Judgement((*(str(code) for code, _ in asked), EVENT_SUSPECTED), None, "unverified")
-    if asked and visit.who.is_feed:
-        return Judgement(tuple(str(code) for code, _ in asked), None, "unverified")
+    told = source._replace(unattended=source.unattended or visit.who.is_feed)
+    if (judged := unanswered(tuple(str(code) for code, _ in asked), told)) is not None:
+        return judged
     codes = confirmed(asked, body)
     return Judgement(codes, visit.who.account_id if codes else None, "final")
+
+
+def unanswered(asked: tuple[str, ...], source: Source) -> Judgement | None:
+    """What becomes of an entry that nobody is asked about, by what it would raise; None where a person may answer."""
+    if source.preliminary:
+        return Judgement((*asked, str(Code.RESULT_PRELIMINARY)), None, "unverified")
+    if source.suspected:
+        return Judgement((*asked, EVENT_SUSPECTED), None, "unverified")
+    return Judgement(asked, None, "unverified") if asked and source.unattended else None
 
 
 def _questions(visit: Visit, patient: Patient, draft: Draft, but: int | None) -> list[Question]:
@@ -639,7 +652,7 @@ def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str],
         Fact, Where("patient_id", "=", patient.id), Where("id", "=", known.fact_id), order=("version",)
     )
     fact = told[-1]
-    if not any(_says(version, draft) for version in told):
+    if not any(says(version, draft) for version in told):
         raise Conflict(
             Code.EXTERNAL_ID_TAKEN,
             f"That external id names {fact.kind} {fact.id}, which says something else; correct that one.",
@@ -648,7 +661,7 @@ def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str],
     return fact
 
 
-def _says(fact: Fact, draft: Draft) -> bool:
+def says(fact: Fact, draft: Draft) -> bool:
     """Whether a fact says all that a draft says. Of a dose somebody else may have told the level, and a note."""
     if draft.kind == "dose":
         draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=())
@@ -659,13 +672,15 @@ def _says(fact: Fact, draft: Draft) -> bool:
     return said == fact
 
 
-def _same_dose(visit: Visit, patient: Patient, draft: Draft, external: Mapping[str, str] | None) -> Fact | None:
+def _same_dose(
+    visit: Visit, patient: Patient, draft: Draft, external: Mapping[str, str] | None, source: Source
+) -> Fact | None:
     """A dose of the same day and amount that is recorded, and that the feed's system has no other name for."""
-    if draft.kind != "dose" or not visit.who.is_feed:
+    if draft.kind != "dose" or not (visit.who.is_feed or source.unattended):
         return None
     same_day = Where("kind", "=", "dose"), Where("status", "=", "final"), Where("day", "=", draft.day)
     for fact in visit.session.find(Fact, *_current(patient), *same_day, order=("id",)):
-        if _says(fact, draft):
+        if says(fact, draft):
             named = external and visit.session.count(
                 ExternalId,
                 Where("patient_id", "=", patient.id),
@@ -765,14 +780,23 @@ def _identified(visit: Visit, text: str) -> list[Identifier]:
 
 def _draft(visit: Visit, patient: Patient, collection: Collection, body: Body, source: Source) -> Draft:
     """What an entry says; raises Invalid with every fault, of its days, too: from the patient's birth to today."""
-    draft, faults = read_draft(collection, body)
-    path, today = _day_key(collection, draft), visit.today(patient)
-    faults += [*_future(today, path, draft.day), *_future(today, "resolved_on", draft.until)]
-    if patient.born_on is not None and draft.day < patient.born_on:
-        faults.append(Fault(path, f"must not be before {patient.born_on}, when the patient was born"))
+    draft, faults = dated_draft(collection, body, patient.born_on, visit.today(patient))
     if faults:
         raise Invalid(*faults)
     return draft._replace(taken_at=source.at)
+
+
+def dated_draft(collection: Collection, body: Body, born_on: str | None, today: str) -> tuple[Draft, list[Fault]]:
+    """What an entry says, and its faults; its days must be from the patient's birth to today."""
+    draft, faults = read_draft(collection, body)
+    if draft.day > today or (draft.until is not None and draft.until > today):
+        faults += [
+            *_future(today, _day_key(collection, draft), draft.day),
+            *_future(today, "resolved_on", draft.until),
+        ]
+    if born_on is not None and draft.day < born_on:
+        faults.append(Fault(_day_key(collection, draft), f"must not be before {born_on}, when the patient was born"))
+    return draft, faults
 
 
 def _day_key(collection: Collection, draft: Draft) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -70,7 +71,7 @@ class Services:
     Without `telling` nobody is told anything. `feeds` are the laboratories that send HL7 v2 messages.
     With a `spool`, entries of visits that change nothing wait there to be
     written in groups (trail.gather). `program` is a digest of the code. `unkept` has patients whose answer had to be
-    computed and may be kept (standing.settle).
+    computed and may be kept (standing.settle). In `imports` lie files that are to be imported; without it none are.
     """
 
     store: Store
@@ -83,6 +84,7 @@ class Services:
     program: str = ""
     telling: Telling | None = None
     feeds: tuple[Feed, ...] = ()
+    imports: Path | None = None
     unkept: deque[str] = field(default_factory=partial(deque, maxlen=_MOST_KNOWN), repr=False)
     known: dict[object, tuple[object, object]] = field(default_factory=dict, repr=False)
 

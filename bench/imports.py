@@ -1,0 +1,107 @@
+"""The bench of bulk in: rows a second of `titrator import`, beside `sqlite-utils insert --csv` of the same rows.
+
+    import        every row validated, each value a fact that was judged, a course and an entry in the trail a patient
+    sqlite-utils  the rows as they are, into a table of texts
+
+The file is that of a made-up clinic, always the same: some patients, 26 weeks each, weight, count and dose a week, a
+slip of the keyboard now and then. Both run in turn, each in a process of its own with a new database; told are the
+median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "2000"))
+ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "3"))
+WEEKS = 26
+FIRST = date(2025, 1, 6)
+HEADER = ("MRN", "Last name", "First name", "DOB", "Visit date", "Weight kg", "Platelets (10^9/L)", "Nplate dose mcg")
+COMMAND = (sys.executable, "-c", "from titrator.cli import run; run()")
+
+
+def rows(patients: int) -> Iterator[tuple[str, ...]]:
+    """The rows of a clinic's table: each patient titrated by the count, as the label has it, with the noise of life."""
+    chance = random.Random(20260309)
+    for number in range(patients):
+        who = f"M{number:07}", f"Family{number % 997}", f"Given{number % 89}"
+        born = date(1930, 1, 1) + timedelta(days=chance.randrange(28_000))
+        kilograms, level, count = chance.gauss(75, 12), 1, chance.gauss(20, 8)
+        kilograms = min(max(kilograms, 42.0), 140.0)
+        begun = FIRST + timedelta(days=chance.randrange(180))
+        for week in range(WEEKS):
+            kilograms += chance.gauss(0, 0.3)
+            slip = chance.random()
+            seen = count * 10 if slip < 0.001 else count
+            day = begun + timedelta(weeks=week)
+            dose = f"{kilograms * level:.0f}"
+            yield *who, born.isoformat(), day.isoformat(), f"{kilograms:.1f}", f"{max(seen, 1):.0f}", dose
+            if count < 50:
+                level = min(level + 1, 10)
+            elif count > 200:
+                level = max(level - 1, 1)
+            count = max(2.0, count + chance.gauss(8 * level - count / 6, 12))
+
+
+def write(file: Path, patients: int) -> int:
+    """Write the table; how many rows it has."""
+    with file.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out)
+        table.writerow(HEADER)
+        table.writerows(rows(patients))
+    return patients * WEEKS
+
+
+def timed(command: tuple[str, ...], environment: dict[str, str]) -> float:
+    """How many seconds a command takes; it must end well, or in rows that were not taken."""
+    begun = time.perf_counter()
+    ran = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    took = time.perf_counter() - begun
+    if ran.returncode not in {0, 3} or "Traceback" in ran.stderr:
+        raise RuntimeError(f"{command}: {ran.returncode}\n{ran.stdout}\n{ran.stderr}")
+    return took
+
+
+def ours(folder: Path, file: Path) -> float:
+    """How many seconds the import into a new installation takes."""
+    environment = {"TITRATOR_INSTANCE": str(folder)}
+    for arguments in (("init",), ("clinics", "add", "Bench", "--time-zone", "UTC")):
+        timed((*COMMAND, *arguments), environment)
+    wanted = ("--system", "urn:bench", "--source", "bench", "--protocol", "us-itp-adult", "--yes")
+    return timed((*COMMAND, "import", str(file), *wanted), environment)
+
+
+def main() -> None:
+    """The pair, in turn."""
+    patients = int(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
+        folder = Path(name)
+        file = folder / "clinic.csv"
+        total = write(file, patients)
+        bare = str(Path(sys.executable).with_name("sqlite-utils"))
+        ratios, rates, bares = [], [], []
+        for number in range(ROUNDS):
+            there = timed((bare, "insert", str(folder / f"bare{number}.db"), "rows", str(file), "--csv"), {})
+            here = ours(folder / f"instance{number}", file)
+            ratios.append(there / here)
+            rates.append(total / here)
+            bares.append(total / there)
+            print(f"  {total / here:,.0f} rows/s beside {total / there:,.0f}: {there / here:.2f}", flush=True)
+        print(
+            f"import of {total:,} rows of {patients:,} patients: {statistics.median(ratios):.2f} of sqlite-utils "
+            f"insert --csv; {statistics.median(rates):,.0f} rows/s beside {statistics.median(bares):,.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

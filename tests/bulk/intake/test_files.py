@@ -1,0 +1,223 @@
+"""Files as tables: CSV as hospitals write it, workbooks, lines of JSON; and files that are meant to do harm."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from tests.api.support import House, day
+from tests.bulk.intake.support import VISITS, imports, told, visit, write_csv
+from titrator.bulk.intake.files import LONGEST_CELL, kind_of, open_table
+from titrator.workflow.errors import Invalid
+
+
+def read(file: Path, kind: str, **said: Any) -> tuple[str, tuple[str, ...], list[tuple[int, list[Any]]]]:
+    table = open_table(file, kind, **said)
+    return table.how, table.header, [(line, list(cells)) for line, cells in table.rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.CSV", "csv"), ("a.tsv", "csv"), ("a.xlsx", "xlsx"), ("a.jsonl", "ndjson"), ("a.xls", None), ("a", None)],
+)
+def test_the_name_tells_the_kind(name: str, kind: str | None) -> None:
+    assert kind_of(name) == kind
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_is_read_with_its_own_delimiter(tmp_path: Path, delimiter: str) -> None:
+    file = write_csv(tmp_path / "a.csv", ("MRN", "Name, all"), [("7", 'B, "A"'), ("", ""), ("8", "x\ny")], delimiter)
+    how, header, rows = read(file, "csv")
+    assert header == ("MRN", "Name, all")
+    assert rows == [(2, ["7", 'B, "A"']), (4, ["8", "x\ny"])]
+    assert how.startswith("CSV, ")
+
+
+def test_csv_of_other_encodings_is_read_if_that_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes("MRN;Größe\n7;ü\n".encode("cp1252"))
+    with pytest.raises(Invalid, match="each fault") as refused:
+        read(file, "csv")
+    assert "is not in UTF-8: say which encoding it has" in str(refused.value.faults[0])
+    assert read(file, "csv", encoding="cp1252")[2] == [(2, ["7", "ü"])]
+    file.write_bytes(b"\xef\xbb\xbfMRN,B\n7,8\n")
+    assert read(file, "csv")[1] == ("MRN", "B")
+
+
+def test_a_row_of_more_or_fewer_cells_is_refused(house: House, tmp_path: Path) -> None:
+    rows = [visit("7", day(3), 70)[:-1], [*visit("7", day(2), 70), "x"], [*visit("7", day(1), 70), ""]]
+    done = imports(house, write_csv(tmp_path / "a.csv", VISITS, rows))
+    assert [why for _, why in done.refused] == [f"has {many} cells where the header has 8" for many in (7, 9)]
+    assert told(house, "7") == [f"{day(1)} weight 70 kg"]
+
+
+BAD: list[tuple[str, str, bytes, str]] = [
+    ("empty", "csv", b"", "has no header"),
+    ("no rows", "csv", b",,\n\n", "has no header"),
+    ("open quote", "csv", b'A,B\n"x,1\n', "line 2: unexpected end of data"),
+    ("a long cell", "csv", b"A,B\n" + b"x" * (LONGEST_CELL + 1) + b",1\n", "field larger than field limit"),
+    ("many columns", "csv", b",".join([b"A"] * 201) + b"\n", "has 201 columns"),
+    ("no JSON", "ndjson", b'{"patient": 1}\n{"patient"\n', "line 2 is no JSON"),
+    ("no object", "ndjson", b"[1]\n", "line 1 is no object"),
+    ("nested", "ndjson", b'{"patient": {"id": 1}}\n', "line 1: patient must be a text or a number"),
+    ("deep", "ndjson", b'{"a": ' + b"[" * 100_000 + b"\n", "line 1 is no JSON"),
+    ("no lines", "ndjson", b"", "has no header"),
+    ("no workbook", "xlsx", b"PK\x03\x04 nothing", "is no workbook"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content", "why"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_file_that_is_none_is_refused(tmp_path: Path, kind: str, content: bytes, why: str) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(content)
+    with pytest.raises(Invalid) as refused:
+        read(file, kind)
+    assert why in str(refused.value.faults[0])
+
+
+def test_lines_of_json_are_rows(house: House, tmp_path: Path) -> None:
+    person = {"patient": "7", "family_name": "B", "given_name": "A", "born_on": "1960-05-01"}
+    lines = [
+        {**person, "day": day(14), "weight": 70.50, "weight_unit": "kg", "platelets": 20, "platelets_unit": "K/uL"},
+        {"patient": 7, "day": day(14), "dose": 70, "level": None},
+        {"patient": "7", "day": day(7), "note": "home", "dose": "141"},
+    ]
+    file = tmp_path / "a.ndjson"
+    file.write_text("".join(json.dumps(line) + "\n\n" for line in lines))
+    done = imports(house, file, "ndjson", units={"dose": "ug", "level": "ug/kg"}, decimal="comma")
+    assert done.refused == []
+    assert told(house, "7") == [
+        f"{day(14)} weight 70.5 kg",
+        f"{day(14)} platelet-count 20 K/uL",
+        f"{day(14)} dose 70 ug",
+        f"{day(7)} dose 141 ug",
+    ]
+
+
+def workbook(file: Path, *rows: list[Any], sheets: tuple[str, ...] = ("Sheet",)) -> Path:
+    book = openpyxl.Workbook()
+    book.active.title = sheets[0]
+    for name in sheets[1:]:
+        book.create_sheet(name)
+    for row in rows:
+        book[sheets[0]].append(row)
+    book.save(file)
+    book.close()
+    return file
+
+
+def test_a_workbook_is_read_as_it_shows(house: House, tmp_path: Path) -> None:
+    rows = [
+        ["7", "Berg", "Anna", date(1960, 5, 1), datetime.fromisoformat(f"{day(14)}T08:30"), 0.1 + 0.2 + 70, 20, 71],
+        ["7", None, None, None, datetime.fromisoformat(day(7)), None, "clumped", None],
+        [None] * 8,
+        [7, None, None, None, date.fromisoformat(day(0)), 71, None, None, None],
+    ]
+    file = workbook(tmp_path / "a.xlsx", list(VISITS), *rows)
+    done = imports(house, file, "xlsx", decimal="comma")
+    assert done.refused == [(3, "Platelets (10^9/L): “clumped” is no number")]
+    assert told(house, "7") == [
+        f"{day(14)} weight 70.3 kg",
+        f"{day(14)} platelet-count 20 10*9/L",
+        f"{day(14)} dose 71 ug",
+        f"{day(0)} weight 71 kg",
+    ]
+
+
+def test_of_several_sheets_one_is_asked_for(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"], sheets=("Data", "Notes"))
+    for said, why in ((None, "required: it has Data, Notes"), ("X", "no sheet X; it has Data, Notes")):
+        with pytest.raises(Invalid) as refused:
+            read(file, "xlsx", sheet=said)
+        assert why in str(refused.value.faults[0])
+    assert read(file, "xlsx", sheet="Data")[2] == [(2, ["7"])]
+
+
+def rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """The same workbook with parts of it changed."""
+    other = file.with_name("other.xlsx")
+    with zipfile.ZipFile(file) as parts, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as out:
+        for part in parts.infolist():
+            out.writestr(part.filename, change(part.filename, parts.read(part)))
+    return other
+
+
+def test_a_workbook_that_unpacks_to_a_mountain_is_refused(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    bomb = rewritten(file, lambda name, body: body + b" " * 60_000_000 if "sheet1" in name else body)
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(Invalid) as refused:
+        read(bomb, "xlsx")
+    assert "bytes unpacked, more than a workbook of its size has" in str(refused.value.faults[0])
+
+
+@pytest.mark.parametrize("part", ["sheet1", "workbook.xml", "styles"])
+def test_a_workbook_with_entities_is_refused(tmp_path: Path, part: str) -> None:
+    laughs = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    bomb = rewritten(file, lambda name, body: body.replace(b"<", laughs + b"<", 1) if part in name else body)
+    with pytest.raises(Invalid) as refused:
+        read(bomb, "xlsx")
+    assert "no workbook" in str(refused.value.faults[0])
+    outside = b'<!DOCTYPE x SYSTEM "file:///etc/passwd">'
+    bomb = rewritten(file, lambda name, body: body.replace(b"<", outside + b"<", 1) if part in name else body)
+    try:
+        rows = read(bomb, "xlsx")[2]
+    except Invalid:
+        return
+    assert rows == [(2, ["7"])]
+
+
+def test_a_formula_counts_as_what_it_came_to(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN", "Weight kg"], ["7", "=70+1"])
+    assert read(file, "xlsx")[2] == [(2, ["7", ""])]  # openpyxl computes nothing, so nothing was kept
+
+
+def test_one_fact_a_row(house: House, tmp_path: Path) -> None:
+    header = (
+        "MRN",
+        "Surname",
+        "Forename",
+        "DOB",
+        "Date",
+        "Test",
+        "Result",
+        "Unit",
+        "Resolved on",
+        "Dose level (mcg/kg)",
+    )
+    who = ("7", "Berg", "Anna", "1960-05-01")
+    rows = [
+        (*who, day(14), "Weight", "154", "lbs", "", ""),
+        (*who, day(14), "PLT", "20000", "/µL", "", ""),
+        (*who, day(14), "Hb", "9.1", "g/dL", "", ""),
+        (*who, day(14), "Nplate", "0.07", "mg", "", "1"),
+        (*who, day(10), "IVIG", "", "", day(9), ""),
+        (*who, day(9), "adverse event", "headache", "", "", ""),
+        (*who, day(9), "Creatinine", "80", "µmol/L", "", ""),
+        (*who, day(9), "PLT", "50", "", "", ""),
+        (*who, day(9), "PLT", "50", "mmol", "", ""),
+        (*who, day(9), "PLT", "", "K/uL", "", ""),
+        (*who, day(9), "adverse event", "", "", "", ""),
+    ]
+    done = imports(house, write_csv(tmp_path / "a.csv", header, rows))
+    assert told(house, "7") == [
+        f"{day(14)} weight 154 lb",
+        f"{day(14)} platelet-count 20000 /uL",
+        f"{day(14)} haemoglobin 9.1 g/dL",
+        f"{day(14)} dose 70 ug",
+        f"{day(10)} rescue_therapy None None",
+        f"{day(9)} adverse_event None None",
+    ]
+    whys = [why for _, why in done.refused]
+    assert ["is nothing that is kept here" in whys[0], "has no unit" in whys[1], "is no unit of it" in whys[2]] == [
+        True
+    ] * 3
+    assert ["empty" in whys[3], "needs its term" in whys[4]] == [True] * 2

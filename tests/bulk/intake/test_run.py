@@ -1,0 +1,257 @@
+"""A table becomes the record: what is recorded, what is refused and why, and that twice is once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.support import House, day
+from tests.bulk.intake.support import VISITS, Imported, facts, imports, patient, told, visit, write_csv
+from titrator.store.base import StoreError, Where
+from titrator.store.records import AuditRow, CourseVersion, DoseMismatch, ExternalId
+from titrator.workflow.standing import settle_all
+
+
+def visits(house: House, folder: Path, *rows: list[str], keeps: bool = True, **said: Any) -> Imported:
+    return imports(house, write_csv(folder / "ward.csv", VISITS, rows), keeps=keeps, **said)
+
+
+def test_a_visit_becomes_facts_of_a_new_patient_on_a_course(house: House, tmp_path: Path) -> None:
+    done = visits(
+        house,
+        tmp_path,
+        visit("7", day(14), "70.5", 20, "70.5"),
+        visit("7", day(7), "", 48, 141),
+        visit("8", day(7), 80),
+    )
+    assert (done.report.rows, done.report.new_patients, done.report.courses, done.report.facts) == (3, 2, 1, 6)
+    assert told(house, "7") == [
+        f"{day(14)} weight 70.5 kg",
+        f"{day(14)} platelet-count 20 10*9/L",
+        f"{day(14)} dose 70.5 ug",
+        f"{day(7)} platelet-count 48 10*9/L",
+        f"{day(7)} dose 141 ug",
+    ]
+    made = patient(house, "7")
+    assert made is not None
+    assert (made.family_name, made.given_name, made.born_on) == ("Berg", "Anna", "1960-05-01")
+    assert (made.revision, made.settled) == (6, False)
+    with house.services.store.reading() as session:
+        (course,) = session.find(CourseVersion, Where("patient_id", "=", made.id))
+        names = session.find(ExternalId, Where("patient_id", "=", made.id), order=("fact_id",))
+        assert not session.count(DoseMismatch)
+    assert (course.protocol, course.started_on, course.id) == ("us-itp-adult", day(14), 1)
+    assert names[0].system == "urn:titrator:import:ward"
+    assert [name.value for name in names][:3] == [
+        f"7/{day(14)}/{what}" for what in ("weight", "platelet-count", "dose")
+    ]
+    assert house.services.store.check() == []
+    assert settle_all(house.services, house.clock()) == 2
+
+
+def test_the_trail_has_one_entry_a_patient_with_a_digest(house: House, tmp_path: Path) -> None:
+    visits(house, tmp_path, visit("7", day(14), 70, 20, 70), visit("7", day(7), 70, 48, 140))
+    made = patient(house, "7")
+    assert made is not None
+    with house.services.store.reading() as session:
+        (entry,) = session.find(AuditRow, Where("chain", "=", made.id))
+    detail = json.loads(entry.detail)
+    assert (entry.action, detail["source"], detail["facts"]) == ("import", "ward", [2, 7])
+    assert detail["recorded"] == {"weight": 2, "platelet-count": 2, "dose": 2}
+    assert detail["new"]["identifiers"] == [{"system": "urn:mrn", "value": "7"}]
+    assert detail["course"]["started_on"] == day(14)
+    assert len(detail["facts_sha256"]) == 64
+
+
+def test_what_is_implausible_waits_to_be_verified(house: House, tmp_path: Path) -> None:
+    done = visits(house, tmp_path, visit("7", day(14), 70, 20, 70), visit("7", day(7), 165, 200, 700))
+    assert [line for line in told(house, "7") if line.startswith(day(7))] == [
+        f"{day(7)} weight 165 kg WEIGHT-FAR-FROM-LAST",
+        f"{day(7)} platelet-count 200 10*9/L COUNT-FAR-FROM-LAST",
+        f"{day(7)} dose 700 ug DOSE-FAR-FROM-LAST",
+    ]
+    assert done.report.unverified == {
+        "WEIGHT-FAR-FROM-LAST": 1,
+        "COUNT-FAR-FROM-LAST": 1,
+        "DOSE-FAR-FROM-LAST": 1,
+    }
+    assert done.report.to_verify[0] == {"line": 3, "patient": "7", "asked": ["WEIGHT-FAR-FROM-LAST"]}
+    assert {fact.status for fact in facts(house, "7") if fact.day == day(7)} == {"unverified"}
+
+
+def test_a_course_that_is_over_ends(house: House, tmp_path: Path) -> None:
+    header = (*VISITS, "Stop date")
+    rows = [
+        [*visit("7", day(14), 70, 20, 70), ""],
+        [*visit("7", day(7), 70, 48, 140), day(6)],
+        [*visit("8", day(7), 70, 48, 140), day(8)],
+        [*visit("9", day(7), 70, 48, 140), day(-1)],
+    ]
+    done = imports(house, write_csv(tmp_path / "ward.csv", header, rows))
+    assert (done.report.courses, done.report.facts) == (1, 6)
+    whys = dict(done.refused)
+    assert whys[4].startswith(f"course_ended_on: must be from {day(7)}")
+    assert whys[5].startswith(f"course_ended_on: must be from {day(7)}")
+    made = patient(house, "7")
+    assert made is not None
+    with house.services.store.reading() as session:
+        versions = session.find(CourseVersion, Where("patient_id", "=", made.id), order=("version",))
+        (entry,) = session.find(AuditRow, Where("chain", "=", made.id))
+    assert [(one.status, one.ended_on) for one in versions] == [("active", None), ("discontinued", day(6))]
+    assert json.loads(entry.detail)["course"]["ended_on"] == day(6)
+    assert house.services.store.check() == []
+    assert imports(house, write_csv(tmp_path / "ward.csv", header, rows[:2])).report.known == 6
+
+
+def test_without_a_course_each_dose_waits(house: House, tmp_path: Path) -> None:
+    done = visits(house, tmp_path, visit("7", day(14), 70, 20, 70), course=False, protocol=None)
+    assert (done.report.courses, done.report.unverified) == (0, {"DOSE-WITHOUT-COURSE": 1})
+
+
+def test_a_second_run_stores_nothing_twice(house: House, tmp_path: Path) -> None:
+    rows = [visit("7", day(14), 70, 20, 70), visit("7", day(7), 70, 48, 140), visit("7", day(7), "", 50)]
+    first = visits(house, tmp_path, *rows)
+    before = house.everything()
+    again = visits(house, tmp_path, *rows)
+    assert (first.report.facts, again.report.facts, again.report.known, again.refused) == (7, 0, 7, [])
+    assert house.everything() == before
+
+
+def test_rows_that_are_new_in_a_second_run_are_added_and_changed_ones_told(house: House, tmp_path: Path) -> None:
+    visits(house, tmp_path, visit("7", day(14), 70, 20, 70), visit("7", day(7), 70, 48, 140))
+    done = visits(
+        house, tmp_path, visit("7", day(14), 70, 21, 70), visit("7", day(7), 70, 48, 140), visit("7", day(0), 71)
+    )
+    assert (done.report.facts, done.report.known) == (1, 5)
+    ((line, why),) = done.refused
+    assert line == 2
+    assert "was imported before and said something else; correct platelet-counts/3" in why
+    assert f"{day(14)} platelet-count 20 10*9/L" in told(house, "7")
+
+
+def test_a_row_is_taken_whole_or_not_at_all(house: House, tmp_path: Path) -> None:
+    done = visits(
+        house,
+        tmp_path,
+        visit("7", day(14), 70, "<5", "x"),
+        visit("7", day(7), 0.1, 48, 140),
+        visit("7", day(-1), 70),
+        visit("7", day(0), 70),
+    )
+    assert told(house, "7") == [f"{day(0)} weight 70 kg"]
+    whys = dict(done.refused)
+    assert whys[2] == "Platelets (10^9/L): “<5” is no exact value; Dose mcg: “x” is no number"
+    assert whys[3] == "value: must be from 0.3 to 400 kg, not 0.1 kg"
+    assert whys[4] == f"measured_on: must not be after {day(0)}, today at the clinic"
+
+
+PERSONS: list[tuple[str, list[list[str]], str]] = [
+    ("no name", [["7", "", "", "1960-05-01", day(7), "70", "", ""]], "family_name: required of a new patient"),
+    ("no birth date", [["7", "B", "A", "", day(7), "70", "", "70"]], "born_on: required for a course"),
+    ("born tomorrow", [["7", "B", "A", day(-1), day(7), "70", "", ""]], "born_on: must not be after"),
+    (
+        "two birth dates",
+        [["7", "B", "A", "1960-05-01", day(7), "70", "", ""], ["7", "B", "A", "1961-05-01", day(0), "70", "", ""]],
+        "DOB: “1960-05-01” in line 2 and “1961-05-01” in line 3: which is it?",
+    ),
+    ("no number", [["", "B", "A", "1960-05-01", day(7), "70", "", ""]], "MRN: empty"),
+    (
+        "odd signs",
+        [["7", "B\u202e", "A", "1960-05-01", day(7), "70", "", ""]],
+        "Last name: has characters that are not",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rows", "why"), [case[1:] for case in PERSONS], ids=[case[0] for case in PERSONS])
+def test_a_patient_is_refused_with_all_rows(house: House, tmp_path: Path, rows: list[list[str]], why: str) -> None:
+    before = house.everything()
+    done = visits(house, tmp_path, *rows)
+    assert [line for line, _ in done.refused] == list(range(2, 2 + len(rows)))
+    assert all(why in told_why for _, told_why in done.refused)
+    assert (done.report.refused_patients, done.report.facts) == (1, 0)
+    assert house.everything() == before
+
+
+def test_another_birth_date_than_in_the_record_refuses_the_patient(house: House, tmp_path: Path) -> None:
+    visits(house, tmp_path, visit("7", day(14), 70))
+    row = visit("7", day(7), 70)
+    row[3] = "1960-01-05"
+    done = visits(house, tmp_path, row)
+    assert "1960-01-05 here, 1960-05-01 in the record: is it the same person?" in done.refused[0][1]
+
+
+def test_a_patient_of_another_clinic_is_not_found(house: House, tmp_path: Path) -> None:
+    body = {"clinic": house.other_clinic, "family_name": "B", "given_name": "A"}
+    theirs = body | {"identifiers": [{"system": "urn:mrn", "value": "7"}]}
+    assert house.call("stranger", "POST", "/patients", theirs).status == 201
+    done = visits(house, tmp_path, visit("7", day(7), 70))
+    assert done.refused == [(2, "No such patient, or none in the clinics of this account.")]
+
+
+def test_a_history_is_added_to_a_patient_who_is_here(house: House, tmp_path: Path) -> None:
+    body = {"clinic": house.clinic, "family_name": "B", "given_name": "A"}
+    mine = house.call("pharmacist", "POST", "/patients", body | {"identifiers": [{"system": "urn:mrn", "value": "7"}]})
+    counted = {"collected_on": day(7), "value": 48, "unit": "10*9/L"}
+    house.call("pharmacist", "POST", f"/patients/{mine.json['id']}/platelet-counts", counted)
+    done = visits(house, tmp_path, visit("7", day(14), 70, 20, 70), visit("7", day(7), 70, 700, 140))
+    assert (done.report.new_patients, done.report.courses, done.report.facts) == (0, 1, 6)
+    assert done.report.unverified == {"COUNT-FAR-FROM-LAST": 1}
+    found = patient(house, "7")
+    assert found is not None
+    assert found.born_on == "1960-05-01"
+    assert house.services.store.check() == []
+
+
+def test_a_dose_that_is_recorded_is_not_recorded_again(house: House, tmp_path: Path) -> None:
+    visits(house, tmp_path, visit("7", day(14), 70, 20, 70))
+    done = visits(house, tmp_path, visit("7", day(14), "", "", 70), source="other")
+    assert (done.report.facts, done.report.known) == (0, 1)
+
+
+def test_a_try_changes_nothing_and_tells_the_same(house: House, tmp_path: Path) -> None:
+    rows = [visit("7", day(14), 70, 20, 70), visit("7", day(7), 165, "x", 140), visit("8", day(7), 400.5)]
+    before = house.everything()
+    tried = visits(house, tmp_path, *rows, keeps=False)
+    assert house.everything() == before
+    assert visits(house, tmp_path, *rows) == tried
+
+
+def test_patients_need_not_stand_together(house: House, tmp_path: Path) -> None:
+    rows = [visit(str(number % 40), day(40 - number // 40), 70) for number in range(200)]
+    done = visits(house, tmp_path, *rows)
+    assert (done.report.patients, done.report.facts) == (40, 200)
+    assert [line.split()[0] for line in told(house, "39")] == sorted(day(40 - week) for week in range(5))
+
+
+def test_a_dose_of_today_is_one_without_a_decision(house: House, tmp_path: Path) -> None:
+    """As at any other door: what is given today, of a course that begins today, should have been decided upon."""
+    visits(house, tmp_path, visit("7", day(0), 70, 20, 70))
+    with house.services.store.reading() as session:
+        (mismatch,) = session.find(DoseMismatch)
+    assert (mismatch.day, mismatch.departs) == (day(0), ("no-decision",))
+
+
+def test_where_the_store_fails_the_import_ends_and_goes_on_later(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [visit(f"{number:04}", day(7), 70, 20, 70) for number in range(250)]
+    store, calls = house.services.store, []
+    carry_out_each = type(store).carry_out_each
+
+    def full(self: object, steps: Any) -> Any:
+        calls.append(len(steps))
+        if len(calls) == 2:
+            return [StoreError("disk full")] * len(steps)
+        return carry_out_each(self, steps)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "carry_out_each", full)
+    with pytest.raises(StoreError, match="disk full"):
+        visits(house, tmp_path, *rows)
+    assert patient(house, "0000") is not None
+    assert patient(house, "0249") is None
+    done = visits(house, tmp_path, *rows)
+    assert (done.report.new_patients, done.report.known, done.refused) == (150, 300, [])

@@ -1,0 +1,284 @@
+"""Files as tables: CSV, workbooks (xlsx), lines of JSON objects; within limits, so that none can fill the memory.
+
+A workbook is a ZIP of XML: how large it is unpacked is known before it is read, and its XML may declare no entities
+(defusedxml). It is read sheet by sheet, row by row; what its formulas came to counts, never a formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import openpyxl
+from defusedxml.common import DefusedXmlException
+
+from titrator.bulk.intake.values import Cell, text_of
+from titrator.titration.errors import Fault
+from titrator.workflow.errors import Invalid
+
+KINDS: Final = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".xlsx": "xlsx", ".ndjson": "ndjson", ".jsonl": "ndjson"}
+MOST_COLUMNS: Final = 200
+MOST_ROWS: Final = 20_000_000
+LONGEST_CELL: Final = 10_000
+_LONGEST_LINE: Final = 1_000_000
+#: What a workbook may be unpacked, in bytes and as a multiple of the file.
+MOST_UNPACKED: Final = 500_000_000
+_MOST_TIMES: Final = 200
+#: Lines that tell the delimiter.
+_LOOKED_AT: Final = 20
+_DELIMITERS: Final = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table of a file: how it is read, its header, and its rows, each with its line; they are read once.
+
+    A row of fewer or more cells than the header has is given as it is. `place` tells how far it has been read, of
+    `size`: bytes, or rows of a workbook.
+    """
+
+    how: str
+    header: tuple[str, ...]
+    rows: Iterator[tuple[int, Sequence[Cell]]]
+    place: Callable[[], int]
+    size: int
+
+
+def kind_of(name: str) -> str | None:
+    """What a file is by its name: csv, xlsx or ndjson."""
+    return KINDS.get(Path(name).suffix.lower())
+
+
+def open_table(
+    file: Path, kind: str, *, sheet: str | None = None, encoding: str | None = None, delimiter: str | None = None
+) -> Table:
+    """The table of a file; raises Invalid for one that cannot be read, OSError."""
+    if kind == "xlsx":
+        return _workbook(file, sheet)
+    if kind == "ndjson":
+        return _lines(file)
+    return _csv(file, encoding or "utf-8-sig", delimiter)
+
+
+def _wrong(message: str) -> Invalid:
+    return Invalid(Fault("file", message))
+
+
+def _header(cells: Iterable[str]) -> tuple[str, ...]:
+    header = tuple(cell.strip() for cell in cells)
+    while header and not header[-1]:
+        header = header[:-1]
+    if not header:
+        raise _wrong("has no header: its first row must name the columns")
+    if len(header) > MOST_COLUMNS:
+        raise _wrong(f"has {len(header)} columns, more than {MOST_COLUMNS}")
+    return header
+
+
+def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
+    mark = delimiter or _delimiter_of(file, encoding)
+    text = file.open(encoding=encoding, newline="")
+    rows = _csv_rows(text, encoding, mark)
+    try:
+        header = _header(cast("Sequence[str]", next(rows, (0, ()))[1]))
+    except Invalid:
+        text.close()
+        raise
+    buffer, size = cast("IO[bytes]", text.buffer), file.stat().st_size
+
+    def place() -> int:
+        return size if buffer.closed else buffer.tell()
+
+    how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
+    return Table(how=how, header=header, rows=rows, place=place, size=size)
+
+
+_SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def _not_in(encoding: str) -> Invalid:
+    return _wrong(f"is not in {encoding.removesuffix('-sig').upper()}: say which encoding it has, such as cp1252")
+
+
+def _delimiter_of(file: Path, encoding: str) -> str:
+    """What stands between the cells: the sign that cuts the first rows into most cells, and into the same number."""
+    try:
+        with file.open(encoding=encoding, newline="") as text:
+            begin = "".join(islice(iter(partial(text.readline, LONGEST_CELL), ""), _LOOKED_AT))
+    except LookupError:
+        raise Invalid(Fault("encoding", f"no encoding is called {encoding}")) from None
+    except UnicodeDecodeError:
+        raise _not_in(encoding) from None
+    return max(_DELIMITERS, key=partial(_fit, begin))
+
+
+def _fit(begin: str, mark: str) -> float:
+    """How well a sign fits: into how many cells it cuts the header, and how many rows into as many."""
+    try:
+        wide = [len(row) for row in csv.reader(io.StringIO(begin, newline=""), delimiter=mark) if row]
+    except csv.Error:
+        return 0
+    return wide[0] * wide.count(wide[0]) / len(wide) if wide else 0
+
+
+def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Sequence[Cell]]]:
+    csv.field_size_limit(LONGEST_CELL)
+    with text:
+        reader = csv.reader(text, delimiter=mark, strict=True)
+        line = 1
+        try:
+            for row in reader:
+                if any(row):
+                    yield line, row
+                line = reader.line_num + 1
+        except UnicodeDecodeError:
+            raise _not_in(encoding) from None
+        except csv.Error as error:
+            raise _wrong(f"line {reader.line_num}: {error}") from None
+
+
+def _lines(file: Path) -> Table:
+    """Objects, one a line: their keys are the header, in the order in which they come first."""
+    names: dict[str, int] = {}
+    for number, line in _objects(file):
+        for key in line:
+            names.setdefault(key, len(names))
+        if len(names) > MOST_COLUMNS:
+            raise _wrong(f"line {number}: more than {MOST_COLUMNS} different keys so far")
+    header = _header(names)
+    stream, size = file.open("rb"), file.stat().st_size
+
+    def place() -> int:
+        return size if stream.closed else stream.tell()
+
+    return Table(how="lines of JSON", header=header, rows=_json_rows(stream, header), place=place, size=size)
+
+
+def _objects(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open("rb") as stream:
+        yield from _read_lines(stream)
+
+
+def _read_lines(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    number = 0
+    while line := stream.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise _wrong(f"line {number} is longer than {_LONGEST_LINE} bytes")
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line, parse_float=_number, parse_int=_number, parse_constant=_number)
+        except (ValueError, RecursionError):
+            raise _wrong(f"line {number} is no JSON") from None
+        if not isinstance(found, dict):
+            raise _wrong(f"line {number} is no object")
+        yield number, found
+
+
+def _number(text: str) -> list[str]:
+    return [text[:LONGEST_CELL]]
+
+
+def _json_rows(stream: IO[bytes], header: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
+    with stream:
+        for number, found in _read_lines(stream):
+            yield number, [_json_cell(found.get(name), name, number) for name in header]
+
+
+def _json_cell(value: object, name: str, number: int) -> Cell:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value[:LONGEST_CELL]
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return cast("list[str]", value)
+    raise _wrong(f"line {number}: {name[:40]} must be a text or a number")
+
+
+def _workbook(file: Path, sheet: str | None) -> Table:
+    _refuse_bomb(file)
+    stream = file.open("rb")
+    try:
+        book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
+        chosen = _sheet_of(book.sheetnames, sheet)
+        rows = _sheet_rows(book, stream, chosen)
+        header = _header(text_of(cell) for cell in next(rows, (0, ()))[1])
+    except Invalid:
+        stream.close()
+        raise
+    except DefusedXmlException:
+        stream.close()
+        raise _wrong("declares entities in its XML, which no workbook needs") from None
+    except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over, it is no workbook that can be read)
+        stream.close()
+        raise _wrong("is no workbook that can be read (xlsx)") from None
+    size, read = book[chosen].max_row or 0, [0]
+
+    def counted() -> Iterator[tuple[int, Sequence[Cell]]]:
+        for line, cells in rows:
+            read[0] = line
+            found = list(cells[: len(header)])
+            yield line, [*found, *[""] * (len(header) - len(found)), *[cell for cell in cells[len(header) :] if cell]]
+
+    return Table(how=f"a workbook, sheet {chosen}", header=header, rows=counted(), place=lambda: read[0], size=size)
+
+
+def _sheet_of(names: Sequence[str], wanted: str | None) -> str:
+    if wanted is None and len(names) > 1:
+        raise Invalid(Fault("sheet", f"required: it has {', '.join(names)}"))
+    if wanted is not None and wanted not in names:
+        raise Invalid(Fault("sheet", f"no sheet {wanted}; it has {', '.join(names)}"))
+    return wanted or names[0]
+
+
+def _refuse_bomb(file: Path) -> None:
+    """Refuse what would be too large unpacked: a ZIP says how large, and gives no more than it says."""
+    try:
+        with zipfile.ZipFile(file) as parts:
+            unpacked = sum(part.file_size for part in parts.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        raise _wrong("is no workbook that can be read (xlsx)") from None
+    if unpacked > min(MOST_UNPACKED, max(file.stat().st_size, 100_000) * _MOST_TIMES):
+        raise _wrong(f"would be {unpacked} bytes unpacked, more than a workbook of its size has")
+
+
+def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
+    with stream, closing(book):
+        try:
+            for line, cells in enumerate(book[name].iter_rows(values_only=True), 1):
+                if any(cell is not None for cell in cells):
+                    yield line, [_sheet_cell(cell) for cell in cells]
+        except DefusedXmlException:
+            raise _wrong("declares entities in its XML, which no workbook needs") from None
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError):
+            raise _wrong("is no workbook that can be read (xlsx)") from None
+
+
+def _sheet_cell(value: object) -> Cell:
+    """A cell of a workbook, with as many digits as it shows."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return [str(value)]
+        case float():
+            return [format(value, ".15g")]
+        case datetime() | date():
+            return value.isoformat()[:10]
+        case _:
+            return str(value)[:LONGEST_CELL]
