@@ -72,6 +72,8 @@ _SERVICE: Final[Mapping[str, str]] = {
     "remind": "titrator.operate:remind_command",
     "decisions": "titrator.operate:decisions_group",
     "audit": "titrator.operate:audit_group",
+    "evidence": "titrator.reports:evidence_group",
+    "export": "titrator.reports:export_command",
     "backup": "titrator.operate:backup_command",
     "restore": "titrator.operate:restore_command",
     "db": "titrator.operate:db_group",
