@@ -53,6 +53,16 @@ _SEAL: Final = frozenset(("sha256", "algorithm", "public_key", "signature"))
 _VERSIONED: Final = {CourseVersion: "course", Fact: "fact", Decision: "decision"}
 
 
+#: What a change of a decision may change.
+_BECAME: Final = frozenset(
+    (
+        *("version", "current", "status", "second_by", "second_role", "second_at", "given_on"),
+        *("reopened_answer", "reopened_at", "reopened_by", "reviewed"),
+        *("change", "change_reason", "changed_by", "changed_at"),
+    )
+)
+
+
 class Verified(NamedTuple):
     """What a file came to: of whom and when it says that it is, by which key it is signed, and every fault.
 
@@ -309,6 +319,19 @@ def _version_faults(noun: str, rows: Sequence[CourseVersion | Fact | Decision]) 
             yield f"{noun} {ident}: a version is missing or stands in another's place"
         elif [one.current for one in versions] != [False] * (len(versions) - 1) + [True]:
             yield f"{noun} {ident}: not the last version, and it alone, is current"
+        if len({_lasting(one) for one in versions}) > 1:
+            yield f"{noun} {ident}: its versions differ in what no change of it changes"
+
+
+def _lasting(one: CourseVersion | Fact | Decision) -> tuple[object, ...]:
+    """What is the same in all versions: of a decision all but what became of it since it was signed."""
+    match one:
+        case Fact():
+            return (one.kind,)
+        case Decision():
+            return tuple(getattr(one, field.name) for field in fields(one) if field.name not in _BECAME)
+        case _:
+            return (one.started_on,)
 
 
 def _is_of(decision: Decision, course: CourseVersion) -> bool:
