@@ -72,6 +72,7 @@ _SERVICE: Final[Mapping[str, str]] = {
     "remind": "titrator.operate:remind_command",
     "decisions": "titrator.operate:decisions_group",
     "audit": "titrator.operate:audit_group",
+    "audit-titration": "titrator.questions:audit_titration_command",
     "evidence": "titrator.reports:evidence_group",
     "export": "titrator.reports:export_command",
     "backup": "titrator.operate:backup_command",

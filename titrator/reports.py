@@ -15,22 +15,11 @@ from rich.text import Text
 
 from titrator import console
 from titrator.bulk.evidence import evidence_of
-from titrator.bulk.files import refuse_existing, written_whole
+from titrator.bulk.files import written_whole
 from titrator.bulk.out import Wanted, document_lines, table_lines
 from titrator.bulk.verifying import Verified, verify_evidence
 from titrator.fhir.collecting import Names, bundle_lines
-from titrator.local import (
-    WRONG_INPUT,
-    moment,
-    opened,
-    operator,
-    refuse,
-    refusing,
-    settings,
-    table,
-    visiting,
-    write_json,
-)
+from titrator.local import moment, opened, operator, refuse_taken, refusing, settings, table, visiting, write_json
 from titrator.people import clinic_named
 from titrator.security.signing import public_key
 from titrator.settings import Settings
@@ -70,7 +59,7 @@ def export_command(  # noqa: PLR0913, PLR0917 (its options)
         raise click.UsageError("--versions does not go with fhir: a Bundle has each resource once")
     wanted = Wanted(versions=versions, decisions=decisions)
     with refusing():
-        _refuse_taken(file)
+        refuse_taken(file)
         configured = settings()
         with opened(configured) as services, written_whole(file) as output:
             with services.store.reading() as session:
@@ -94,13 +83,6 @@ def export_command(  # noqa: PLR0913, PLR0917 (its options)
                     sha256=output.sha256,
                 )
     click.echo(f"{file}: {count} {'patient' if count == 1 else 'patients'}, {output.size} bytes.")
-
-
-def _refuse_taken(file: Path) -> None:
-    try:
-        refuse_existing(file)
-    except FileExistsError as error:
-        refuse(WRONG_INPUT, f"{file}: {error.strerror}")
 
 
 class _Scope(NamedTuple):
@@ -183,7 +165,7 @@ def evidence_group() -> None:
 def export_evidence_command(patient: str, file: Path) -> None:
     """Write the evidence file of PATIENT, by id or number, to the new FILE; that it was is in the trail."""
     with refusing():
-        _refuse_taken(file)
+        refuse_taken(file)
         with opened(settings()) as services, written_whole(file) as output:
             with services.store.reading() as session:
                 visit = Visit(services=services, session=session, actor=operator(), now=services.clock())

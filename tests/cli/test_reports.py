@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from tests.api.support import House, build, count, dose
 from tests.support import words
+from titrator.bulk.cohort import ranges
 from titrator.cli import main
 from titrator.security.signing import public_key
 from titrator.settings import NAMES
@@ -164,3 +165,100 @@ def test_evidence_is_verified_where_there_is_no_installation(titrator: Run, tmp_
     runner = CliRunner(env={"TITRATOR_INSTANCE": str(tmp_path / "nowhere")})
     assert runner.invoke(main, ["evidence", "verify", "ada.ndjson"]).exit_code == 0
     assert not (tmp_path / "nowhere").exists()
+
+
+# What a protocol would have said
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[House, Run]:
+    """Three patients who were given what the label says on the first day; one of them more a week later."""
+    house = build(tmp_path)
+    (tmp_path / "audit.key").write_text(house.services.audit_key.hex(), encoding="ascii")
+    for number in range(3):
+        patient = house.on_course(7, 100)
+        house.record(patient, "platelet-counts", count(7, 20))
+        house.record(patient, "doses", dose(7, 100))
+        house.record(patient, "platelet-counts", count(0, 70))
+        assert house.record(patient, "doses", dose(0, 300 if number == 1 else 100)).status == 201
+    monkeypatch.chdir(tmp_path)
+    environ = dict.fromkeys(f"TITRATOR_{name.upper()}" for name in NAMES)
+    runner = CliRunner(env=environ | {"TITRATOR_INSTANCE": str(tmp_path), "COLUMNS": "140"})
+    return house, lambda *words: runner.invoke(main, ["audit-titration", *words], catch_exceptions=False)
+
+
+def test_the_report_is_a_table_csv_and_json(cohort: tuple[House, Run]) -> None:
+    house, titrator = cohort
+    said = words(titrator("--protocol", "us-itp-adult").stdout)
+    assert "the same amount 5 points 83.3" in said
+    assert "higher than proposed 1 points 16.7" in said
+    rows = list(csv.DictReader(io.StringIO(titrator("--protocol", "us-itp-adult", "--format", "csv").stdout)))
+    found = {(row["section"], row["item"]): row for row in rows}
+    assert found["agreement", "agreed"] == {
+        "section": "agreement", "item": "agreed", "detail": "of the points with a proposal or a hold", "number": "5",
+        "unit": "points", "percent": "83.3",
+    }  # fmt: skip
+    answer = json.loads(titrator("--protocol", "us-itp-adult", "--format", "json", "--treated").stdout)
+    assert (answer["protocol"], answer["treated_by"], answer["from"]) == ("us-itp-adult", "us-itp-adult", None)
+    assert [line["number"] for line in answer["report"]["cohort"]] == [3, 3, 0, 0, 0, 6]
+    ((subject, detail), *_) = entries(house, "audit-titration")
+    assert (subject, detail["patients"], detail["asked"]["protocol"]) == ("patients", 3, "us-itp-adult")
+
+
+def test_the_answer_is_the_same_however_many_processes_there_are(
+    cohort: tuple[House, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, titrator = cohort
+    monkeypatch.setattr("titrator.questions.ranges", lambda store, where: ranges(store, where, at_once=1))
+    found = [
+        titrator("--protocol", "us-itp-adult", "--format", "json", "--jobs", jobs, "--points", f"{jobs}.csv").stdout
+        for jobs in ("1", "2")
+    ]
+    assert found[0] == found[1] != ""
+    one, two = ((tmp_path / f"{jobs}.csv").read_text(encoding="utf-8-sig") for jobs in ("1", "2"))
+    rows = list(csv.DictReader(io.StringIO(one)))
+    assert one == two
+    assert [row["agreement"] for row in rows].count("same-amount") == 5
+    higher = next(row for row in rows if row["agreement"] == "higher")
+    names = ("day", "action", "reasons", "proposed_micrograms", "given_micrograms", "given_micrograms_per_kg")
+    assert [higher[name] for name in names] == [*("2026-03-09", "maintain", "IN-RANGE", "100", "300", "3")]
+
+
+def test_charts_are_pictures_that_say_what_they_show(cohort: tuple[House, Run], tmp_path: Path) -> None:
+    _, titrator = cohort
+    assert titrator("--protocol", "us-itp-adult", "--charts", "pictures").exit_code == 0
+    drawn = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "pictures").iterdir()}
+    assert set(drawn) == {
+        "agreement.svg", "doses-since-last-count.svg", "time-in-range.svg", "first-response.svg",
+    }  # fmt: skip
+    assert all(text.startswith("<svg") and "<script" not in text for text in drawn.values())
+    assert "higher than proposed: 16.7 % (1)" in drawn["agreement.svg"]
+    assert "100 % by day 7" in words(drawn["first-response.svg"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--protocol", "us-itp"], 3, "--protocol: unknown protocol; the nearest are us-itp-adult"),
+        (
+            ["--protocol", "us-itp-adult", "--from", "2026-02-01", "--until", "2026-01-01"],
+            3,
+            "--from: must not be after",
+        ),
+        (["--protocol", "us-itp-adult", "--clinic", "C"], 3, "--clinic: no clinic of that name or id"),
+        (["--protocol", "us-itp-adult", "--points", "audit.key"], 3, "audit.key: is there already"),
+        (["--protocol", "us-itp-adult", "--from", "March"], 2, "--from"),
+        ([], 2, "--protocol"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(cohort: tuple[House, Run], options: list[str], code: int, says: str) -> None:
+    ran = cohort[1](*options)
+    assert (ran.exit_code, says in words(ran.stderr)) == (code, True), ran.stderr
+
+
+def test_one_clinic_is_asked_about(cohort: tuple[House, Run]) -> None:
+    house, titrator = cohort
+    answer = json.loads(titrator("--protocol", "us-itp-adult", "--format", "json", "--clinic", "Haematology B").stdout)
+    assert answer["report"]["cohort"][0]["number"] == 0
+    ((subject, _),) = entries(house, "audit-titration")
+    assert subject == f"clinic/{house.other_clinic}/patients"
