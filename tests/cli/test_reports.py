@@ -65,7 +65,7 @@ def test_all_patients_are_taken_out_and_that_is_in_the_trail(
     )  # fmt: skip
     match file:
         case "all.csv":
-            assert len({row["patient"] for row in csv.DictReader(io.StringIO(content))}) == patients
+            assert len({row["record"] for row in csv.DictReader(io.StringIO(content))}) == patients
         case "all.ndjson":
             assert len([json.loads(line) for line in content.splitlines()]) == patients
         case _:

@@ -23,17 +23,17 @@ Row = dict[str, object]
 MARK: Final = "\ufeff"
 WHO: Final = (
     *("clinic", "identifier_system", "identifier", "further_identifiers"),
-    *("family_name", "given_name", "born_on"),
+    *("family_name", "given_name", "born_on", "protocol", "course_started_on"),
 )
 WHAT: Final = (
-    *("kind", "day", "code", "value", "unit", "level", "until", "unreliable", "status"),
-    *("term", "scale", "grade", "lower_limit_of_normal", "note"),
+    *("kind", "day", "value", "unit", "level", "level_unit", "ended_on", "unreliable", "status", "code"),
+    *("scale", "grade", "lower_limit_of_normal", "note"),
     *("baseline_on", "eligibility", "due_on"),
     *("taken_at", "external_system", "external_id"),
-    *("change", "reason", "recorded_by", "recorded_at", "id", "version", "current"),
+    *("change", "reason", "recorded_by", "recorded_at", "entry", "version", "current"),
 )
-COLUMNS: Final = (*WHO, *WHAT, "patient", "active")
-_DETAILS: Final = ("term", "scale", "grade", "lower_limit_of_normal", "note")
+COLUMNS: Final = (*WHO, *WHAT, "record", "active")
+_DETAILS: Final = ("scale", "grade", "lower_limit_of_normal", "note")
 
 
 class Wanted(NamedTuple):
@@ -90,7 +90,7 @@ def _rows(one: Whole, wanted: Wanted) -> Iterator[Row]:
         "family_name": patient.family_name,
         "given_name": patient.given_name,
         "born_on": patient.born_on,
-        "patient": patient.id,
+        "record": patient.id,
         "active": patient.active,
     }
     names = {external.fact_id: external for external in reversed(one.external_ids)}
@@ -100,16 +100,26 @@ def _rows(one: Whole, wanted: Wanted) -> Iterator[Row]:
         rows.append(_fact(fact) | ({} if name is None else {"external_system": name.system, "external_id": name.value}))
     rows += [_decision(made) for made in standing_decisions(one, wanted)]
     for row in rows or [{"kind": "patient"}]:
-        yield who | row
+        yield who | _course_of(one, row) | row
+
+
+def _course_of(one: Whole, row: Row) -> Row:
+    """The course in which the day of a row lies, if it lies in one."""
+    day = str(row.get("day", ""))
+    for course in one.courses:
+        if _stands(course) and course.started_on <= day <= (course.ended_on or day):
+            return {"protocol": course.protocol, "course_started_on": course.started_on}
+    return {}
 
 
 def _course(course: CourseVersion) -> Row:
     return {
         "kind": "course",
         "day": course.started_on,
-        "code": course.protocol,
-        "until": course.ended_on,
+        "ended_on": course.ended_on,
         "status": course.status,
+        "protocol": course.protocol,
+        "course_started_on": course.started_on,
         "baseline_on": course.baseline_on,
         "eligibility": " ".join(course.eligibility) or None,
         **_made(course),
@@ -119,10 +129,17 @@ def _course(course: CourseVersion) -> Row:
 
 
 def _fact(fact: Fact) -> Row:
+    named = fact.code if fact.kind in ("observation", "event") else fact.kind
     return {
-        **{name: getattr(fact, name) for name in ("kind", "day", "code", "value", "unit", "level", "until")},
+        "kind": named,
+        "day": fact.day,
+        "value": fact.detail.get("term") if fact.kind == "event" else fact.value,
+        "unit": fact.unit,
+        **_level(fact),
+        "ended_on": fact.until,
         "unreliable": fact.unreliable if fact.kind == "platelet-count" else None,
         "status": fact.status,
+        "code": fact.code if fact.kind == "dose-not-given" else None,
         **{name: fact.detail.get(name) for name in _DETAILS},
         "taken_at": fact.taken_at,
         **_made(fact),
@@ -138,7 +155,7 @@ def _decision(made: Decision) -> Row:
         "code": made.kind,
         "value": made.micrograms,
         "unit": None if made.micrograms is None else "ug",
-        "level": made.level,
+        **_level(made),
         "status": made.status,
         "note": made.comment,
         "due_on": made.due_on,
@@ -149,9 +166,13 @@ def _decision(made: Decision) -> Row:
     }
 
 
+def _level(one: Fact | Decision) -> Row:
+    return {"level": one.level, "level_unit": None if one.level is None else "ug/kg"}
+
+
 def _made(one: CourseVersion | Fact | Decision) -> Row:
     reason = None if isinstance(one, Decision) else one.reason
-    return {"change": one.change, "reason": reason, "id": one.id, "version": one.version, "current": one.current}
+    return {"change": one.change, "reason": reason, "entry": one.id, "version": one.version, "current": one.current}
 
 
 def _document(one: Whole, wanted: Wanted) -> str:
