@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any, Final
@@ -11,8 +12,10 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.api.support import House, build, count, dose
+from tests.workflow.test_sign_off_machine import STEADY, SignOff
 from titrator.bulk import verifying
 from titrator.bulk.evidence import last_line, take_evidence
 from titrator.bulk.verifying import Verified, verify_evidence
@@ -20,6 +23,7 @@ from titrator.security.permissions import PERMISSIONS, Role
 from titrator.security.signing import public_key, sign
 from titrator.store.records import Account, AuditRow
 from titrator.titration.documents import encode, exact
+from titrator.workflow.cohort import Question, audit_patients
 from titrator.workflow.visit import Actor, Visit
 
 FORGER: Final = b"another key, of 32 bytes, or so.."
@@ -249,3 +253,30 @@ def test_faults_without_end_are_cut(text: str) -> None:
     found = verified(signed([lines[0], *(["{}\n"] * 3000), *lines[1:-1]], FORGER))
     assert len(found.faults) == 1001
     assert found.faults[-1] == "there are more faults than these 1000"
+
+
+@pytest.mark.long
+def test_after_any_order_of_events_the_file_is_in_order_and_the_cohort_can_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The histories of the machine of sign-off: decisions withdrawn, re-opened, overridden, facts corrected."""
+    made: list[int] = []
+
+    def teardown(machine: SignOff) -> None:
+        key, services = machine.services.audit_key, machine.services
+        taken = machine.look(lambda visit: take_evidence(visit, machine.patient))
+        found = verified(taken.text, public=public_key(key), audit_key=key)
+        assert (found.faults, [one for _, one in found.decisions if one.differs]) == ((), [])
+        made.append(len(found.decisions))
+        with services.store.reading() as session:
+            for ident in ("us-itp-adult", "jp-itp-adult", "us-hs-ars"):
+                question = Question(services.catalogue.get(ident))
+                numbers, points = audit_patients(session, question, machine.now)
+                assert numbers["unreadable",] == 0
+                assert sum(number for name, number in numbers.items() if name[0] == "points") == len(points)
+        services.store.close()
+        shutil.rmtree(machine.folder)
+
+    monkeypatch.setattr(SignOff, "teardown", teardown)
+    run_state_machine_as_test(SignOff, settings=STEADY)
+    assert max(made) > 2

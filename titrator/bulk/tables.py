@@ -30,11 +30,12 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> I
     for row in rows:
         text.seek(0)
         text.truncate()
-        out.writerow([_cell(row[column]) for column in columns])
+        out.writerow(["" if (value := row[column]) is None else cell(value) for column in columns])
         yield text.getvalue()
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """The text of a cell; one that a spreadsheet would take for a formula has an apostrophe in front."""
     match value:
         case None:
             return ""
@@ -43,5 +44,5 @@ def _cell(value: object) -> str:
         case Decimal():
             return plain(value)
         case _:
-            cell = str(value)
-            return f"'{cell}" if cell.startswith(_FORMULA) else cell
+            text = str(value)
+            return f"'{text}" if text.startswith(_FORMULA) else text

@@ -132,12 +132,13 @@ def points(question: Question, treated: Treated) -> Iterator[Point]:
     doses = {dose.day: dose for dose in one_dose_a_day(course.doses)}
     levels = dict(levels_given(protocol, course, treated.until))
     reliable = [count.day for count in Facts(protocol, course, treated.until).reliable]
+    given_on = sorted(doses)
     days = doses.keys() | treated.not_given | {day for day in _decided(treated) if day not in doses}
     for day in sorted(days):
         if not _asked(question, day) or not DAYS[treated.version.started_on] <= day <= treated.until:
             continue
         given, level = doses.get(day), levels.get(day)
-        since = _doses_since(reliable, sorted(doses), day)
+        since = _doses_since(reliable, given_on, day)
         if treated.unverified_since is not None and day >= treated.unverified_since:
             yield Point(day, Agreement.UNVERIFIED, None, given, level, since, early=False)
             continue
