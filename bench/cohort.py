@@ -23,15 +23,12 @@ from pathlib import Path
 
 from bench.service import fill
 from titrator.assembly import make_services
-from titrator.bulk.cohort import Job, audit, ranges
 from titrator.protocols import Catalogue
 from titrator.settings import Settings
 from titrator.store.base import Where
-from titrator.store.connect import open_store
 from titrator.store.records import CourseVersion, Patient
 from titrator.titration.course import read_document
 from titrator.titration.quantities import iso
-from titrator.workflow.cohort import Question
 from titrator.workflow.propose import course_document
 from titrator.workflow.replay import before_dose
 from titrator.workflow.visit import Services
@@ -39,16 +36,8 @@ from titrator.workflow.visit import Services
 PATIENTS = int(os.environ.get("BENCH_PATIENTS", "4000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 WEEKS = 26
+ASK = ("audit-titration", "--protocol", "us-itp-adult", "--format", "csv")
 _FEW = 500  # patients, of those whose answers are computed bare
-
-
-def asked(services: Services, jobs: int) -> int:
-    """Ask about all patients; how many decision points there were."""
-    question = Question(services.catalogue.get("us-itp-adult"))
-    opens = partial(open_store, str(services.store.file))  # type: ignore[attr-defined]
-    pieces = ranges(services.store, ())
-    parts = audit(opens, services.store, Job(question, services.clock(), (), with_points=False), pieces, jobs)
-    return sum(number for part in parts for name, number in part.numbers.items() if name[0] == "points")
 
 
 def bare(services: Services, patients: int) -> Callable[[], int]:
@@ -139,7 +128,7 @@ def main() -> None:
         alone = bare(services, _FEW)
         speed, beside, each = [], [], []
         for _ in range(ROUNDS):
-            one, two = (seconds(partial(asked, services, jobs)) for jobs in (1, 2))
+            one, two = (command(large, *ASK, "--jobs", jobs)[0] for jobs in ("1", "2"))
             limit = seconds(alone) / (_FEW * WEEKS)
             speed.append(one / two)
             each.append(one / (PATIENTS * WEEKS))
@@ -148,10 +137,7 @@ def main() -> None:
         print(f"cohort by two processes / by one: {statistics.median(speed):.2f} times as fast")
         micros = statistics.median(each) * 1e6
         print(f"a decision point: {micros:.0f} microseconds; the bare answer is {statistics.median(beside):.2f} of it")
-        peaks = [
-            command(folder, "audit-titration", "--protocol", "us-itp-adult", "--jobs", "1")[1]
-            for folder in (small, large)
-        ]
+        peaks = [command(folder, *ASK, "--jobs", "1")[1] for folder in (small, large)]
         print(f"peak memory of a cohort of {PATIENTS // 10:,} and {PATIENTS:,} patients: {peaks[0]} and {peaks[1]} MiB")
         peaks = [command(folder, "export", str(folder / "peak.csv"))[1] for folder in (small, large)]
         print(

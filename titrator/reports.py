@@ -216,6 +216,7 @@ def _audit_key(file: TextIO) -> bytes:
 def _as_json(found: Verified) -> dict[str, object]:
     return {
         "patient": found.patient,
+        "name": found.name,
         "made_at": found.made_at,
         "public_key": found.public_key,
         "entries": found.entries,
@@ -237,7 +238,8 @@ def _as_json(found: Verified) -> dict[str, object]:
 
 def _show(found: Verified, *, asked: bool) -> None:
     screen = console.out()
-    screen.print(f"Evidence of the patient {printable(found.patient or '')[1:-1]}, made {moment(found.made_at)}")
+    who, ident = (printable(text or "?")[1:-1] for text in (found.name, found.patient))
+    screen.print(f"Evidence of {who} ({ident}), made {moment(found.made_at)}")
     if found.public_key is not None:
         said = "the key asked for" if asked else "compare it with `titrator evidence key` of the installation"
         screen.print(f"Signed with {found.public_key}: {said}")

@@ -35,3 +35,10 @@ def test_the_file_verifies_and_its_taking_is_in_the_trail(house: House, who: str
 @pytest.mark.parametrize(("who", "status"), [("technician", 403), ("ehr", 403), ("admin", 403), ("stranger", 404)])
 def test_nobody_else_gets_it(house: House, who: str, status: int) -> None:
     assert house.call(who, "GET", f"/patients/{house.patient()}/evidence").status == status
+
+
+def test_access_in_an_emergency_is_not_for_taking_it(house: House) -> None:
+    patient = house.patient()
+    house.post("/glass-breaks", {"patient": patient, "reason": "she bleeds"}, who="stranger")
+    assert house.call("stranger", "GET", f"/patients/{patient}").status == 200
+    assert house.call("stranger", "GET", f"/patients/{patient}/evidence").status == 404

@@ -132,6 +132,7 @@ def test_an_evidence_file_is_written_told_and_verified(house: House, titrator: R
     assert found.exit_code == 0, found.stdout
     said = words(found.stdout)
     assert "1 2026-03-09 accept delivered the same answer" in said
+    assert said.startswith("Evidence of Patient1, Ada, born 1960-05-01, pharmacist-1 (")
     assert said.endswith("In order.")
     answer = json.loads(titrator("evidence", "verify", "ada.ndjson", "--json").stdout)
     assert (answer["public_key"], answer["faults"], answer["audit_key"]) == (key, [], False)

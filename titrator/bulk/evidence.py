@@ -34,6 +34,7 @@ from titrator.store.rows import mapping
 from titrator.titration.documents import encode
 from titrator.titration.recommend import ENGINE_VERSION
 from titrator.workflow import trail
+from titrator.workflow.errors import Unknown
 from titrator.workflow.visit import Visit, instant
 from titrator.workflow.whole import whole
 
@@ -57,8 +58,13 @@ class Evidence(NamedTuple):
 
 
 def take_evidence(visit: Visit, patient_id: str) -> Evidence:
-    """The evidence file of a patient as of now; that it was taken is in the trail afterwards. Raises Unknown."""
+    """The evidence file of a patient of the actor's clinics as of now; that it was taken is in the trail afterwards.
+
+    Raises Unknown for any other: access in an emergency is to see a patient, not to take all of the record away.
+    """
     patient = visit.patient(patient_id)
+    if patient.clinic_id not in visit.who.clinics:
+        raise Unknown("patient")
     return evidence_of(visit, patient)
 
 

@@ -29,6 +29,7 @@ from titrator.store.records import (
     CourseVersion,
     Decision,
     Fact,
+    Identifier,
     Patient,
     ProtocolEdition,
     Record,
@@ -70,6 +71,7 @@ class Verified(NamedTuple):
     """
 
     patient: str | None
+    name: str | None
     made_at: str | None
     public_key: str | None
     chained: bool
@@ -99,6 +101,7 @@ def verify_evidence(file: BinaryIO, public: str | None = None, audit_key: bytes 
         faults = [*faults[:_MOST_FAULTS], f"there are more faults than these {_MOST_FAULTS}"]
     return Verified(
         patient=found.text("patient"),
+        name=found.name(),
         made_at=found.text("made_at"),
         public_key=found.public,
         chained=audit_key is not None,
@@ -129,6 +132,14 @@ class _Found:
         """A text of the first line."""
         value = self.about.get(name)
         return value if isinstance(value, str) else None
+
+    def name(self) -> str | None:
+        """Who the patient is: name, birth date and first number."""
+        for one in self.of(Patient)[:1]:
+            numbers = [number.value for number in self.of(Identifier)[:1]]
+            born = [] if one.born_on is None else [f"born {one.born_on}"]
+            return ", ".join([one.family_name, one.given_name, *born, *numbers])
+        return None
 
     def read(self, file: BinaryIO) -> None:
         """Read all lines; the last one is not of those that are signed."""
