@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.support import House, build, count, day, dose, event, weight
+from tests.store.samples import sample
 from tests.support import CATALOGUE
 from titrator.store.base import Where
-from titrator.store.records import CourseVersion, Patient
+from titrator.store.records import CourseVersion, Decision, Patient
 from titrator.titration.course import Count, Course, Dose, Event, EventKind, Weight
 from titrator.titration.protocol import WeeklyProtocol
 from titrator.titration.quantities import DAYS
@@ -221,6 +222,37 @@ def replace_treated(one: Treated, **changed: Any) -> Treated:
     return one._replace(**changed)
 
 
+NO_DOSE: Final = {"dose": None, "micrograms": None, "level": None, "due_on": None}
+#: Decisions by what they are, and the days (after the first dose) that they make decision points.
+DECIDED: Final[dict[str, tuple[list[tuple[int, str, bool]], list[int]]]] = {
+    "no dose, in force": ([(56, "in-force", False)], [56]),
+    "no dose, ended by the next week's": ([(56, "superseded", False), (63, "in-force", False)], [56, 63]),
+    "no dose, replaced the same day": ([(56, "superseded", False), (56, "in-force", False)], [56]),
+    "no dose, withdrawn": ([(56, "withdrawn", False)], []),
+    "no dose, void": ([(56, "void", False)], []),
+    "referred": ([(56, "referred", False)], [56]),
+    "a dose that waits": ([(68, "in-force", True)], []),
+    "a dose that lapsed and was not written down as such": ([(56, "in-force", True)], [56]),
+    "a dose that lapsed": ([(56, "lapsed", True), (63, "in-force", False)], [56, 63]),
+    "a dose that was replaced": ([(56, "superseded", True), (57, "lapsed", True)], [57]),
+    "a dose that awaits a signature": ([(68, "awaiting-second", True)], []),
+}
+
+
+@pytest.mark.parametrize("what", DECIDED)
+def test_which_decisions_are_points_on_their_own(what: str) -> None:
+    """Asked on day 70. What was given, or recorded as not given, is a point by that."""
+    decided, expected = DECIDED[what]
+    made = []
+    for ident, (after, status, with_dose) in enumerate(decided, start=1):
+        on = date.fromordinal(FIRST + after).isoformat()
+        fields: dict[str, Any] = {"id": ident, "day": on, "due_on": on, "status": status, "given_on": None}
+        made.append(sample(Decision, **fields | ({} if with_dose else NO_DOSE)))
+    assert all((one.dose is None) != with_dose for one, (_, _, with_dose) in zip(made, decided, strict=True))
+    found = points(ASKED, treated(COURSE, 70, decisions=tuple(made)))
+    assert [point.day - FIRST for point in found if point.day > FIRST + 49] == expected
+
+
 @pytest.mark.parametrize(("first", "last", "expected"), [(7, 21, [7, 14, 21]), (None, 0, [0]), (50, None, [])])
 def test_only_points_of_the_time_that_is_asked_about(first: int | None, last: int | None, expected: list[int]) -> None:
     """What was known before it is known all the same."""
@@ -323,7 +355,11 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
     house.record(one, "platelet-counts", count(21, 70))
     no_dose = {"decision": "override", "no_dose": True, "reason_code": "supply", "comment": "none in the house"}
     sign(house, one, no_dose)
-    house.clock.on(days=21)
+    house.clock.on(days=7)
+    house.record(one, "platelet-counts", count(14, 55))
+    sign(house, one, {"decision": "accept"})
+    house.record(one, "doses", dose(14, 100))
+    house.clock.on(days=14)
     other = house.on_course(14, 100, "eu-itp-adult")
     house.record(other, "platelet-counts", count(14, 20))
     house.record(other, "doses", {**dose(14, 100), "confirm": []})
@@ -349,8 +385,8 @@ def asked_of(house: House, question: Question = ASKED, *where: Where) -> tuple[N
 
 
 def test_the_points_of_stored_patients(house: House) -> None:
-    """The dose that was withheld by decision is a point, on the day of the decision; the patient's last dose is no week
-    old then, and the label would have kept 1 microgram/kg."""
+    """The dose that was withheld by decision is a point on the day of the decision, though another one followed it a
+    week later; the label would have kept 1 microgram/kg on both days."""
     numbers, found = asked_of(house)
     assert numbers["patients",] == 5
     assert numbers["courses", "by-this-protocol"] == 3
@@ -360,7 +396,7 @@ def test_the_points_of_stored_patients(house: House) -> None:
         (35, "same-amount"): 1,
         (28, "lower"): 1,
         (21, "not-given"): 1,
-        (14, "same-amount"): 1,
+        (14, "same-amount"): 2,
         (7, "same-amount"): 1,
         (0, "none-without-proposal"): 1,
     }
@@ -371,8 +407,8 @@ def test_the_points_of_stored_patients(house: House) -> None:
         "adverse-event median of the next counts": ("70", None),
         "supply": ("1", "50"),
         "supply no-dose": ("1", "100"),
-        "supply no next count": ("1", "100"),
-        "supply median of the next counts": (None, None),
+        "supply next count in-range": ("1", "100"),
+        "supply median of the next counts": ("55", None),
     }
 
 

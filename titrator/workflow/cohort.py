@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Final, NamedTuple, TypeVar, cast
 
 from titrator.store.base import CourseFact, Session, Where
@@ -46,8 +46,7 @@ LONGEST_GAP: Final = 35
 #: Days after an override, or the dose that it came to, in which the next count is looked for.
 NEXT_COUNT_WITHIN: Final = 28
 _MANY: Final = 4
-_NEVER_WERE: Final = ("withdrawn", "void")
-_REPLACED: Final = (*_NEVER_WERE, "superseded", "awaiting-second", "not-given")
+_NEVER_STOOD: Final = ("withdrawn", "void", "awaiting-second")
 
 
 class Agreement(StrEnum):
@@ -164,11 +163,23 @@ def agreement(answer: Recommendation, given: Dose | None, level: Decimal | None)
 
 
 def _decided(treated: Treated) -> Iterator[int]:
-    """The days on which it was decided that no dose is given, or one that then was not."""
-    for made in treated.decisions:
-        no_dose = made.dose is None or lapsed(made, iso(treated.until))
-        if no_dose and made.given_on is None and made.status not in _REPLACED:
+    """The days on which it was decided that no dose is given, or to give one that lapsed."""
+    for made in _stood(treated.decisions):
+        lapses = made.status == "lapsed" or lapsed(made, iso(treated.until))
+        if made.given_on is None and made.status != "not-given" and (made.dose is None or lapses):
             yield DAYS[made.day]
+
+
+def _stood(decisions: Sequence[Decision]) -> Iterator[Decision]:
+    """The decisions, in order, that stood: signed as they must be, not taken back, and not replaced.
+
+    One to give no dose is ended by the next one (`superseded`), which is that of the next week and replaces nothing;
+    but if it asks about the same day.
+    """
+    for made, following in zip_longest(decisions, decisions[1:]):
+        replaced = made.dose is not None or following is None or following.day == made.day
+        if made.status not in _NEVER_STOOD and not (made.status == "superseded" and replaced):
+            yield made
 
 
 def _doses_since(counts: Sequence[int], doses: Sequence[int], day: int) -> int | None:
@@ -265,8 +276,8 @@ def _since(doses: int | None) -> str:
 
 def _count_counts(question: Question, protocol: WeeklyProtocol, treated: Treated, numbers: Numbers) -> None:
     terms = Terms(protocol, treated.course, treated.until)
-    for made in treated.decisions:
-        if made.kind == "override" and made.status not in _NEVER_WERE and _asked(question, DAYS[made.day]):
+    for made in _stood(treated.decisions):
+        if made.kind == "override" and _asked(question, DAYS[made.day]):
             _count_override(protocol, terms.reliable, made, numbers)
     if not terms.doses:
         return
