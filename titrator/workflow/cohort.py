@@ -289,7 +289,7 @@ def _count_counts(question: Question, protocol: WeeklyProtocol, treated: Treated
     known = sum(days[zone] for zone in Zone)
     if known:
         # In whole percent, so that the numbers of however many courses are not many; the middle of them is told.
-        numbers["course-in-range", str(round(100 * days[Zone.IN_RANGE] / known))] += 1
+        numbers["course-in-range", str((200 * days[Zone.IN_RANGE] + known) // (2 * known))] += 1
     if days[Zone.OVER_HOLD]:
         numbers["courses-over-hold",] += 1
     if _asked(question, first):
