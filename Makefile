@@ -70,6 +70,7 @@ bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service wit
 	$(RUN) bench.pages
 	$(RUN) bench.charts
 	$(RUN) bench.imports
+	$(RUN) bench.cohort
 
 screenshots: $(DEV) $(PROJECT) ## take the pictures of the documents anew; needs Chromium
 	$(RUN) tests.web.screenshots

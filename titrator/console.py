@@ -7,7 +7,9 @@ says so.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +21,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -461,6 +464,27 @@ def refused(path: Path, faults: Sequence[Fault]) -> Text:
     """What a check says of a protocol file with faults."""
     name = printable(str(path))[1:-1]
     return Text("\n".join([f"{name}: REFUSED", *(f"  {fault}" for fault in faults)]), style="bold red")
+
+
+@contextmanager
+def progress(total: int, noun: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, if that is a terminal: how many are done, how many a second, and the time left.
+
+    What it gives is told how many more are done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(more: int) -> None:
+            done = int(bar.tasks[0].completed) + more
+            speed = f", {bar.tasks[0].speed:.0f}/s" if bar.tasks[0].speed else ""
+            bar.update(task, advance=more, description=f"{done} of {total} {noun}{speed}", refresh=True)
+
+        yield advance
 
 
 def out() -> Console:

@@ -20,6 +20,7 @@ import marshmallow as ma
 from rich.box import SIMPLE_HEAD
 
 from titrator.assembly import make_services
+from titrator.bulk.files import refuse_existing
 from titrator.console import FittingTable
 from titrator.door import faults_of
 from titrator.security.permissions import PERMISSIONS, Role
@@ -63,6 +64,14 @@ def refuse(code: int, said: str, faults: Iterable[Fault | str] = ()) -> NoReturn
     for fault in faults:
         click.echo(f"  {fault}", err=True)
     raise click.exceptions.Exit(code)
+
+
+def refuse_taken(file: Path) -> None:
+    """Say that a file is there already, and end: none is written over."""
+    try:
+        refuse_existing(file)
+    except FileExistsError as error:
+        refuse(WRONG_INPUT, f"{file}: {error.strerror}")
 
 
 def settings() -> Settings:

@@ -106,7 +106,7 @@ def add_channel_command(clinic: str, as_json: bool, **body: Any) -> None:
     kind = "webhook" if body["address"].startswith(("https://", "http://")) else "apprise"
     sent = {name: value for name, value in {**body, "kind": kind}.items() if value is not None}
     with acting() as visit:
-        made, secret = manage.add_channel(visit, _clinic(visit, clinic).id, checked(ChannelIn, sent))
+        made, secret = manage.add_channel(visit, clinic_named(visit, clinic).id, checked(ChannelIn, sent))
     if as_json:
         write_json({"channel": manage.channel_fields(made), "secret": secret})
         return
@@ -182,7 +182,7 @@ def users_group() -> None:
 def add_user_command(clinics: tuple[str, ...], as_json: bool, **body: Any) -> None:
     """Add an account; prints a person's one-time link, which sets the password. A system (role ehr) gets tokens."""
     with acting() as visit:
-        asked = checked(AccountIn, body | {"clinics": [_clinic(visit, named).id for named in clinics]})
+        asked = checked(AccountIn, body | {"clinics": [clinic_named(visit, named).id for named in clinics]})
         account, issued = accounts.add_account(visit, asked)
         shown = accounts.account_fields(visit.session, account)
     _tell_account(shown, "added", issued, as_json=as_json)
@@ -223,7 +223,7 @@ def change_user_command(username: str, clinics: tuple[str, ...], no_clinics: boo
     if clinics and no_clinics:
         raise click.UsageError("--clinic and --no-clinics exclude each other")
     with acting() as visit:
-        chosen = [_clinic(visit, named).id for named in clinics]
+        chosen = [clinic_named(visit, named).id for named in clinics]
         asked = checked(AccountChange, body | {"clinics": chosen if chosen or no_clinics else None})
         account = accounts.change_account(visit, _account(visit, username).id, asked, None)
         shown = accounts.account_fields(visit.session, account)
@@ -429,7 +429,7 @@ def _channel(visit: Visit, ident: str) -> ChannelRow:
     return found
 
 
-def _clinic(visit: Visit, named: str) -> Clinic:
+def clinic_named(visit: Visit, named: str) -> Clinic:
     """A clinic by its id or its name."""
     found = [clinic for clinic in record.clinics(visit) if named in (clinic.id, clinic.name)]
     if len(found) != 1:

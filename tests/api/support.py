@@ -138,7 +138,7 @@ class House:
         url = path if path.startswith(elsewhere) else API + path
         response = self.app.test_client().open(url, method=method, data=data, headers=sent, **kind)  # type: ignore[arg-type]
         text = response.get_data(as_text=True)
-        as_json = response.mimetype.endswith("json") and text != ""
+        as_json = response.mimetype.endswith(("/json", "+json")) and text != ""
         found = json.loads(text, parse_float=Decimal) if as_json else None
         return Answer(response.status_code, found, dict(response.headers), text)
 

@@ -45,6 +45,7 @@ HOLDERS: Final = {
     "courses:discontinue": {"prescriber"},
     "events:resolve-safety": {"prescriber"},
     "audit:read": {"auditor"},
+    "evidence:take": DECIDE | {"auditor"},
     "clinics:manage": {"admin"},
     "accounts:manage": {"admin"},
 }

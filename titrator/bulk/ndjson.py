@@ -6,17 +6,14 @@ under way at a time, so memory does not grow with the input. docs/answer-documen
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from functools import lru_cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from titrator.bulk.workers import end_with_parent, in_order
 from titrator.protocols import Catalogue
 from titrator.titration.answer import to_text
 from titrator.titration.documents import encode
@@ -25,7 +22,6 @@ from titrator.workflow.propose import LARGEST_DOCUMENT, propose
 
 _LINES = 64
 _BYTES = 1_000_000
-_BATCHES_UNDER_WAY = 3  # a process
 
 
 class Batch(NamedTuple):
@@ -62,14 +58,8 @@ def answer_file(stream: BinaryIO, local_protocols: Path | None, jobs: int) -> It
         for batch in _batches(stream):
             yield _answer(catalogue, batch)
         return
-    under_way: deque[Future[Answers]] = deque()
     with ProcessPoolExecutor(jobs, initializer=end_with_parent, initargs=(os.getpid(),)) as pool:
-        for batch in _batches(stream):
-            under_way.append(pool.submit(_answer_in_process, local_protocols, batch))
-            if len(under_way) > jobs * _BATCHES_UNDER_WAY:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+        yield from in_order(pool, jobs, partial(_answer_in_process, local_protocols), _batches(stream))
 
 
 def _answer(catalogue: Catalogue, batch: Batch) -> Answers:
@@ -103,16 +93,6 @@ def _lines(stream: BinaryIO) -> Iterator[bytes]:
         while len(line) == longest and not line.endswith(b"\n"):
             line = stream.readline(longest)
 
-
-def end_with_parent(parent: int) -> None:
-    """Let the system end this worker when its parent ends however it may; elsewhere than on Linux, do without."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before we asked
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 #: The catalogue of a worker process, by its folder: each process reads the protocols once.
 _catalogue_here = lru_cache(maxsize=1)(Catalogue)

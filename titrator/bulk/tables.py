@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -18,11 +18,20 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """The text of a table; each row has a value for every column: a text, a number, true, false, or None."""
+    return "".join(csv_lines(columns, rows))
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """The lines of a table, its heading first, each when it is asked for: a long table is never held in memory."""
     text = io.StringIO(newline="")
     out = csv.writer(text)
     out.writerow(columns)
-    out.writerows([cell(row[column]) for column in columns] for row in rows)
-    return text.getvalue()
+    yield text.getvalue()
+    for row in rows:
+        text.seek(0)
+        text.truncate()
+        out.writerow(["" if (value := row[column]) is None else cell(value) for column in columns])
+        yield text.getvalue()
 
 
 def cell(value: object) -> str:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
+from titrator.fhir.collecting import indication
 from titrator.fhir.outcome import BadRequest, Gone
 from titrator.fhir.search import (
     BY_DEFAULT,
@@ -563,7 +564,7 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
     del base, query
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
     for course in visit.session.find(CourseVersion, *mine, order=("id",)):
-        resource = giving.condition(course, _indication(visit, course.protocol))
+        resource = giving.condition(course, indication(visit.services.catalogue, course.protocol))
         clinical = "active" if course.status in ("active", "paused") else "inactive"
         yield Made(
             cast(str, resource["id"]),
@@ -576,12 +577,6 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
             },
             version=course.version,
         )
-
-
-def _indication(visit: Visit, protocol: str) -> str:
-    if visit.services.catalogue.fault(protocol) is not None:
-        return f"That of the protocol {protocol}"
-    return visit.services.catalogue.get(protocol).indication
 
 
 def _provenances(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:

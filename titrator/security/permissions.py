@@ -43,6 +43,7 @@ class Permission(StrEnum):
     RESOLVE_SAFETY = "events:resolve-safety"
     BREAK_GLASS = "glass:break"
     READ_AUDIT = "audit:read"
+    TAKE_EVIDENCE = "evidence:take"
     MANAGE_ACCOUNTS = "accounts:manage"
     OWN_ACCOUNT = "account:own"
 
@@ -64,6 +65,7 @@ _PHARMACIST: Final = _CARE | {
     Permission.SIGN_OFF,
     Permission.ISSUE_CALENDARS,
     Permission.BREAK_GLASS,
+    Permission.TAKE_EVIDENCE,
 }
 
 #: Who may do what. A prescriber may do all that a pharmacist may, and what a label leaves to a physician.
@@ -79,6 +81,6 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
         Permission.OVERRIDE_BEYOND,
     },
     Role.EHR: _CARE,
-    Role.AUDITOR: _ALL | {Permission.READ_AUDIT},
+    Role.AUDITOR: _ALL | {Permission.READ_AUDIT, Permission.TAKE_EVIDENCE},
     Role.ADMIN: _ALL | {Permission.MANAGE_CLINICS, Permission.MANAGE_ACCOUNTS},
 }

@@ -102,6 +102,7 @@ RIGHTS: Final[Mapping[str, Any]] = {
     "events:resolve-safety": _l("resolve safety events"),
     "glass:break": _l("open a record of another clinic in an emergency"),
     "audit:read": _l("read the audit trail"),
+    "evidence:take": _l("take the evidence file of a patient"),
     "accounts:manage": _l("make and change accounts, tokens and clients"),
     "account:own": _l("see and change the own account"),
 }

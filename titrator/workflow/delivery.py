@@ -235,8 +235,15 @@ def derive(
     course = visit.session.get(CourseVersion, decision.patient_id, decision.course_id, decision.course_version)
     if course is None:
         raise LookupError(f"no version {decision.course_version} of course {decision.course_id}")
-    request = read_document(course_document(patient, course, facts, decision.day), lambda _: None)
-    return recommend(edition(visit, decision), request.course, request.on), course
+    return derived(edition(visit, decision), patient, course, facts, decision.day), course
+
+
+def derived(
+    protocol: Protocol, patient: Patient, course: CourseVersion, facts: Iterable[CourseFact], day: str
+) -> Recommendation:
+    """The answer for a course on a day, by a protocol and the facts that are given."""
+    request = read_document(course_document(patient, course, facts, day), lambda _: None)
+    return recommend(protocol, request.course, request.on)
 
 
 def edition(visit: Visit, decision: Decision) -> Protocol:

@@ -7,18 +7,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Final, NamedTuple, cast
 
 from titrator.store.base import CourseFact, Session, Where
-from titrator.store.records import AuditRow, Decision, Fact, Patient
+from titrator.store.records import AuditRow, CourseVersion, Decision, Fact, Patient
 from titrator.titration.answer import to_text
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidInput
+from titrator.titration.protocol import Protocol
 from titrator.titration.recommend import ENGINE_VERSION
-from titrator.workflow.delivery import derive, subject
+from titrator.workflow.delivery import derived, edition, subject
 from titrator.workflow.facts import ENTRIES, course_fact
 from titrator.workflow.standing import proposal_digest
 from titrator.workflow.visit import Services, Visit
@@ -42,7 +44,7 @@ def replay_decisions(services: Services, patient_id: str | None = None) -> Itera
         with services.store.reading() as session:
             page = _page(session, patient_id, after)
             visit = Visit(services=services, session=session, actor=None, now=services.clock())
-            found = [_replayed(visit, decision) for decision in page]
+            found = [replayed(decision, partial(_kept, visit)) for decision in page]
         yield from found
         if not page:
             return
@@ -62,29 +64,67 @@ def _page(session: Session, patient_id: str | None, after: tuple[str, int]) -> l
     )
 
 
-def _replayed(visit: Visit, decision: Decision) -> Replayed:
+class Kept(NamedTuple):
+    """What a decision was made of, as it was kept: wherever that is read from, the same comes out.
+
+    `patient` has the birth date of then, `course` is the version of then; of `facts` there may be later versions, too.
+    `entries` are those of the trail that are of this decision, in order.
+    """
+
+    patient: Patient
+    course: CourseVersion
+    facts: Sequence[Fact]
+    protocol: Protocol
+    entries: Sequence[AuditRow]
+
+
+def replayed(decision: Decision, find: Callable[[Decision], Kept]) -> Replayed:
+    """A decision, derived again from what was kept of it; `find` raises LookupError for what is not there."""
     older = decision.engine_version != ENGINE_VERSION
     try:
-        differs = _differs(visit, decision)
-    except (InvalidInput, LookupError, ValueError, ArithmeticError) as error:
+        differs = tuple(_differs(decision, find(decision)))
+    except (InvalidInput, LookupError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
         differs = (f"cannot be derived: {error}",)
     return Replayed(decision.patient_id, decision.id, differs, older)
 
 
-def _differs(visit: Visit, decision: Decision) -> tuple[str, ...]:
-    patient = visit.session.get(Patient, decision.patient_id)
+def known_at(facts: Iterable[Fact], revision: int) -> list[CourseFact]:
+    """What the rules look at as it was known at a revision, in order of recording; facts in order of id and version."""
+    known = (fact for fact in facts if fact.revision <= revision and fact.kind in ENTRIES)
+    last = {fact.id: fact for fact in known}
+    return [course_fact(fact) for fact in last.values() if fact.status != "entered-in-error"]
+
+
+def _kept(visit: Visit, decision: Decision) -> Kept:
+    session, mine = visit.session, Where("patient_id", "=", decision.patient_id)
+    patient = session.get(Patient, decision.patient_id)
     if patient is None:
-        return ("the patient is not there",)
-    patient = replace(patient, born_on=decision.born_on)
-    answer, course = derive(visit, patient, decision, known_at(visit.session, decision))
-    wrong = []
+        raise LookupError("the patient is not there")
+    course = session.get(CourseVersion, decision.patient_id, decision.course_id, decision.course_version)
+    if course is None:
+        raise LookupError(no_course(decision))
+    facts = session.find(Fact, mine, Where("revision", "<=", decision.revision), order=("id", "version"))
+    chain = Where("chain", "=", decision.patient_id), Where("subject", "=", subject(decision))
+    entries = session.find(AuditRow, *chain, order=("seq",))
+    return Kept(replace(patient, born_on=decision.born_on), course, facts, edition(visit, decision), entries)
+
+
+def no_course(decision: Decision) -> str:
+    """That the course of a decision is not there as it was."""
+    return f"no version {decision.course_version} of course {decision.course_id}"
+
+
+def _differs(decision: Decision, kept: Kept) -> Iterator[str]:
+    facts = known_at(kept.facts, decision.revision)
+    answer = derived(kept.protocol, kept.patient, kept.course, facts, decision.day)
     if answer.input_sha256 != decision.input_sha256:
-        wrong.append("the facts that were known then are not those that it rests on")
+        yield "the facts that were known then are not those that it rests on"
     if to_text(answer) != decision.answer:
-        wrong.append("the answer is another one")
-    if proposal_digest(patient, course, decision.answer) != decision.proposal_sha256:
-        wrong.append("the answer that was kept is not the one that was signed")
-    return (*wrong, *_unlike_the_answer(decision), *_unlike_the_trail(visit.session, decision))
+        yield "the answer is another one"
+    if proposal_digest(kept.patient, kept.course, decision.answer) != decision.proposal_sha256:
+        yield "the answer that was kept is not the one that was signed"
+    yield from _unlike_the_answer(decision)
+    yield from _unlike_the_trail(decision, kept.entries)
 
 
 def _unlike_the_answer(decision: Decision) -> Iterator[str]:
@@ -101,10 +141,8 @@ def _unlike_the_answer(decision: Decision) -> Iterator[str]:
         yield "the dose that was accepted is not that of the answer"
 
 
-def _unlike_the_trail(session: Session, decision: Decision) -> Iterator[str]:
+def _unlike_the_trail(decision: Decision, entries: Sequence[AuditRow]) -> Iterator[str]:
     """In what a decision is not what the trail says of its signing; `audit verify` tells whether that is whole."""
-    mine = Where("chain", "=", decision.patient_id), Where("subject", "=", subject(decision))
-    entries = session.find(AuditRow, *mine, order=("seq",))
     signed = [row for row in entries if row.action == decision.kind]
     said = cast("dict[str, object]", reread(signed[0].detail)) if signed else {}
     who = (signed[0].account_id, said.get("micrograms"), said.get("proposal_sha256")) if signed else None
@@ -113,11 +151,3 @@ def _unlike_the_trail(session: Session, decision: Decision) -> Iterator[str]:
     seconds = {row.account_id for row in entries if row.action == "decision-co-sign"}
     if (decision.second_by is None) != (not seconds) or (decision.second_by and decision.second_by not in seconds):
         yield "the trail does not say that it was signed by that second person"
-
-
-def known_at(session: Session, decision: Decision) -> list[CourseFact]:
-    """What the rules look at as it was known at the revision of a decision, in order of recording."""
-    mine = Where("patient_id", "=", decision.patient_id), Where("revision", "<=", decision.revision)
-    rows = session.find(Fact, *mine, Where("kind", "in", tuple(ENTRIES)), order=("id", "version"))
-    last = {fact.id: fact for fact in rows}
-    return [course_fact(fact) for fact in last.values() if fact.status != "entered-in-error"]

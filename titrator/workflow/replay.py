@@ -30,5 +30,10 @@ def replay(protocol: Protocol, course: Course, on: int) -> Iterator[Replayed]:
     counts = {count.day: count for count in one_count_a_day(known.counts)}
     doses = {dose.day: dose for dose in one_dose_a_day(known.doses)}
     for day in sorted(counts.keys() | doses.keys()):
-        before = replace(known, doses=tuple(dose for dose in known.doses if dose.day < day))
-        yield Replayed(recommend(protocol, before, day), counts.get(day), doses.get(day))
+        yield Replayed(before_dose(protocol, known, day), counts.get(day), doses.get(day))
+
+
+def before_dose(protocol: Protocol, course: Course, day: int) -> Recommendation:
+    """The answer of a day (an ordinal) by what was known on it, but for its dose: when that was about to be given."""
+    before = replace(course, doses=tuple(dose for dose in course.doses if dose.day < day))
+    return recommend(protocol, before, day)

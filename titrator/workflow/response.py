@@ -101,7 +101,8 @@ def doses_by_level(
     The doses of one day are one.
     """
     days: dict[Decimal | None, list[str]] = {}
-    for day, level in _levels_given(_span(catalogue, recorded, version, on)):
+    span = _span(catalogue, recorded, version, on)
+    for day, level in levels_given(span.protocol, span.course, span.until):
         days.setdefault(level, []).append(iso(day))
     return sorted(days.items(), key=lambda item: (item[0] is None, item[0] or 0))
 
@@ -183,23 +184,23 @@ def _transfusions(span: _Span) -> dict[str, object]:
 
 def _levels(span: _Span) -> dict[str, object]:
     """The highest level and the last, in µg/kg; None without a dose, and the highest where any level is not known."""
-    levels = [level for _, level in _levels_given(span)]
+    levels = [level for _, level in levels_given(span.protocol, span.course, span.until)]
     return {
         "highest_micrograms_per_kg": None if None in levels else max(filter(None, levels), default=None),
         "last_micrograms_per_kg": levels[-1] if levels else None,
     }
 
 
-def _levels_given(span: _Span) -> list[tuple[int, Decimal | None]]:
-    """Each day of a dose (an ordinal) with its level."""
-    match span.protocol:
+def levels_given(protocol: Protocol | None, course: Course, until: int) -> list[tuple[int, Decimal | None]]:
+    """Each day of a dose up to a day (ordinals) with its level."""
+    match protocol:
         case None:
-            return [(dose.day, dose.level) for dose in one_dose_a_day(span.course.doses)]
+            return [(dose.day, dose.level) for dose in one_dose_a_day(course.doses)]
         case WeeklyProtocol():
-            terms = Terms(span.protocol, span.course, span.until)
+            terms = Terms(protocol, course, until)
             return [(dose.day, terms.level_of(dose)) for dose in terms.doses]
         case _:
-            facts = Facts(span.protocol, span.course, span.until)
+            facts = Facts(protocol, course, until)
             return [(dose.day, _level(facts, dose)) for dose in facts.doses]
 
 

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -160,6 +160,27 @@ def verify(session: Session, key: bytes, seals: Path) -> tuple[int, list[str]]:
     except StoreError as error:
         faults.append(f"the trail cannot be read to its end: {error}")
     return count, faults
+
+
+def chain_faults(rows: Iterable[AuditRow], head: AuditHead | None, key: bytes, chain: str) -> list[str]:
+    """What is wrong with all entries of one chain, in order, and its head; nothing if they are whole."""
+    place, faults = (0, START), list[str]()
+    for row in rows:
+        faults += _entry_faults(row, key, place)
+        place = (row.seq, row.mac)
+    return faults + _head_fault(head, key, chain, place)
+
+
+def gaps(rows: Iterable[AuditRow], head: AuditHead | None, chain: str) -> list[str]:
+    """What can be told without the key: entries that are missing or of another chain, an end that is not the head's."""
+    place, faults = (0, START), list[str]()
+    for row in rows:
+        if (row.chain, row.seq) != (chain, place[0] + 1):
+            faults.append(f"chain {chain}: entry {place[0] + 1} is missing or has been changed")
+        place = (row.seq, row.mac)
+    if head is None or (head.chain, head.seq, head.mac) != (chain, *place):
+        faults.append(f"chain {chain}: does not end as its head says: entries were cut off")
+    return faults
 
 
 def set_aside(services: Services, entries: Sequence[Entry]) -> None:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from titrator.bulk.intake.rows import Row
 from titrator.bulk.intake.run import Report, Span, Work, run
 from titrator.bulk.intake.stage import Stage
-from titrator.bulk.ndjson import end_with_parent
+from titrator.bulk.workers import end_with_parent
 from titrator.workflow.visit import Services
 
 #: Rows of a share: so many that what goes to and fro counts for nothing, so few that there is something to be told.
