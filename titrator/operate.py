@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Final
 
 import click
+from rich.table import Table
 from rich.text import Text
 
-from titrator import console, server
+from titrator import console, doctor, server
 from titrator.app import configure_logs
+from titrator.assembly import now
 from titrator.hl7 import mllp
 from titrator.local import (
     NOT_DONE,
@@ -41,14 +43,18 @@ from titrator.store.connect import open_store, sqlite_file
 from titrator.store.records import Account, ChannelRow, Delivery
 from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
+from titrator.workflow.condition import Finding, Severity, fine, many, odd, wrong
 from titrator.workflow.demonstration import Furnished, furnish
 from titrator.workflow.evidence import replay_decisions
+from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.work import beat, health
 from titrator.workflow.visit import Services
 
 #: The file in a folder that says that it may be deleted.
 MARKER: Final = ".titrator-demonstration"
 _SHOWN_FAULTS: Final = 100
+#: The exit code of `doctor` where there are faults.
+FAULTY: Final = 1
 #: Seconds between two rounds of reminders, where the setting says that the service has none.
 _REMINDS_EVERY: Final = 20
 
@@ -120,6 +126,7 @@ def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
     said = [f"No dose is computed, for the self-test failed: {fault}" for fault in services.broken]
     if not administrated:
         said.append("No administrator is active yet: `titrator init` prints a link for the first.")
+    said += [f"{found.what} {found.todo}" for found in doctor.proxy(chosen) if found.severity is Severity.FAULT]
     if beyond:
         said.append("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
     return [*said, f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it."]
@@ -395,6 +402,76 @@ def check_command(as_json: bool) -> None:
     else:
         _tell_faults(str(file), faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
+
+
+@click.command("doctor")
+@click.option("--quick", is_flag=True, help="Do not read all of the database.")
+@click.option("--send", is_flag=True, help="Send a test message by each channel, too.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def doctor_command(quick: bool, send: bool, as_json: bool) -> None:
+    """Examine the installation, and say what to do about what is not in order; exit code 1 if there are faults.
+
+    Nothing is changed. With --send people get a message that says only that their channel works.
+    """
+    findings: list[Finding] = []
+    for found in _findings(thorough=not quick, send=send):
+        findings.append(found)
+        if not as_json:
+            console.out().print(_shown(found))
+    faults, warnings = (sum(one.severity is which for one in findings) for which in (Severity.FAULT, Severity.WARNING))
+    if as_json:
+        told = [{**one._asdict(), "severity": str(one.severity)} for one in findings]
+        write_json({"findings": told, "faults": faults, "warnings": warnings})
+    else:
+        click.echo(
+            f"{many(faults, 'fault')}, {many(warnings, 'warning')}, {len(findings) - faults - warnings} in order."
+        )
+    raise click.exceptions.Exit(FAULTY if faults else 0)
+
+
+def _findings(*, thorough: bool, send: bool) -> Iterator[Finding]:
+    faulty = False
+    for found in doctor.examine(os.environ, now(), thorough=thorough):
+        faulty = faulty or found.severity is Severity.FAULT
+        yield found
+    if send and faulty:
+        yield odd("reach", "Nothing was sent, for there are faults.", "See to those first.")
+    elif send:
+        yield from _reach()
+
+
+def _reach() -> Iterator[Finding]:
+    """Whether each channel in use takes a message; a gateway is not tried, for that would need somebody's address."""
+    with refusing(), opened(settings()) as services:
+        with services.store.reading() as session:
+            rows = session.find(ChannelRow, Where("active", "=", 1))
+        for row in rows:
+            named = f"Channel {row.label} ({row.id})"
+            if row.audience == "gateway":
+                todo = f"titrator channels test {row.id} --to ADDRESS"
+                yield odd("reach", f"{named} was not tried: a gateway needs somebody's address.", todo)
+                continue
+            with visiting(services) as visit:
+                why = manage.test_channel(visit, row.clinic_id, row.id, None)
+            if why is None:
+                yield fine("reach", f"{named} took a message.")
+            else:
+                yield wrong("reach", f"{named}: {why}.", "See to its address, and to the network: docs/reminders.md.")
+
+
+_STYLES: Final = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.FAULT: "bold red"}
+
+
+def _shown(found: Finding) -> Table:
+    """A finding: how bad, which check, what; below that, what to do."""
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(width=7)
+    shown.add_column(width=16)
+    shown.add_column()
+    shown.add_row(Text(found.severity, _STYLES[found.severity]), found.check, Text(found.what))
+    if found.todo:
+        shown.add_row("", "", Text(found.todo, "italic"))
+    return shown
 
 
 def _tell_faults(what: str, faults: list[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -176,6 +177,10 @@ class Store(Protocol):
 
         Of `access`: nothing of accounts, second factors and tokens.
         """
+        ...
+
+    def clock(self) -> datetime | None:
+        """What time it is by the clock of the database, aware; None where it has no other than this machine."""
         ...
 
     def pending(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""open_store(url): the store that a URL names."""
+"""open_store(url): the store that a URL names; look_at_store(url): the same, to be looked at only."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def sqlite_file(url: str) -> Path:
 def open_store(url: str) -> Store:
     """The store that a URL names, made if it is not there and migrated; raises Unusable."""
     return SqliteStore(sqlite_file(url))
+
+
+def look_at_store(url: str) -> Store:
+    """The store that a URL names, as it is: neither made nor migrated, and only to be read; raises Unusable."""
+    return SqliteStore(sqlite_file(url), as_it_is=True)

@@ -269,16 +269,23 @@ class SqliteSession:
 
 
 class SqliteStore:
-    """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable."""
+    """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable.
 
-    def __init__(self, file: Path) -> None:
+    Opened `as_it_is`, it is neither made nor migrated, and whatever would write to it fails.
+    """
+
+    def __init__(self, file: Path, *, as_it_is: bool = False) -> None:
         self.file = file.absolute()
+        self._mode = "ro" if as_it_is else "rw"
         self._process = os.getpid()
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._commits = 0
         self._together = Together()
         try:
+            if as_it_is:
+                self._look()
+                return
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -297,6 +304,8 @@ class SqliteStore:
     def writing(self, *, durable: bool = True) -> Iterator[SqliteSession]:
         """A writing transaction, kept at its end unless an exception leaves it."""
         connection = self._connection()
+        if self._mode == "ro":
+            raise RuntimeError("this store was opened to be looked at only")
         with _store_errors(), self._one_writer():
             self._wait_for_the_disk(connection, durable)
             connection.execute("begin immediate")
@@ -339,6 +348,9 @@ class SqliteStore:
                 return id(connection), counted[0] if counted else 0
             others = connection.execute("pragma data_version").fetchone()[0]
         return id(connection), others, self._commits
+
+    def clock(self) -> None:
+        """Nothing: a file has no clock of its own."""
 
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
@@ -383,7 +395,7 @@ class SqliteStore:
             raise RuntimeError("a store must be opened by the process that uses it, after a fork")
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
-            connection = _connect(self.file)
+            connection = _connect(self.file, self._mode)
             self._threads.connection = connection
             self._threads.durable = None
         return connection
@@ -404,6 +416,13 @@ class SqliteStore:
                 yield
             finally:
                 fcntl.flock(self._writer, fcntl.LOCK_UN)
+
+    def _look(self) -> None:
+        """Open what is there, and keep a restore from putting another in its place meanwhile."""
+        with suppress(FileNotFoundError):
+            self._open = os.open(f"{self.file}.open", os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._open, fcntl.LOCK_SH)
+        _refuse_foreign(self._connection(), self.file)
 
     def _migrate(self) -> None:
         connection = self._connection()
@@ -499,8 +518,8 @@ def _copy(connection: sqlite3.Connection, part: Path) -> None:
     _sync(part)
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    uri = f"{file.as_uri()}?mode=rw"  # not made here: a file that is gone must not come back empty
+def _connect(file: Path, mode: str = "rw") -> sqlite3.Connection:
+    uri = f"{file.as_uri()}?mode={mode}"  # not made here: a file that is gone must not come back empty
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"pragma busy_timeout = {_BUSY_MS}")
     connection.execute("pragma foreign_keys = on")
