@@ -73,7 +73,7 @@ mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which ch
 	$(RUN) mutmut results
 
 lock: $(DEV) ## lock the requirements anew; UPGRADE=1 takes newer versions
-	@for name in build runtime dev; do \
+	@for name in build runtime postgres dev; do \
 		echo "requirements/$$name.txt"; $(LOCK) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit; done
 
 clean: ## remove all that the other targets made
