@@ -24,7 +24,7 @@ LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-co
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help run test test-long check bench screenshots mutants lock clean
+.PHONY: help run test test-long check bench screenshots mutants lock sbom clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -75,6 +75,9 @@ mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which ch
 lock: $(DEV) ## lock the requirements anew; UPGRADE=1 takes newer versions
 	@for name in build runtime postgres dev; do \
 		echo "requirements/$$name.txt"; $(LOCK) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit; done
+
+sbom: $(DEV) $(PROJECT) ## the bill of materials, dist/titrator.cdx.json, in CycloneDX
+	$(BIN)/python deploy/sbom.py dist/titrator.cdx.json
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
