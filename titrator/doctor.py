@@ -97,10 +97,12 @@ def _of_store(
     chosen: Settings, store: Store, catalogue: Catalogue, now: datetime, *, thorough: bool
 ) -> Iterator[Finding]:
     if names := store.pending():
-        todo = "Make a backup; then start the service, which applies them. Nothing else of it was looked at."
+        todo = "Make a backup; then titrator db migrate, or start the service. Nothing else of it was looked at."
         yield odd("migrations", f"Migrations are still to be applied: {some(names)}.", todo)
         return
-    yield fine("migrations", "The tables are those of this version.")
+    later = store.contractions()
+    rest = f" Once no older version runs: titrator db migrate --contract ({some(later)})." if later else ""
+    yield fine("migrations", f"The tables are those of this version.{rest}")
     if thorough:
         yield from condition.integrity(store)
     yield from condition.clock(store, now)

@@ -39,7 +39,7 @@ from titrator.people import link, tell_link
 from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import StoreError, Unusable, Where
-from titrator.store.connect import open_store, sqlite_file
+from titrator.store.connect import look_at_store, open_store, sqlite_file
 from titrator.store.records import Account, ChannelRow, Delivery
 from titrator.store.sqlite import restore
 from titrator.workflow import accounts, trail
@@ -402,6 +402,34 @@ def check_command(as_json: bool) -> None:
     else:
         _tell_faults(str(file), faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
+
+
+@db_group.command("migrate")
+@click.option("--contract", is_flag=True, help="Take away what only older versions need, too; none may be running.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def migrate_command(contract: bool, as_json: bool) -> None:
+    """Bring the tables of the database to this version, while the service runs; docs/operations.md tells the order.
+
+    `titrator serve` does it, too, at its start, but never --contract.
+    """
+    with refusing():
+        chosen = settings()
+        must_be_there(sqlite_file(chosen.database_url))
+        before = look_at_store(chosen.database_url)
+        applied = before.pending()
+        before.close()
+        store = open_store(chosen.database_url)
+        waiting = store.contractions()
+        if contract:
+            store.contract()
+            applied, waiting = [*applied, *waiting], []
+        store.close()
+    if as_json:
+        write_json({"applied": applied, "contractions": waiting})
+        return
+    click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing was to be applied.")
+    if waiting:
+        click.echo(f"To be applied once no older version runs, by --contract: {', '.join(waiting)}.")
 
 
 @click.command("doctor")

@@ -184,7 +184,15 @@ class Store(Protocol):
         ...
 
     def pending(self) -> list[str]:
-        """The names of the migrations that are still to be applied."""
+        """The names of the migrations that its opening still has to apply; contractions are not among them."""
+        ...
+
+    def contractions(self) -> list[str]:
+        """The names of the migrations that are still to take away what only older programs need."""
+        ...
+
+    def contract(self) -> None:
+        """Take away what only older programs need: they refuse the database from then on."""
         ...
 
     def check(self) -> list[str]:

@@ -30,7 +30,7 @@ from sqlite_utils import Database, Migrations
 from titrator.store.base import CourseFact, Duplicate, Stale, Stamped, StoreError, Unusable, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
-from titrator.store.schema import MIGRATIONS
+from titrator.store.schema import MIGRATIONS, Migration, not_understood
 from titrator.store.together import Step, Together
 
 R = TypeVar("R", bound=Record)
@@ -357,6 +357,17 @@ class SqliteStore:
         with _store_errors():
             return [migration.name for migration in _migrations().pending(Database(self._connection()))]
 
+    def contractions(self) -> list[str]:
+        """The names of the migrations that are still to take away what only older programs need."""
+        with _store_errors():
+            names = [migration.name for migration in _all_migrations().pending(Database(self._connection()))]
+        return [migration.name for migration in MIGRATIONS if migration.contracts and migration.name in names]
+
+    def contract(self) -> None:
+        """Take away what only older programs need: they refuse the database from then on."""
+        with _store_errors(), self._one_writer():
+            _all_migrations().apply(Database(self._connection()))
+
     def check(self) -> list[str]:
         """What is wrong with the database, in words; nothing if it is sound."""
         try:
@@ -544,7 +555,7 @@ def _refuse_foreign(connection: sqlite3.Connection, file: Path) -> None:
     if "_sqlite_migrations" not in _tables(connection):
         return
     applied = {str(row[0]) for row in connection.execute("select name from _sqlite_migrations")}
-    if later := sorted(applied - {migration.name for migration in MIGRATIONS}):
+    if later := not_understood(applied, MIGRATIONS):
         raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
 
 
@@ -582,8 +593,18 @@ def _unreadable(connection: sqlite3.Connection, record: type[Record]) -> Iterato
 
 @cache
 def _migrations() -> Migrations:
+    """Those that are applied when the store is opened."""
+    return _registered(migration for migration in MIGRATIONS if not migration.contracts)
+
+
+@cache
+def _all_migrations() -> Migrations:
+    return _registered(MIGRATIONS)
+
+
+def _registered(migrations: Iterable[Migration]) -> Migrations:
     made = Migrations("titrator")
-    for migration in MIGRATIONS:
+    for migration in migrations:
         made(name=migration.name)(partial(_apply, migration.sqlite))  # type: ignore[type-var]
     return made
 
