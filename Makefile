@@ -54,15 +54,8 @@ ifneq ($(DOCS_TESTS),)
 	$(PYTEST) -m 'not long' $(DOCS_TESTS)
 endif
 
-bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service with 100,000 patients
-	$(BIN)/python bench/run.py
-	$(BIN)/python bench/service.py
-	$(RUN) bench.sign_off
-	$(RUN) bench.reminders
-	$(RUN) bench.fhir
-	$(RUN) bench.mllp
-	$(RUN) bench.pages
-	$(RUN) bench.charts
+bench: $(DEV) $(PROJECT) ## all measurements, with 100,000 patients; writes docs/benchmarks.md
+	$(RUN) bench.all
 
 screenshots: $(DEV) $(PROJECT) ## take the pictures of the documents anew; needs Chromium
 	$(RUN) tests.web.screenshots
