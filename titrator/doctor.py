@@ -28,7 +28,7 @@ from titrator.assembly import audit_key
 from titrator.hl7 import mllp
 from titrator.protocols import SHIPPED, Catalogue
 from titrator.settings import NAMES, CdsClient, Settings, load_settings
-from titrator.store.base import Store, Unusable
+from titrator.store.base import Store, StoreError, Unusable
 from titrator.store.connect import look_at_store, sqlite_file
 from titrator.store.spool import Spool
 from titrator.titration.errors import InvalidInput
@@ -83,7 +83,7 @@ def examine(environment: Mapping[str, str], now: datetime, *, thorough: bool = T
         yield from of_file(file, _MOUNTS.read_text(encoding="utf-8") if _MOUNTS.exists() else "")
     try:
         store = look_at_store(chosen.database_url)
-    except Unusable as error:
+    except StoreError as error:
         yield wrong("database", f"{error}.", "The service cannot start: docs/operations.md tells how to restore.")
         return
     try:
