@@ -85,7 +85,7 @@ def place(sound: Path, tmp_path: Path) -> Path:
 
 
 def findings(place: Path, now: datetime = NOW, **environment: str) -> list[Finding]:
-    return list(examine({"TITRATOR_INSTANCE": str(place), **environment}, now))
+    return list(examine({"TITRATOR_INSTANCE": str(place), **environment}, lambda: now))
 
 
 def amiss(found: list[Finding]) -> list[tuple[str, Severity]]:
@@ -543,8 +543,16 @@ def test_a_contradiction_in_the_database_is_told_unless_it_must_be_quick(place: 
     with closing(sqlite3.connect(place / "titrator.db")) as connection, connection:
         connection.execute("update patients set revision = 7")
     only(findings(place), "integrity", FAULT)
-    quick = list(examine({"TITRATOR_INSTANCE": str(place)}, NOW, thorough=False))
+    quick = list(examine({"TITRATOR_INSTANCE": str(place)}, lambda: NOW, thorough=False))
     assert amiss(quick) == []
+
+
+def test_what_is_recorded_while_it_reads_all_is_not_in_the_future(place: Path) -> None:
+    """A long look is no reason to call the clock wrong."""
+    moments = iter(NOW + timedelta(minutes=number) for number in range(100))
+    add(place, Job(name="settling", version=1, at=instant(NOW + timedelta(minutes=3))))
+    found = list(examine({"TITRATOR_INSTANCE": str(place)}, lambda: next(moments)))
+    assert ("recorded", FAULT) not in amiss(found)
 
 
 def test_a_store_that_is_looked_at_refuses_to_write(place: Path) -> None:
@@ -736,6 +744,6 @@ def test_no_administrator_is_told(place: Path) -> None:
 def test_a_table_that_is_gone_is_told_and_the_rest_still_looked_at(place: Path) -> None:
     with closing(sqlite3.connect(place / "titrator.db")) as connection, connection:
         connection.execute("drop table jobs")
-    found = list(examine({"TITRATOR_INSTANCE": str(place)}, NOW, thorough=False))
+    found = list(examine({"TITRATOR_INSTANCE": str(place)}, lambda: NOW, thorough=False))
     assert ("database", FAULT) in amiss(found)
     assert "proxy" in {one.check for one in found}

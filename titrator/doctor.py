@@ -14,7 +14,7 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -56,8 +56,13 @@ _GUESSES_BEFORE_LOCK, _GUESSES_PER_MINUTE = 20, 200
 _OTHERS, _GROUP, _WRITES = stat.S_IRWXO, stat.S_IRWXG, stat.S_IWOTH | stat.S_IWGRP
 
 
-def examine(environment: Mapping[str, str], now: datetime, *, thorough: bool = True) -> Iterator[Finding]:
-    """All checks of the installation of an environment, in order; a `thorough` one reads all of the database, too."""
+def examine(
+    environment: Mapping[str, str], clock: Callable[[], datetime], *, thorough: bool = True
+) -> Iterator[Finding]:
+    """All checks of the installation of an environment, in order; a `thorough` one reads all of the database, too.
+
+    That may take minutes, while which others go on recording: each check asks what time it is then.
+    """
     yield from variables(environment)
     try:
         chosen = load_settings(environment)
@@ -73,7 +78,7 @@ def examine(environment: Mapping[str, str], now: datetime, *, thorough: bool = T
     yield from protocols(catalogue)
     yield from offered(chosen, catalogue)
     yield from keys_of_clients(chosen.cds_clients)
-    yield from mllp_certificate(chosen, now)
+    yield from mllp_certificate(chosen, clock())
     yield from permissions(chosen)
     file = database_file(chosen)
     if file is not None and not file.exists():
@@ -88,13 +93,13 @@ def examine(environment: Mapping[str, str], now: datetime, *, thorough: bool = T
         return
     try:
         yield fine("database", f"{file or 'The database'} opens.")
-        yield from answered(_of_store(chosen, store, catalogue, now, thorough=thorough))
+        yield from answered(_of_store(chosen, store, catalogue, clock, thorough=thorough))
     finally:
         store.close()
 
 
 def _of_store(
-    chosen: Settings, store: Store, catalogue: Catalogue, now: datetime, *, thorough: bool
+    chosen: Settings, store: Store, catalogue: Catalogue, clock: Callable[[], datetime], *, thorough: bool
 ) -> Iterator[Finding]:
     if names := store.pending():
         todo = "Make a backup; then titrator db migrate, or start the service. Nothing else of it was looked at."
@@ -105,22 +110,22 @@ def _of_store(
     yield fine("migrations", f"The tables are those of this version.{rest}")
     if thorough:
         yield from condition.integrity(store)
-    yield from condition.clock(store, now)
-    yield from condition.reminding(store, now, wanted=bool(chosen.reminder_seconds))
+    yield from condition.clock(store, clock())
+    yield from condition.reminding(store, clock(), wanted=bool(chosen.reminder_seconds))
     with store.reading() as session:
-        yield from condition.recorded(session, now)
+        yield from condition.recorded(session, clock())
         yield from condition.zones(session)
-        yield from condition.jobs(session, now)
-        yield from condition.channels(session, chosen.schemes, now)
+        yield from condition.jobs(session, clock())
+        yield from condition.channels(session, chosen.schemes, clock())
         yield from condition.texts(session, chosen.texts)
         yield from condition.protocols_in_use(session, catalogue)
         systems = [(f"The CDS client {one.issuer}", one.account) for one in chosen.cds_clients]
         yield from condition.accounts(session, systems)
-        yield from condition.spooled(session, Spool(chosen.instance / "spool"), now)
-    yield from _of_key(chosen, store, catalogue, now)
+        yield from condition.spooled(session, Spool(chosen.instance / "spool"), clock())
+    yield from _of_key(chosen, store, catalogue, clock)
 
 
-def _of_key(chosen: Settings, store: Store, catalogue: Catalogue, now: datetime) -> Iterator[Finding]:
+def _of_key(chosen: Settings, store: Store, catalogue: Catalogue, clock: Callable[[], datetime]) -> Iterator[Finding]:
     """What needs the audit key: it is not made where it is missing."""
     if not chosen.key_file.exists():
         with store.reading() as session:
@@ -139,8 +144,8 @@ def _of_key(chosen: Settings, store: Store, catalogue: Catalogue, now: datetime)
     with store.reading() as session:
         yield from condition.heads(session, key)
         if trail.fits(session, key):
-            yield from condition.seals(session, key, chosen.seals, now)
-    services = Services(store=store, catalogue=catalogue, audit_key=key, clock=lambda: now, feeds=chosen.hl7_feeds)
+            yield from condition.seals(session, key, chosen.seals, clock())
+    services = Services(store=store, catalogue=catalogue, audit_key=key, clock=clock, feeds=chosen.hl7_feeds)
     faults = mllp.unusable(services) if chosen.hl7_feeds else []
     for fault in faults:
         yield wrong("hl7-feeds", f"{fault}.", "Correct hl7_feeds in config.toml: docs/settings.md#hl7-feeds.")

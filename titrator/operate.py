@@ -459,7 +459,7 @@ def doctor_command(quick: bool, send: bool, as_json: bool) -> None:
 
 def _findings(*, thorough: bool, send: bool) -> Iterator[Finding]:
     faulty = False
-    for found in doctor.examine(os.environ, now(), thorough=thorough):
+    for found in doctor.examine(os.environ, now, thorough=thorough):
         faulty = faulty or found.severity is Severity.FAULT
         yield found
     if send and faulty:
