@@ -563,7 +563,7 @@ def test_a_store_that_is_looked_at_refuses_to_write(place: Path) -> None:
 
 
 def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(Unusable, match="there is no database"):
         look_at_store(str(tmp_path / "none" / "t.db"))
     assert list(tmp_path.iterdir()) == []
 

@@ -430,6 +430,8 @@ class SqliteStore:
 
     def _look(self) -> None:
         """Open what is there, and keep a restore from putting another in its place meanwhile."""
+        if not self.file.exists():
+            raise Unusable(f"{self.file}: there is no database")
         with suppress(FileNotFoundError):
             self._open = os.open(f"{self.file}.open", os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(self._open, fcntl.LOCK_SH)
