@@ -28,7 +28,7 @@ LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-co
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help run test test-long check bench screenshots mutants lock clean
+.PHONY: help run test test-long check bench screenshots mutants lock sbom clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -60,17 +60,8 @@ ifneq ($(DOCS_TESTS),)
 	$(PYTEST) -m 'not long' $(DOCS_TESTS)
 endif
 
-bench: $(DEV) $(PROJECT) ## measurements: of the engine, then of the service with 100,000 patients
-	$(BIN)/python bench/run.py
-	$(BIN)/python bench/service.py
-	$(RUN) bench.sign_off
-	$(RUN) bench.reminders
-	$(RUN) bench.fhir
-	$(RUN) bench.mllp
-	$(RUN) bench.pages
-	$(RUN) bench.charts
-	$(RUN) bench.imports
-	$(RUN) bench.cohort
+bench: $(DEV) $(PROJECT) ## all measurements, with 100,000 patients; writes docs/benchmarks.md
+	$(RUN) bench.all
 
 screenshots: $(DEV) $(PROJECT) ## take the pictures of the documents anew; needs Chromium
 	$(RUN) tests.web.screenshots
@@ -83,6 +74,9 @@ mutants: $(DEV) $(PROJECT) ## change the medicine, one place at a time: which ch
 lock: $(DEV) ## lock the requirements anew; UPGRADE=1 takes newer versions
 	@for name in build runtime postgres dev; do \
 		echo "requirements/$$name.txt"; $(LOCK) requirements/$$name.in -o requirements/$$name.txt >/dev/null || exit; done
+
+sbom: $(DEV) $(PROJECT) ## the bill of materials, dist/titrator.cdx.json, in CycloneDX
+	$(BIN)/python deploy/sbom.py dist/titrator.cdx.json
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

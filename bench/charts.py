@@ -22,6 +22,7 @@ from pathlib import Path
 
 import vl_convert
 
+from bench.figures import Figure, at_least, report
 from titrator.protocols import Catalogue
 from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import chart_data
@@ -59,9 +60,9 @@ def timeline(weeks: int) -> dict[str, object]:
     return {"on": day, "entries": entries, "course_changes": [course]}
 
 
-def pairs(ours: Callable[[], object], limit: Callable[[], object], times: int) -> tuple[float, float]:
-    """The median of the ratios of both, in turn, and of our time in seconds."""
-    ratios, taken = [], []
+def pairs(ours: Callable[[], object], limit: Callable[[], object], times: int) -> tuple[float, float, float]:
+    """The median of the ratios of both, in turn, and of our time and the limit's in seconds."""
+    ratios, taken, limits = [], [], []
     for _ in range(times):
         begun = time.perf_counter()
         ours()
@@ -70,7 +71,8 @@ def pairs(ours: Callable[[], object], limit: Callable[[], object], times: int) -
         ended = time.perf_counter()
         ratios.append((ended - between) / (between - begun))
         taken.append(between - begun)
-    return statistics.median(ratios), statistics.median(taken)
+        limits.append(ended - between)
+    return statistics.median(ratios), statistics.median(taken), statistics.median(limits)
 
 
 def main() -> None:
@@ -78,26 +80,28 @@ def main() -> None:
     catalogue = Catalogue()
     protocols = {ident: catalogue.get(ident) for ident in catalogue.ids()}
     shown = subprocess.run([sys.executable, "-c", _START], check=True, capture_output=True, text=True).stdout.split()
-    print(f"first of a process: import {float(shown[0]):.2f} s, warm_up {float(shown[1]):.2f} s")
+    report(Figure("the first of a process: imports", float(shown[0]), "s"))
+    report(Figure("the first of a process: warm_up", float(shown[1]), "s"))
     warm_up()
     drawn = ""
     for weeks in (24, 104):
         facts = timeline(weeks)
         spec = specification(chart_data(facts, protocols))
         drawn = draw(chart_data(facts, protocols))
-        ratio, seconds = pairs(
+        ratio, seconds, limit = pairs(
             lambda facts=facts: draw(chart_data(facts, protocols)),
             lambda spec=spec: vl_convert.vegalite_to_svg(spec),
             ROUNDS,
         )
-        told = f"{ratio:.2f} of bare vl-convert, {seconds * 1000:.0f} ms, {len(drawn) / 1000:.0f} kB"
-        print(f"cold, {weeks} weeks: {told}")
+        name = f"a chart of {weeks} weeks drawn anew, beside bare vl-convert"
+        size = f"{len(drawn) / 1000:.0f} kB"
+        report(Figure(name, seconds * 1000, "ms", limit * 1000, ratio, at_least(0.8), size))
     with tempfile.TemporaryDirectory() as name:
         folder, static = Path(name, "charts"), Path(name, "static.svg")
         chart_svg(folder, _KEY, lambda: drawn)
         static.write_text(drawn)
-        ratio, seconds = pairs(lambda: chart_svg(folder, _KEY, lambda: ""), static.read_bytes, _READS)
-        print(f"warm: {ratio:.2f} of reading a file, {seconds * 1e6:.0f} µs")
+        ratio, seconds, limit = pairs(lambda: chart_svg(folder, _KEY, lambda: ""), static.read_bytes, _READS)
+        report(Figure("a chart that is kept, beside reading a file", seconds * 1e6, "µs", limit * 1e6, ratio))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from bench.figures import at_least
 from bench.service import CONNECTIONS, FIRST, SECONDS, WEEKS, Place, _visit, fill, measure
 from titrator.assembly import make_services
 from titrator.settings import Settings
@@ -177,6 +178,7 @@ def main() -> None:
                 "ORU^R01 with a platelet count over MLLP",
                 lambda: mine.run(make, SECONDS),
                 lambda: other.run(make, SECONDS),
+                at_least(0.40),
             )
 
 

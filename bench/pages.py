@@ -13,6 +13,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from bench.figures import at_least
 from bench.service import SECONDS, Client, Place, _visit, fill, gunicorn, measure, serve
 from titrator.assembly import make_services
 from titrator.settings import Settings
@@ -20,7 +21,7 @@ from titrator.web.frame import COOKIE
 from titrator.workflow import accounts
 from titrator.workflow.visit import leave
 
-PATIENTS, WEEKS = 500, 104
+PATIENTS, WEEKS = int(os.environ.get("BENCH_PATIENTS", "500")), 104
 
 
 def session(place: Place) -> str:
@@ -62,13 +63,15 @@ def main() -> None:
                 "chart that has been drawn, beside a static file",
                 partial(ours.run, lambda: drawn, b"200", SECONDS),
                 partial(bare.run, lambda: file, b"200", SECONDS),
+                at_least(0.5),
             )
             for number, make in enumerate((worklist, patient)):
                 template = (ask % f"/bare/{number}").encode()
                 measure(
-                    make.__name__,
+                    f"the page {make.__name__}, beside its template",
                     partial(ours.run, make, b"200", SECONDS),
                     partial(bare.run, lambda template=template: template, b"200", SECONDS),  # type: ignore[misc]
+                    at_least(0.25),
                 )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.figures import Figure, Pair, at_most, report, report_pair
 from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
@@ -214,27 +214,23 @@ def _count(folder: Path) -> int:
 
 def main() -> None:
     """The ratio, and the peaks at a tenth and at all of the reminders."""
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as place:
+        folder = Path(place)
         fill(folder / "all", REMINDERS // 2)
         fill(folder / "tenth", REMINDERS // 20)
-        ratios, times, limits = [], [], []
+        times, limits = [], []
         for turn in range(ROUNDS):
             here = shutil.copytree(folder / "all", folder / f"turn{turn}")
             one = ours(here)
             other = bare(here)
-            ratios.append(one / other)
             times.append(one)
             limits.append(other)
             shutil.rmtree(here)
-        low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-        print(
-            f"{REMINDERS:,} reminders planned and claimed / bare SQL: {middle:.2f} "
-            f"({low:.2f} to {high:.2f}), at most 3; "
-            f"{statistics.median(times):.1f} s beside {statistics.median(limits):.1f} s"
-        )
+        name = f"{REMINDERS:,} reminders planned and claimed / bare SQL"
+        report_pair(name, Pair(times, limits), "s", at_most(3))
         few, many = peak(folder / "tenth"), peak(folder / "all")
-        print(f"peak memory with {REMINDERS // 10:,} and {REMINDERS:,}: {few:.0f} and {many:.0f} MiB")
+        name = f"peak memory with {REMINDERS:,} / with {REMINDERS // 10:,}"
+        report(Figure(name, many, "MiB", few, many / few, at_most(1.1)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,13 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+from bench.figures import Figure, Goal, Pair, at_most, report, report_pair
+
 TITRATOR = Path(sys.executable).with_name("titrator")
-LINES = 20_000
-ROUNDS = 7
+LINES = int(os.environ.get("BENCH_LINES", "20000"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
+#: Answers that are timed together.
+ANSWERS = 40
 PROTOCOLS = ("us-itp-adult", "eu-itp-adult", "jp-itp-adult", "us-itp-paediatric", "cart-2021-case")
 BASELINE = "import json, sys\nfor line in sys.stdin: sys.stdout.write(json.dumps(json.loads(line)) + '\\n')"
 
@@ -69,12 +72,10 @@ def seconds(command: list[str], source: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def ratio(name: str, one: Callable[[], float], other: Callable[[], float], goal: str) -> None:
-    """Measure a pair in turn and tell the median of the ratios, and how far they lie apart."""
+def ratio(name: str, one: Callable[[], float], other: Callable[[], float], goal: Goal) -> None:
+    """Measure a pair in turn and report it."""
     pairs = [(one(), other()) for _ in range(ROUNDS)]
-    ratios = sorted(first / second for first, second in pairs)
-    median, first = statistics.median(ratios), statistics.median(pair[0] for pair in pairs)
-    print(f"{name}: {median:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), {goal}; median {first:.2f} s")
+    report_pair(name, Pair([first for first, _ in pairs], [second for _, second in pairs]), "s", goal)
 
 
 def peak_mebibytes(command: list[str], source: Path) -> float:
@@ -97,7 +98,7 @@ def in_process(text: str) -> Callable[[], float]:
 
     def measure() -> float:
         started = time.perf_counter()
-        for _ in range(40):
+        for _ in range(ANSWERS):
             to_text(propose(catalogue, line))
         return time.perf_counter() - started
 
@@ -112,21 +113,22 @@ def main() -> None:
         answering = [str(TITRATOR), "recommend", "--ndjson", "--jobs", "1", "-"]
         decoding = [sys.executable, "-c", BASELINE]
         ratio(
-            f"{LINES} courses of 0 to 20 weeks, answered / JSON decoded and encoded",
+            f"{LINES:,} courses of 0 to 20 weeks, answered / JSON decoded and encoded",
             lambda: seconds(answering, source),
             lambda: seconds(decoding, source),
-            "at most 5, aim for 3",
+            at_most(5),
         )
-        few = write(Path(folder) / "few.ndjson", 1_000, lambda chance: chance.randrange(21))
-        many = write(Path(folder) / "many.ndjson", 100_000, lambda chance: chance.randrange(21))
-        peaks = [peak_mebibytes(answering, file) for file in (few, many)]
-        print(f"peak memory at 1,000 and 100,000 lines: {peaks[0]:.1f} and {peaks[1]:.1f} MiB, flat")
+        sizes = LINES // 20, LINES * 5
+        files = [write(Path(folder) / f"{size}.ndjson", size, lambda chance: chance.randrange(21)) for size in sizes]
+        small, large = (peak_mebibytes(answering, file) for file in files)
+        name = f"peak memory at {sizes[1]:,} lines / at {sizes[0]:,}"
+        report(Figure(name, large, "MiB", small, large / small, at_most(1.1)))
     chance = random.Random(1)
     ratio(
         "a course of 520 weeks / one of 10 weeks",
         in_process(course(chance, 520)),
         in_process(course(chance, 10)),
-        "at most 40",
+        at_most(40),
     )
 
 

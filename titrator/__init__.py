@@ -19,6 +19,7 @@ The rooms, from the ground up; a room knows only those below it:
     console       answers as a person at a terminal reads them
     assembly      where concrete things meet
     app           the service as a WSGI application
+    doctor        what an installation is examined for
     server        the service as processes on a port
     local         what the commands on an installation share
     people        the commands for clinics, users and tokens

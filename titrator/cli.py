@@ -79,6 +79,7 @@ _SERVICE: Final[Mapping[str, str]] = {
     "backup": "titrator.operate:backup_command",
     "restore": "titrator.operate:restore_command",
     "db": "titrator.operate:db_group",
+    "doctor": "titrator.operate:doctor_command",
 }
 
 

@@ -18,11 +18,12 @@ from typing import Final, cast
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
-from titrator import console, server
+from titrator import console, doctor, server
 from titrator.app import configure_logs
-from titrator.assembly import make_services
+from titrator.assembly import make_services, now
 from titrator.hl7 import mllp
 from titrator.local import (
     NOT_DONE,
@@ -40,18 +41,22 @@ from titrator.people import link, tell_link
 from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import Session, Store, StoreError, Unusable, Where
-from titrator.store.connect import is_there, name_of, open_store, restore
+from titrator.store.connect import is_there, look_at_store, name_of, open_store, restore
 from titrator.store.copying import Copied, Copyable, copy, rows_of
 from titrator.store.records import Account, ChannelRow, Delivery
 from titrator.workflow import accounts, trail
+from titrator.workflow.condition import Finding, Severity, fine, many, odd, wrong
 from titrator.workflow.demonstration import Furnished, furnish
 from titrator.workflow.evidence import replay_decisions
+from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.work import beat, health
 from titrator.workflow.visit import Services
 
 #: The file in a folder that says that it may be deleted.
 MARKER: Final = ".titrator-demonstration"
 _SHOWN_FAULTS: Final = 100
+#: The exit code of `doctor` where there are faults.
+FAULTY: Final = 1
 #: Seconds between two rounds of reminders, where the setting says that the service has none.
 _REMINDS_EVERY: Final = 20
 
@@ -123,6 +128,7 @@ def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
     said = [f"No dose is computed, for the self-test failed: {fault}" for fault in services.broken]
     if not administrated:
         said.append("No administrator is active yet: `titrator init` prints a link for the first.")
+    said += [f"{found.what} {found.todo}" for found in doctor.proxy(chosen) if found.severity is Severity.FAULT]
     if beyond:
         said.append("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
     return [*said, f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it."]
@@ -466,6 +472,104 @@ def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
     with Progress(*columns, console=terminal, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("", total=total)
         yield lambda rows, table: bar.update(task, advance=rows, description=table)
+
+
+@db_group.command("migrate")
+@click.option("--contract", is_flag=True, help="Take away what only older versions need, too; none may be running.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def migrate_command(contract: bool, as_json: bool) -> None:
+    """Bring the tables of the database to this version, while the service runs; docs/operations.md tells the order.
+
+    `titrator serve` does it, too, at its start, but never --contract.
+    """
+    with refusing():
+        chosen = settings()
+        must_be_there(chosen.database_url)
+        before = look_at_store(chosen.database_url)
+        applied = before.pending()
+        before.close()
+        store = open_store(chosen.database_url)
+        waiting = store.contractions()
+        if contract:
+            store.contract()
+            applied, waiting = [*applied, *waiting], []
+        store.close()
+    if as_json:
+        write_json({"applied": applied, "contractions": waiting})
+        return
+    click.echo(f"Applied: {', '.join(applied)}." if applied else "Nothing was to be applied.")
+    if waiting:
+        click.echo(f"To be applied once no older version runs, by --contract: {', '.join(waiting)}.")
+
+
+@click.command("doctor")
+@click.option("--quick", is_flag=True, help="Do not read all of the database.")
+@click.option("--send", is_flag=True, help="Send a test message by each channel, too.")
+@click.option("--json", "as_json", is_flag=True, help="Answer as one line of JSON.")
+def doctor_command(quick: bool, send: bool, as_json: bool) -> None:
+    """Examine the installation, and say what to do about what is not in order; exit code 1 if there are faults.
+
+    Nothing is changed. With --send people get a message that says only that their channel works.
+    """
+    findings: list[Finding] = []
+    for found in _findings(thorough=not quick, send=send):
+        findings.append(found)
+        if not as_json:
+            console.out().print(_shown(found))
+    faults, warnings = (sum(one.severity is which for one in findings) for which in (Severity.FAULT, Severity.WARNING))
+    if as_json:
+        told = [{**one._asdict(), "severity": str(one.severity)} for one in findings]
+        write_json({"findings": told, "faults": faults, "warnings": warnings})
+    else:
+        click.echo(
+            f"{many(faults, 'fault')}, {many(warnings, 'warning')}, {len(findings) - faults - warnings} in order."
+        )
+    raise click.exceptions.Exit(FAULTY if faults else 0)
+
+
+def _findings(*, thorough: bool, send: bool) -> Iterator[Finding]:
+    faulty = False
+    for found in doctor.examine(os.environ, now, thorough=thorough):
+        faulty = faulty or found.severity is Severity.FAULT
+        yield found
+    if send and faulty:
+        yield odd("reach", "Nothing was sent, for there are faults.", "See to those first.")
+    elif send:
+        yield from _reach()
+
+
+def _reach() -> Iterator[Finding]:
+    """Whether each channel in use takes a message; a gateway is not tried, for that would need somebody's address."""
+    with refusing(), opened(settings()) as services:
+        with services.store.reading() as session:
+            rows = session.find(ChannelRow, Where("active", "=", 1))
+        for row in rows:
+            named = f"Channel {row.label} ({row.id})"
+            if row.audience == "gateway":
+                todo = f"titrator channels test {row.id} --to ADDRESS"
+                yield odd("reach", f"{named} was not tried: a gateway needs somebody's address.", todo)
+                continue
+            with visiting(services) as visit:
+                why = manage.test_channel(visit, row.clinic_id, row.id, None)
+            if why is None:
+                yield fine("reach", f"{named} took a message.")
+            else:
+                yield wrong("reach", f"{named}: {why}.", "See to its address, and to the network: docs/reminders.md.")
+
+
+_STYLES: Final = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.FAULT: "bold red"}
+
+
+def _shown(found: Finding) -> Table:
+    """A finding: how bad, which check, what; below that, what to do."""
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    shown.add_column(width=7)
+    shown.add_column(width=16)
+    shown.add_column()
+    shown.add_row(Text(found.severity, _STYLES[found.severity]), found.check, Text(found.what))
+    if found.todo:
+        shown.add_row("", "", Text(found.todo, "italic"))
+    return shown
 
 
 def _tell_faults(what: str, faults: list[str]) -> None:

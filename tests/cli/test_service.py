@@ -401,6 +401,14 @@ def test_a_proxy_is_believed_only_if_the_settings_say_so(made: Run, serve: Serve
     assert ("Strict-Transport-Security" in answer.headers) is believed
 
 
+@pytest.mark.parametrize(("hops", "told"), [("0", True), ("1", False)])
+def test_an_address_of_tls_without_a_proxy_that_is_trusted_is_told_at_the_start(
+    made: Run, serve: Serve, hops: str, *, told: bool
+) -> None:
+    served = serve(TITRATOR_BASE_URL="https://t.example", TITRATOR_TRUSTED_PROXIES=hops)
+    assert ("trusted_proxies is 0" in served.said) is told
+
+
 def ready(url: str) -> bool:
     try:
         return ask_get(f"{url}/readyz").status_code == 200

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from titrator.store.records import (
     Patient,
     Record,
 )
-from titrator.store.schema import MIGRATIONS, Migration
+from titrator.store.schema import MIGRATIONS, Migration, not_understood
 from titrator.store.sql import OF_PARTS
 from titrator.store.sqlite import APPLICATION_ID, SqliteStore, restore
 
@@ -166,8 +166,58 @@ def test_a_migration_is_applied_whole_or_not_at_all(file: Path, monkeypatch: pyt
     assert SqliteStore(file).check() == []
 
 
+EXPAND = Migration("0002-expand-notes", ("alter table clinics add column note text",))
+CONTRACT = Migration("0003-contract-jobs", ("drop table jobs",))
+LATER = Migration("0004-expand-more", ("create table more (id text primary key) strict",))
+
+
+def test_a_program_works_beside_one_that_has_expanded_the_tables(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = SqliteStore(file)
+    with monkeypatch.context() as newer:
+        with_migrations(newer, (*MIGRATIONS, EXPAND))
+        new = SqliteStore(file)
+        assert new.pending() == []
+    with_migrations(monkeypatch, MIGRATIONS)
+    with old.writing() as session:
+        session.add(sample(Clinic))
+    opened_since = SqliteStore(file)
+    with opened_since.writing() as session:
+        session.change(replace(sample(Clinic), name="Changed"))
+    with new.reading() as session:
+        assert session.get(Clinic, sample(Clinic).id) == replace(sample(Clinic), name="Changed")
+    assert (old.pending(), old.check(), opened_since.check()) == ([], [], [])
+    assert sql(file, "select note from clinics") == [(None,)]
+
+
+def test_nothing_is_taken_away_by_itself_and_older_programs_refuse_after_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as newer:
+        with_migrations(newer, (*MIGRATIONS, EXPAND, CONTRACT, LATER))
+        new = SqliteStore(file)
+        assert (new.pending(), new.contractions()) == ([], [CONTRACT.name])
+        assert sql(file, "select count(*) from more") == [(0,)], "what comes after it is applied all the same"
+        assert sql(file, "select count(*) from jobs") == [(0,)]
+        new.contract()
+        assert (new.contractions(), SqliteStore(file).contractions()) == ([], [])
+        with pytest.raises(sqlite3.OperationalError, match="no such table"):
+            sql(file, "select count(*) from jobs")
+    with_migrations(monkeypatch, (*MIGRATIONS, EXPAND))
+    with pytest.raises(Unusable, match=r"newer version of this program \(0003-contract-jobs\)"):
+        SqliteStore(file)
+
+
+def test_what_a_migration_does_stands_in_its_name() -> None:
+    applied = ["0001-a", "0002-expand-b", "0003-contract-c", "0004-expandable-d", "0005-expand", "0006-x-expand-y"]
+    known = (Migration("0001-a", ()),)
+    assert not_understood(applied, known) == ["0003-contract-c", "0004-expandable-d", "0005-expand", "0006-x-expand-y"]
+    assert [Migration(name, ()).contracts for name in applied] == [False, False, True, False, False, False]
+    assert len({migration.name[:4] for migration in MIGRATIONS}) == len(MIGRATIONS)
+
+
 def with_migrations(monkeypatch: pytest.MonkeyPatch, migrations: tuple[Migration, ...]) -> None:
     sqlite._migrations.cache_clear()
+    sqlite._all_migrations.cache_clear()
     monkeypatch.setattr(sqlite, "MIGRATIONS", migrations)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
@@ -199,8 +200,20 @@ class Store(Protocol):
         """
         ...
 
+    def clock(self) -> datetime | None:
+        """What time it is by the clock of the database, aware; None where it has no other than this machine."""
+        ...
+
     def pending(self) -> list[str]:
-        """The names of the migrations that are still to be applied."""
+        """The names of the migrations that its opening still has to apply; contractions are not among them."""
+        ...
+
+    def contractions(self) -> list[str]:
+        """The names of the migrations that are still to take away what only older programs need."""
+        ...
+
+    def contract(self) -> None:
+        """Take away what only older programs need: they refuse the database from then on."""
         ...
 
     def check(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stores by their URLs: open_store(url), and what else depends on which database a URL names.
+"""Stores by their URLs: open_store(url), look_at_store(url), and what else depends on which database a URL names.
 
 PostgreSQL needs the extra `postgres`; it is asked for here, and only where a URL names one.
 """
@@ -23,6 +23,17 @@ def open_store(url: str, *, connections: int = 10, wait_seconds: int = 5) -> Sto
         made: Store = _postgres().PostgresStore(url, connections=connections, wait_seconds=wait_seconds)
         return made
     return sqlite.SqliteStore(sqlite_file(url))
+
+
+def look_at_store(url: str) -> Store:
+    """The store that a URL names, as it is: neither made nor migrated, and only to be read.
+
+    Raises Unusable, Unavailable.
+    """
+    if is_server(url):
+        made: Store = _postgres().PostgresStore(url, as_it_is=True)
+        return made
+    return sqlite.SqliteStore(sqlite_file(url), as_it_is=True)
 
 
 def is_server(url: str) -> bool:

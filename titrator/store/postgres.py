@@ -18,6 +18,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime
 from hashlib import sha256
 from itertools import count
 from operator import itemgetter
@@ -46,7 +47,7 @@ from titrator.store.base import (
 )
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
-from titrator.store.schema import MIGRATIONS
+from titrator.store.schema import MIGRATIONS, Migration, not_understood
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 
 R = TypeVar("R", bound=Record)
@@ -214,10 +215,11 @@ class PostgresStore:
 
     Raises Unusable; Unavailable where the server does not answer.
 
-    At most `connections` are open at a time in this process; who needs one waits for it so many seconds.
+    At most `connections` are open at a time in this process; who needs one waits for it so many seconds. Opened
+    `as_it_is`, it is neither made nor migrated, and whatever would write to it fails.
     """
 
-    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 5) -> None:
+    def __init__(self, url: str, *, connections: int = 10, wait_seconds: float = 5, as_it_is: bool = False) -> None:
         self.name = name_of(url)
         self._conninfo = conninfo_of(url)
         self._connections = connections
@@ -227,8 +229,12 @@ class PostgresStore:
         self._lock = threading.Lock()
         self._pool: _Pool | None = None
         self._lost = 0
+        self._as_it_is = as_it_is
         with _named(self.name), closing(_connect(self._conninfo)) as connection:
-            _migrate(connection)
+            if as_it_is:
+                _look(connection)
+            else:
+                _migrate(connection)
 
     @contextmanager
     def reading(self) -> Iterator[PostgresSession]:
@@ -239,6 +245,8 @@ class PostgresStore:
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[PostgresSession]:
         """A writing transaction, kept at its end unless an exception leaves it."""
+        if self._as_it_is:
+            raise RuntimeError("this store was opened to be looked at only")
         with self._transaction(_WRITE if durable else _WRITE_SOON) as connection:
             yield PostgresSession(connection, writes=True)
 
@@ -283,10 +291,26 @@ class PostgresStore:
                 pool.putconn(connection)
         return self._lost, found and found[0]
 
-    def pending(self) -> list[str]:
-        """The names of the migrations that are still to be applied."""
+    def clock(self) -> datetime:
+        """What time it is by the clock of the server."""
         with self._transaction(_READ) as connection, _store_errors():
-            return _pending(connection)
+            found = connection.execute(b"select clock_timestamp()").fetchone()
+        return cast("tuple[datetime]", found)[0]
+
+    def pending(self) -> list[str]:
+        """The names of the migrations that its opening still has to apply; contractions are not among them."""
+        with self._transaction(_READ) as connection, _store_errors():
+            return [one.name for one in _pending(connection) if not one.contracts]
+
+    def contractions(self) -> list[str]:
+        """The names of the migrations that are still to take away what only older programs need."""
+        with self._transaction(_READ) as connection, _store_errors():
+            return [one.name for one in _pending(connection) if one.contracts]
+
+    def contract(self) -> None:
+        """Take away what only older programs need: they refuse the database from then on."""
+        with _named(self.name), closing(_connect(self._conninfo)) as connection:
+            _migrate(connection, contract=True)
 
     def check(self) -> list[str]:
         """What is wrong with the database, in words; nothing if it is sound."""
@@ -540,8 +564,23 @@ def _said(error: psycopg.Error) -> str:
 # Tables
 
 
-def _migrate(connection: _Connection) -> None:
-    """Make what is missing, all or nothing, while nobody else does; raises Unusable."""
+def _look(connection: _Connection) -> None:
+    """See that the tables are there, and of no newer version; raises Unusable."""
+    if _APPLIED not in _tables(connection):
+        raise Unusable("there are no tables of this program")
+    _refuse_newer(connection)
+
+
+def _refuse_newer(connection: _Connection) -> None:
+    if later := not_understood(_applied(connection), MIGRATIONS):
+        raise Unusable(f"made by a newer version of this program ({', '.join(later)})")
+
+
+def _migrate(connection: _Connection, *, contract: bool = False) -> None:
+    """Make what is missing, all or nothing, while nobody else does; raises Unusable.
+
+    What only older programs need is taken away only to `contract`.
+    """
     if connection.info.server_version < _OLDEST * 10000:
         raise Unusable(f"PostgreSQL {_OLDEST} or newer is needed")
     if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
@@ -553,11 +592,9 @@ def _migrate(connection: _Connection) -> None:
         if tables:
             raise Unusable("not a database of this program: give it one of its own")
         connection.execute(_MARK.encode())
-    if later := sorted(_applied(connection) - {migration.name for migration in MIGRATIONS}):
-        raise Unusable(f"made by a newer version of this program ({', '.join(later)})")
-    waiting = _pending(connection)
-    for migration in MIGRATIONS:
-        if migration.name in waiting:
+    _refuse_newer(connection)
+    for migration in _pending(connection):
+        if contract or not migration.contracts:
             for statement in migration.postgresql:
                 connection.execute(statement.encode())
             connection.execute(_APPLY.encode(), (migration.name,))
@@ -573,9 +610,9 @@ def _applied(connection: _Connection) -> set[str]:
     return {row[0] for row in connection.execute(_WHICH.encode())}
 
 
-def _pending(connection: _Connection) -> list[str]:
+def _pending(connection: _Connection) -> list[Migration]:
     applied = _applied(connection)
-    return [migration.name for migration in MIGRATIONS if migration.name not in applied]
+    return [migration for migration in MIGRATIONS if migration.name not in applied]
 
 
 def _faults(connection: _Connection) -> list[str]:
@@ -623,7 +660,7 @@ def _one(connection: _Connection, sql: str) -> int:
 def _faults_of_backup(connection: _Connection) -> list[str]:
     if _APPLIED not in _tables(connection):
         return ["not a database of this program"]
-    if later := sorted(_applied(connection) - {migration.name for migration in MIGRATIONS}):
+    if later := not_understood(_applied(connection), MIGRATIONS):
         return [f"made by a newer version of this program ({', '.join(later)})"]
     connection.execute(_READ.encode())
     try:

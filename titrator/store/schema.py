@@ -5,11 +5,19 @@ the order of their code points in both, and a whole number has 64 bits. Triggers
 
 Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together; but
 for `identifiers`, by which a patient is found, and which no two may share.
+
+So that old and new programs can run side by side while one is upgraded, a migration says in its name what it does
+(docs/operations.md#upgrade):
+
+    NNNN-expand-…    adds what a program that does not know it leaves alone: tables, columns that may be null, indexes
+    NNNN-contract-…  takes away what no program of this version needs; applied by hand, once no older one runs
+    NNNN-…           anything else: an older program refuses the database from then on
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
@@ -28,6 +36,21 @@ class Migration(NamedTuple):
         """The statements in the dialect of PostgreSQL."""
         told = (_in_postgresql(statement) for statement in self.sqlite if not statement.startswith("create trigger"))
         return (*told, *self.further)
+
+    @property
+    def contracts(self) -> bool:
+        """Whether it takes away what only older programs need."""
+        return _kind(self.name) == "contract"
+
+
+def not_understood(applied: Iterable[str], known: Iterable[Migration]) -> list[str]:
+    """Of the migrations of a database those that a program that knows some others cannot work beside."""
+    names = {migration.name for migration in known}
+    return sorted(name for name in applied if name not in names and _kind(name) != "expand")
+
+
+def _kind(name: str) -> str:
+    return name.split("-")[1] if name.count("-") > 1 else ""
 
 
 def _in_postgresql(statement: str) -> str:

@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,13 @@ class Spool:
             return (self.folder / name).stat().st_size
         except FileNotFoundError:
             return 0
+
+    def changed_at(self, name: str) -> datetime:
+        """When a file was last written to; long ago for one that has gone."""
+        try:
+            return datetime.fromtimestamp((self.folder / name).stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return datetime.min.replace(tzinfo=UTC)
 
     def read(self, name: str, offset: int) -> tuple[list[str], int]:
         """Some whole lines of a file from an offset in bytes on, and the offset after them; none at its end."""

@@ -29,7 +29,7 @@ from sqlite_utils import Database, Migrations
 from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value
-from titrator.store.schema import MIGRATIONS
+from titrator.store.schema import MIGRATIONS, Migration, not_understood
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 from titrator.store.together import Step, Together
 
@@ -133,16 +133,23 @@ class SqliteSession(SqlSession):
 
 
 class SqliteStore:
-    """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable."""
+    """The store in a file; made, with its folder, if it is not there, and migrated. Raises Unusable.
 
-    def __init__(self, file: Path) -> None:
+    Opened `as_it_is`, it is neither made nor migrated, and whatever would write to it fails.
+    """
+
+    def __init__(self, file: Path, *, as_it_is: bool = False) -> None:
         self.file = file.absolute()
+        self._mode = "ro" if as_it_is else "rw"
         self._process = os.getpid()
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._commits = 0
         self._together = Together()
         try:
+            if as_it_is:
+                self._look()
+                return
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -161,6 +168,8 @@ class SqliteStore:
     def writing(self, *, durable: bool = True) -> Iterator[SqliteSession]:
         """A writing transaction, kept at its end unless an exception leaves it."""
         connection = self._connection()
+        if self._mode == "ro":
+            raise RuntimeError("this store was opened to be looked at only")
         with _store_errors(), self._one_writer():
             self._wait_for_the_disk(connection, durable)
             connection.execute("begin immediate")
@@ -204,10 +213,24 @@ class SqliteStore:
             others = connection.execute("pragma data_version").fetchone()[0]
         return id(connection), others, self._commits
 
+    def clock(self) -> None:
+        """Nothing: a file has no clock of its own."""
+
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
         with _store_errors():
             return [migration.name for migration in _migrations().pending(Database(self._connection()))]
+
+    def contractions(self) -> list[str]:
+        """The names of the migrations that are still to take away what only older programs need."""
+        with _store_errors():
+            names = [migration.name for migration in _all_migrations().pending(Database(self._connection()))]
+        return [migration.name for migration in MIGRATIONS if migration.contracts and migration.name in names]
+
+    def contract(self) -> None:
+        """Take away what only older programs need: they refuse the database from then on."""
+        with _store_errors(), self._one_writer():
+            _all_migrations().apply(Database(self._connection()))
 
     def check(self) -> list[str]:
         """What is wrong with the database, in words; nothing if it is sound."""
@@ -248,7 +271,7 @@ class SqliteStore:
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
             with _store_errors():
-                connection = _connect(self.file)
+                connection = _connect(self.file, self._mode)
             self._threads.connection = connection
             self._threads.durable = None
         return connection
@@ -269,6 +292,15 @@ class SqliteStore:
                 yield
             finally:
                 fcntl.flock(self._writer, fcntl.LOCK_UN)
+
+    def _look(self) -> None:
+        """Open what is there, and keep a restore from putting another in its place meanwhile."""
+        if not self.file.exists():
+            raise Unusable(f"{self.file}: there is no database")
+        with suppress(FileNotFoundError):
+            self._open = os.open(f"{self.file}.open", os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._open, fcntl.LOCK_SH)
+        _refuse_foreign(self._connection(), self.file)
 
     def _migrate(self) -> None:
         connection = self._connection()
@@ -364,8 +396,8 @@ def _copy(connection: sqlite3.Connection, part: Path) -> None:
     _sync(part)
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    uri = f"{file.as_uri()}?mode=rw"  # not made here: a file that is gone must not come back empty
+def _connect(file: Path, mode: str = "rw") -> sqlite3.Connection:
+    uri = f"{file.as_uri()}?mode={mode}"  # not made here: a file that is gone must not come back empty
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256)
     connection.execute(f"pragma busy_timeout = {_BUSY_MS}")
     connection.execute("pragma foreign_keys = on")
@@ -390,7 +422,7 @@ def _refuse_foreign(connection: sqlite3.Connection, file: Path) -> None:
     if "_sqlite_migrations" not in _tables(connection):
         return
     applied = {str(row[0]) for row in connection.execute("select name from _sqlite_migrations")}
-    if later := sorted(applied - {migration.name for migration in MIGRATIONS}):
+    if later := not_understood(applied, MIGRATIONS):
         raise Unusable(f"{file}: made by a newer version of this program ({', '.join(later)})")
 
 
@@ -409,8 +441,18 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
 
 @cache
 def _migrations() -> Migrations:
+    """Those that are applied when the store is opened."""
+    return _registered(migration for migration in MIGRATIONS if not migration.contracts)
+
+
+@cache
+def _all_migrations() -> Migrations:
+    return _registered(MIGRATIONS)
+
+
+def _registered(migrations: Iterable[Migration]) -> Migrations:
     made = Migrations("titrator")
-    for migration in MIGRATIONS:
+    for migration in migrations:
         made(name=migration.name)(partial(_apply, migration.sqlite))  # type: ignore[type-var]
     return made
 

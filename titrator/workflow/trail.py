@@ -262,6 +262,17 @@ def fits(session: Session, key: bytes) -> bool:
     return not heads or any(same_mac(head.signature, head_mac(key, head.chain, head.seq, head.mac)) for head in heads)
 
 
+def head_faults(session: Session, key: bytes) -> list[str]:
+    """The heads of chains that bear no signature of the key; nothing is read of the entries before them."""
+    heads = session.find(AuditHead, order=("chain",))
+    return [fault for head in heads for fault in _head_fault(head, key, head.chain, None)]
+
+
+def seal_faults(seals: Path, key: bytes) -> list[str]:
+    """The seals that are not as they were made, in words."""
+    return _read_seals(seals, key)[1]
+
+
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
