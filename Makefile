@@ -42,8 +42,8 @@ run: $(RUNTIME) $(PROJECT) ## serve a demonstration on http://127.0.0.1:8000, wi
 test: $(DEV) $(PROJECT) ## the tests, and that those of the medicine cover it
 	@mkdir -p .cache
 	$(PYTEST) -m 'not long' tests/titration --cov
-	$(PYTEST) -m 'not long' --ignore=tests/titration
 	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' $(ON_POSTGRES)
+	$(PYTEST) -m 'not long' --ignore=tests/titration
 
 test-long: $(DEV) $(PROJECT) ## the tests that take longer, and those of the doors and reminders on PostgreSQL
 	@mkdir -p .cache

@@ -307,7 +307,7 @@ def _storable(entry: Entry) -> Entry:
     """An entry without zero bytes, which not every database takes in a text; they can come in the path of a request."""
     if not any(isinstance(text, str) and "\0" in text for text in entry):
         return entry
-    return Entry(*(text.replace("\0", "\N{SYMBOL FOR NULL}") if isinstance(text, str) else text for text in entry))
+    return Entry._make(text.replace("\0", "\N{SYMBOL FOR NULL}") if isinstance(text, str) else text for text in entry)
 
 
 def _ends(session: Session, chains: set[str]) -> dict[str, tuple[int, str]]:
