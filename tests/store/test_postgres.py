@@ -250,6 +250,14 @@ def test_a_name_tells_no_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["postgresql://eva:secret@[::1", "postgresql://eva:secret@host:port/db?x=%"])
+def test_a_url_that_cannot_be_read_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(Unusable) as caught:
+        open_store(url)
+    assert str(caught.value) == "the URL of the database must be postgresql://USER@HOST:PORT/DATABASE"
+    assert caught.value.__suppress_context__
+
+
 def test_without_the_extra_it_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named 'psycopg', by {name}", name="psycopg")
@@ -299,7 +307,7 @@ def test_a_failure_that_is_passed_over_keeps_nothing_and_is_told(store: Postgres
             with suppress(StoreError):
                 session.add(sample(Fact, patient_id="nobody"))
 
-    with pytest.raises(StoreError, match="nothing of the transaction is kept"):
+    with pytest.raises(StoreError, match="facts: refused by facts_patient_id_fkey"):
         fail()
     assert jobs(store) == []
 

@@ -128,6 +128,7 @@ class PostgresSession(SqlSession):
     def __init__(self, connection: _Connection, *, writes: bool) -> None:
         super().__init__(writes=writes)
         self._connection = connection
+        self._failed: StoreError | None = None
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key; held until the end of a writing transaction."""
@@ -167,6 +168,7 @@ class PostgresSession(SqlSession):
             if not self._connection.broken:
                 self._write("rollback to part", ())
                 self._write("release part", ())
+                self._failed = None
             raise
         self._write("release part", ())
 
@@ -199,12 +201,22 @@ class PostgresSession(SqlSession):
         return _HOLD if limit is None else _SKIP
 
     def _rows(self, sql: str, values: Sequence[Parameter]) -> list[tuple[Any, ...]]:
-        with _store_errors():
-            return self._connection.execute(sql.encode(), values).fetchall()
+        return self._executed(sql, values).fetchall()
 
     def _write(self, sql: str, values: Sequence[Parameter]) -> int:
-        with _store_errors():
-            return self._connection.execute(sql.encode(), values).rowcount
+        return self._executed(sql, values).rowcount
+
+    def _executed(self, sql: str, values: Sequence[Parameter]) -> psycopg.Cursor[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql.encode(), values)
+        except psycopg.Error as error:
+            self._failed = _told(error)
+            raise self._failed from None  # whose details have the values of a row
+
+    def refuse_failed(self) -> None:
+        """Raise what a statement raised that was passed over: PostgreSQL answers the commit as if all were well."""
+        if self._connection.info.transaction_status == TransactionStatus.INERROR:
+            raise self._failed or StoreError("a statement had failed: nothing of the transaction is kept")
 
 
 _SCANS: Final = count()
@@ -248,7 +260,9 @@ class PostgresStore:
         if self._as_it_is:
             raise RuntimeError("this store was opened to be looked at only")
         with self._transaction(_WRITE if durable else _WRITE_SOON) as connection:
-            yield PostgresSession(connection, writes=True)
+            session = PostgresSession(connection, writes=True)
+            yield session
+            session.refuse_failed()
 
     def carry_out(self, step: Step) -> None:
         """A step as a durable writing transaction; done again where another one was in its way."""
@@ -411,8 +425,8 @@ def conninfo_of(url: str) -> str:
     """How to connect, for libpq; what the URL does not say as is good for a service. Raises Unusable."""
     try:
         said = conninfo_to_dict(url)
-    except psycopg.Error as error:
-        raise Unusable(f"postgresql: the URL of the database cannot be read: {str(error).splitlines()[0]}") from None
+    except psycopg.Error:  # which says the whole URL, with the password
+        raise Unusable("the URL of the database must be postgresql://USER@HOST:PORT/DATABASE") from None
     usual = {"connect_timeout": _CONNECT_SECONDS, "application_name": "titrator", "client_encoding": "utf8"}
     chosen = {name: str(value) for name, value in {**usual, **_KEEPALIVES, **said}.items() if value is not None}
     return make_conninfo("", **chosen)

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain, groupby, islice
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
-from titrator.store.base import Stale, Where
+from titrator.store.base import CourseFact, Stale, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
 
@@ -241,6 +241,14 @@ class SqlSession:
         conditions, values = self.dialect.conditions(where)
         sql = f"update {record.TABLE} set {self._assigned(changes)}{conditions}"  # noqa: S608 (names of ours)
         return self._write(sql, [*changes.values(), *values])
+
+    def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
+        """The records that meet all conditions, in a writing transaction, held until it ends."""
+        raise NotImplementedError
+
+    def course_facts(self, patient_id: str) -> list[CourseFact]:
+        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
+        raise NotImplementedError
 
     def remove(self, record: type[Record], *where: Where) -> int:
         """Remove the records that meet all conditions; how many they were."""
