@@ -216,6 +216,37 @@ def test_a_migration_that_waits_is_told(url: str, monkeypatch: pytest.MonkeyPatc
     store.close()
 
 
+def test_old_programs_work_beside_what_expands_and_refuse_what_contracts(
+    bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand = Migration("9001-expand-notes", ("create table notes (id text primary key) strict",))
+    contract = Migration("9002-contract-feedback", ("drop table cds_feedback",))
+    old = PostgresStore(bare)
+    with monkeypatch.context() as newer:
+        with_migrations(newer, expand, contract)
+        new = PostgresStore(bare)
+        assert (new.pending(), new.contractions()) == ([], [contract.name])
+    with old.writing() as session:
+        add_referred_to(session)
+    assert (old.pending(), PostgresStore(bare).check()) == ([], [])
+    with monkeypatch.context() as newer:
+        with_migrations(newer, expand, contract)
+        new.contract()
+        assert new.contractions() == []
+    for opens in (PostgresStore, connect.look_at_store):
+        with pytest.raises(Unusable, match=r"newer version of this program \(9002-contract-feedback\)"):
+            opens(bare)
+
+
+def test_what_is_only_looked_at_is_not_written(url: str, bare: str) -> None:
+    store = connect.look_at_store(url)
+    with pytest.raises(RuntimeError), store.writing():
+        pass
+    with pytest.raises(Unusable):
+        connect.look_at_store(bare)
+    assert not is_there(bare), "it is not made by looking"
+
+
 def test_the_database_of_another_program_is_refused(bare: str) -> None:
     sql(bare, "create table theirs (a text)")
     with pytest.raises(Unusable, match="not a database of this program"):
