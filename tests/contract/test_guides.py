@@ -52,6 +52,7 @@ from titrator.workflow.visit import Policy
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SOURCES = [file for room in ("workflow", "bulk", "api") for file in sorted((ROOT / "titrator" / room).rglob("*.py"))]
+SOURCES.append(ROOT / "titrator" / "door.py")
 #: The pages of the doors for hospital systems.
 OF_SYSTEMS = ("fhir", "cds-hooks")
 #: The address of FHIR, which tells it in what it sends, as the examples print it.
