@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.figures import Figure, report
 from bench.service import fill
 from titrator.assembly import make_services
 from titrator.protocols import Catalogue
@@ -103,18 +104,18 @@ def exports(folder: Path) -> None:
     """Take all patients out in each format, beside the bare rows."""
     rows = PATIENTS * (2 * WEEKS + 2)
     for ending in ("csv", "ndjson", "json"):
-        ratios, rates, peak = [], [], 0
+        ratios, rates, limits, peak = [], [], [], 0
         for _ in range(ROUNDS):
             place = folder / f"out.{ending}"
             took, peak = command(folder, "export", str(place))
             place.unlink()
-            ratios.append(seconds(partial(copied, folder)) / took)
+            limit = seconds(partial(copied, folder))
+            ratios.append(limit / took)
             rates.append(rows / took)
-        print(
-            f"export to {ending}: {statistics.median(ratios):.2f} of bare rows as CSV, {statistics.median(rates):,.0f} "
-            f"rows/s, {peak} MiB",
-            flush=True,
-        )
+            limits.append(rows / limit)
+        rate, beside, ratio = map(statistics.median, (rates, limits, ratios))
+        name = f"export to {ending}, beside bare rows as CSV"
+        report(Figure(name, rate, "rows/s", beside, ratio, more=f"{peak} MiB"))
 
 
 def main() -> None:
@@ -134,16 +135,15 @@ def main() -> None:
             each.append(one / (PATIENTS * WEEKS))
             beside.append(limit / each[-1])
         services.store.close()
-        print(f"cohort by two processes / by one: {statistics.median(speed):.2f} times as fast")
-        micros = statistics.median(each) * 1e6
-        print(f"a decision point: {micros:.0f} microseconds; the bare answer is {statistics.median(beside):.2f} of it")
-        peaks = [command(folder, *ASK, "--jobs", "1")[1] for folder in (small, large)]
-        print(f"peak memory of a cohort of {PATIENTS // 10:,} and {PATIENTS:,} patients: {peaks[0]} and {peaks[1]} MiB")
-        peaks = [command(folder, "export", str(folder / "peak.csv"))[1] for folder in (small, large)]
-        print(
-            f"peak memory of an export of {PATIENTS // 10:,} and {PATIENTS:,}: {peaks[0]} and {peaks[1]} MiB",
-            flush=True,
-        )
+        report(Figure("cohort by two processes / by one: times as fast", statistics.median(speed), "times"))
+        micros, ratio = statistics.median(each) * 1e6, statistics.median(beside)
+        report(Figure("a decision point, beside the bare answer", micros, "µs", micros * ratio, ratio))
+        for told, words in (("a cohort", (*ASK, "--jobs", "1")), ("an export", ("export", ""))):
+            few, many = (
+                command(folder, *(word or str(folder / "peak.csv") for word in words))[1] for folder in (small, large)
+            )
+            which = f"peak memory of {told} of {PATIENTS:,} / of {PATIENTS // 10:,} patients"
+            report(Figure(which, many, "MiB", few, many / few))
         exports(large)
 
 

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+from bench.figures import Figure, at_least, report
+
 PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "2000"))
 ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "3"))
 WEEKS = 26
@@ -84,8 +86,8 @@ def ours(folder: Path, file: Path) -> float:
 def main() -> None:
     """The pair, in turn."""
     patients = int(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as place:
+        folder = Path(place)
         file = folder / "clinic.csv"
         total = write(file, patients)
         bare = str(Path(sys.executable).with_name("sqlite-utils"))
@@ -97,10 +99,10 @@ def main() -> None:
             rates.append(total / here)
             bares.append(total / there)
             print(f"  {total / here:,.0f} rows/s beside {total / there:,.0f}: {there / here:.2f}", flush=True)
-        print(
-            f"import of {total:,} rows of {patients:,} patients: {statistics.median(ratios):.2f} of sqlite-utils "
-            f"insert --csv; {statistics.median(rates):,.0f} rows/s beside {statistics.median(bares):,.0f}"
-        )
+        rate, beside, ratio = map(statistics.median, (rates, bares, ratios))
+        more = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        name = f"import of {total:,} rows of {patients:,} patients, beside sqlite-utils insert --csv"
+        report(Figure(name, rate, "rows/s", beside, ratio, at_least(0.25), more))
 
 
 if __name__ == "__main__":
