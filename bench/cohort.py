@@ -73,19 +73,32 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def command(folder: Path, *words: str) -> tuple[float, int]:
-    """How long a command takes, and the peak of its memory in MiB, without the processes that it starts."""
-    measured = (
-        "import resource, sys; from titrator.cli import main; main(sys.argv[1:], standalone_mode=False); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
-    )
-    begun = time.perf_counter()
-    ran = subprocess.run(
-        [sys.executable, "-c", measured, *words],
+    """How long a command takes, and the peak of its own memory in MiB, without pages of the database's file.
+
+    These are mapped, so that they count as memory as long as nobody else wants it.
+    """
+    run = "import sys; from titrator.cli import main; main(sys.argv[1:], standalone_mode=False)"
+    begun, peak = time.perf_counter(), 0
+    with subprocess.Popen(
+        [sys.executable, "-c", run, *words],
         env=os.environ | {"TITRATOR_INSTANCE": str(folder)},
-        capture_output=True,
-        check=True,
-    )
-    return time.perf_counter() - begun, int(ran.stderr.split()[-1])
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None:
+            peak = max(peak, anonymous(process.pid))
+            time.sleep(0.02)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
+    return time.perf_counter() - begun, peak
+
+
+def anonymous(process: int) -> int:
+    """The memory of a process that is no file's, in MiB; 0 of one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon:")), 0)
 
 
 def copied(folder: Path) -> None:
