@@ -50,7 +50,11 @@ from titrator.workflow.visit import Policy
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SOURCES = [*(ROOT / "titrator" / "workflow").rglob("*.py"), *(ROOT / "titrator" / "api").glob("*.py")]
+SOURCES = [
+    *(ROOT / "titrator" / "workflow").rglob("*.py"),
+    *(ROOT / "titrator" / "api").glob("*.py"),
+    ROOT / "titrator" / "door.py",
+]
 #: The pages of the doors for hospital systems.
 OF_SYSTEMS = ("fhir", "cds-hooks")
 #: The address of FHIR, which tells it in what it sends, as the examples print it.
