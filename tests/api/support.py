@@ -298,6 +298,7 @@ def _empty(folder: Path, policy: Policy) -> House:
         clock=clock,
         policy=policy,
         telling=SILENT,
+        imports=folder / "imports",
     )
     return House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
 

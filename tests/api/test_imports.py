@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ MAPPING: dict[str, Any] = {
     "protocol": "us-itp-adult",
     "accept_guesses": True,
 }
-
-
-@pytest.fixture
-def house(house: House, tmp_path: Path) -> House:
-    return house.with_services(imports=tmp_path / "imports")
 
 
 def table(*rows: list[str]) -> bytes:
