@@ -297,9 +297,13 @@ def _progress(doing: str, total: int) -> Iterator[Advance]:
         yield lambda advance, said: None
         return
     columns = (BarColumn(), TextColumn("{task.description}"), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+    # Without a thread of its own: other processes are forked while it is shown.
+    terminal = Console(stderr=True)
+    with Progress(
+        *columns, console=terminal, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task(doing, total=total)
-        yield lambda advance, said: bar.update(task, advance=advance, description=said)
+        yield lambda advance, said: bar.update(task, advance=advance, description=said, refresh=True)
 
 
 class _Rate(TextColumn):
