@@ -246,7 +246,6 @@ def test_a_process_that_is_to_end_leaves_the_rest_to_others(house: House) -> Non
     found = house.call("pharmacist", "GET", path).json
     assert found["status"] == "running"
     assert 0 < found["report"]["new_patients"] < 350
-    house.clock.on(minutes=6)
     assert work_off(house.services) == 1
     assert house.call("pharmacist", "GET", path).json["report"]["new_patients"] == 350
 

@@ -111,6 +111,12 @@ class Stage:
         for number, some in groupby(rows, itemgetter(0)):
             yield number, [Row(line, json.loads(cells)) for _, line, cells in some]
 
+    def tally(self, at: int, most: int) -> list[tuple[str, int]]:
+        """What stands in a column, by how many rows, the most frequent first."""
+        counted = "select json_extract(cells, ?) as said, count(*) as many from rows group by said"
+        found = self._connection.execute(f"{counted} order by many desc, said limit ?", (f"$[{at:d}]", most))
+        return [(str(said).strip(), many) for said, many in found]
+
     def shares(self, rows: int) -> Iterator[tuple[str | None, str | None]]:
         """The patients in shares of so many rows or a few more: each after one of them, and up to another."""
         numbers = self._connection.cursor().execute("select number, count(*) from rows group by number order by number")
