@@ -91,10 +91,7 @@ def history(plan: Plan, number: str, rows: Sequence[Row]) -> History:
 def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[int, str]]) -> Person | None:
     """Who a patient is, by all rows; None with why where they contradict each other, or cannot be read."""
     wrong: list[str] = []
-    if not number:
-        wrong.append(f"{plan.columns['patient'].header}: empty")
-    else:
-        _tried(words, plan.columns["patient"].header, wrong, number)
+    _tried(words, plan.columns["patient"].header, wrong, number)
     said = {name: _one_of_all(plan, name, rows, wrong) for name in _OF_PERSON if name in plan.columns}
     family, given = said.get("family_name"), said.get("given_name")
     if (name := said.get("name")) and not family:
