@@ -5,7 +5,8 @@
 
 The file is that of a made-up clinic, always the same: some patients, 26 weeks each, weight, count and dose a week, a
 slip of the keyboard now and then. Both run in turn, each in a process of its own with a new database; told are the
-median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise.
+median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise. With
+BENCH_IMPORT_POSTGRES, the URL of a database of a PostgreSQL server, into databases of that server, made and dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -22,9 +24,12 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+import psycopg
+
 from bench.figures import Figure, at_least, report
 
 PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "2000"))
+POSTGRES = os.environ.get("BENCH_IMPORT_POSTGRES", "")
 ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "3"))
 WEEKS = 26
 FIRST = date(2025, 1, 6)
@@ -76,7 +81,20 @@ def timed(command: tuple[str, ...], environment: dict[str, str]) -> float:
 
 def ours(folder: Path, file: Path) -> float:
     """How many seconds the import into a new installation takes."""
-    environment = {"TITRATOR_INSTANCE": str(folder)}
+    if not POSTGRES:
+        return imported({"TITRATOR_INSTANCE": str(folder)}, file)
+    name = f"bench_{secrets.token_hex(6)}"
+    with psycopg.connect(POSTGRES, autocommit=True) as server:
+        server.execute(f'create database "{name}"')
+        try:
+            url = f"{POSTGRES.rpartition('/')[0]}/{name}"
+            return imported({"TITRATOR_INSTANCE": str(folder), "TITRATOR_DATABASE": url}, file)
+        finally:
+            server.execute(f'drop database "{name}" with (force)')
+
+
+def imported(environment: dict[str, str], file: Path) -> float:
+    """How many seconds an import takes, once the installation has been made."""
     for arguments in (("init",), ("clinics", "add", "Bench", "--time-zone", "UTC")):
         timed((*COMMAND, *arguments), environment)
     wanted = ("--system", "urn:bench", "--source", "bench", "--protocol", "us-itp-adult", "--yes")
