@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import sqlite_utils
 
-from tests.backends import bare_database, new_database
+from tests.backends import bare_database, drop, new_database
 from tests.store.damage import DAMAGE, fill
 from tests.store.samples import add_referred_to, sample
 from titrator.store import connect, postgres
@@ -37,9 +37,11 @@ def url() -> str:
 
 
 @pytest.fixture
-def bare() -> str:
+def bare() -> Iterator[str]:
     """A database with nothing in it."""
-    return bare_database()
+    made = bare_database()
+    yield made
+    drop(made)
 
 
 @pytest.fixture
