@@ -37,6 +37,7 @@ of_a_file = pytest.mark.skipif(CHOSEN != "sqlite", reason="of a file of SQLite")
 
 _free: list[str] = []
 _made: list[str] = []
+_scratch: list[str] = []
 _urls: weakref.WeakKeyDictionary[PostgresStore, str] = weakref.WeakKeyDictionary()
 _open: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
@@ -91,6 +92,16 @@ def bare_database() -> str:
     _made.append(name)
     parts = urlsplit(SERVER)
     return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+def bare_schema() -> str:
+    """The URL of a schema with nothing in it: sooner made, and gone, than a database."""
+    if not _scratch:
+        _scratch.append(bare_database())
+    name = f"bare_{uuid4().hex[:12]}"
+    with closing(psycopg.connect(_scratch[0], autocommit=True)) as connection:
+        connection.execute(f"create schema {name}".encode())
+    return f"{_scratch[0]}?options=-csearch_path%3D{name}"
 
 
 def drop(url: str) -> None:
