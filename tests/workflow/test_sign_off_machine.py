@@ -112,8 +112,10 @@ class Essence(NamedTuple):
 
 
 def essence(answer: str) -> Essence:
+    """Another safety event is another answer, though the code is the same."""
     said: Any = reread(answer)
-    reasons, alerts = ([one["code"] for one in said[name]] for name in ("reasons", "alerts"))
+    reasons = [one["text"] if one["code"] == "SAFETY-EVENT" else one["code"] for one in said["reasons"]]
+    alerts = [one["code"] for one in said["alerts"]]
     drawn_up = ("micrograms_per_kg", "volume_ml", "concentration_micrograms_per_ml")
     dose = said["dose"] and {name: said["dose"][name] for name in drawn_up}
     return Essence(said["action"], reasons, alerts, dose, said["due_on"])
