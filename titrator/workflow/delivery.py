@@ -478,7 +478,10 @@ def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFac
     if live is None or live.micrograms is None or live.due_on is None:
         return
     others = [fact for fact in facts if not _came_of(live, fact)]
-    if over_ceiling(others, live.due_on, dosing_weight(live), live.micrograms) is not None:
+    # A dose may be given late: then those given after it was due are of its seven days, too.
+    days = {live.due_on, *(fact.day for fact in others if fact.kind == "dose" and fact.day > live.due_on)}
+    kg = dosing_weight(live)
+    if any(over_ceiling(others, day, kg, live.micrograms) is not None for day in days):
         change_decision(visit, patient, live, "void", "over the ceiling, by what is known now", status="void")
 
 
