@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3 import encode_multipart_formdata
 
 from tests.api.support import API, House, day
 from tests.bulk.intake.support import VISITS, patient, told, visit
@@ -211,6 +213,17 @@ def test_nobody_who_writes_waits_while_a_file_is_looked_at(house: House, monkeyp
     monkeypatch.setattr(jobs, "open_table", looks)
     assert send(house, table(*ROWS)).status == 202
     assert len(written) == 1
+
+
+def test_what_is_sent_lies_where_it_is_kept_and_not_where_there_may_be_little_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    much = table(*ROWS) + b"9,Berg,Anna,1960-05-01,2026-01-05,70,,\n" * 60_000
+    body, kind = encode_multipart_formdata({"mapping": json.dumps(MAPPING), "file": ("ward.csv", much)})
+    headers = {"Authorization": f"Bearer {house.tokens['pharmacist']}", "Content-Type": kind}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # which is not there at all
+    sent = house.app.test_client().post(f"{API}/imports", data=body, headers=headers)
+    assert (sent.status_code, files(house)) == (202, ["csv"])
 
 
 def test_no_more_than_a_few_wait_at_once(house: House) -> None:

@@ -22,6 +22,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, NamedTuple, cast
 
 import structlog
@@ -60,6 +61,11 @@ class Upload(NamedTuple):
 
     name: str
     stream: IO[bytes]
+
+
+def spool(services: Services) -> IO[bytes]:
+    """A file without a name for what is being sent, on the disk where it will be kept: `/tmp` may be small."""
+    return cast("IO[bytes]", SpooledTemporaryFile(_COPIED, "w+b", dir=_folder(services)))
 
 
 def take(visit_with: Callable[[], Any], services: Services, upload: Upload, said: Said, *, sure: bool) -> ImportJob:
