@@ -65,7 +65,7 @@ class Upload(NamedTuple):
 
 def spool(services: Services) -> IO[bytes]:
     """A file without a name for what is being sent, on the disk where it will be kept: `/tmp` may be small."""
-    return cast("IO[bytes]", SpooledTemporaryFile(_COPIED, "w+b", dir=_folder(services)))
+    return cast("IO[bytes]", SpooledTemporaryFile(_COPIED, "w+b", dir=str(_folder(services))))
 
 
 def take(visit_with: Callable[[], Any], services: Services, upload: Upload, said: Said, *, sure: bool) -> ImportJob:
