@@ -51,5 +51,7 @@ def cell(value: object) -> str:
             return plain(value)
         case _:
             text = str(value)
+            if text[:1].isalnum() and ";" not in text and "\n" not in text and "\r" not in text:
+                return text  # as nearly all are
             text = _WITHIN.sub("'", text)
             return f"'{text}" if _FORMULA.match(text) else text
