@@ -13,6 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
@@ -21,6 +22,7 @@ from rich.table import Table
 from tests.support import CATALOGUE, IDS, ask, counted, dosed, words
 from tests.support import weighed as weighed_on
 from titrator import console
+from titrator.local import refuse, table
 from titrator.protocols import SHIPPED
 from titrator.protocols.examples import read_examples
 from titrator.titration.codes import Action
@@ -750,6 +752,18 @@ def test_no_escape_sequence_of_a_file_reaches_the_terminal(name: str) -> None:
     else:
         told = everything(protocol)
     assert "\x1b" not in told
+
+
+def test_what_a_terminal_would_obey_reaches_it_in_no_text_and_no_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "red \x1b[31m\x1b]0;title\x07\x9b2J\r\u202e"
+    rows = table(hostile)
+    rows.add_row(hostile)
+    console.out().print(f"one\ntwo {hostile}", rows)
+    with pytest.raises(click.exceptions.Exit):
+        refuse(3, hostile, [Fault(hostile, hostile)])
+    told = "".join(capsys.readouterr())
+    assert "one\ntwo red \\u001b[31m" in told
+    assert told.replace("\n", "").isprintable()
 
 
 # The console

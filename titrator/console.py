@@ -27,7 +27,7 @@ from rich.text import Text
 
 from titrator.titration.codes import Action, Reason
 from titrator.titration.course import Count, Course, EventKind
-from titrator.titration.documents import printable
+from titrator.titration.documents import legible, printable
 from titrator.titration.errors import Fault
 from titrator.titration.grading import Analyte, grade
 from titrator.titration.preparation import DoseToGive, Sourced, preparation_of
@@ -495,4 +495,12 @@ def out() -> Console:
     told = shutil.get_terminal_size((_UNTOLD, 0)).columns or _UNTOLD
     width = min(max(told, _NARROWEST), _WIDEST)
     # With a height, too, rich looks nowhere itself: it fails where COLUMNS is a digit that is no number, like ².
-    return Console(highlight=False, markup=False, emoji=False, width=width, height=_LINES)
+    return _Screen(highlight=False, markup=False, emoji=False, width=width, height=_LINES)
+
+
+class _Screen(Console):
+    """A console that no text reaches which a terminal would obey, wherever it came from: a file, its name, a header."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """A text as it is shown; all texts come by here, those of cells, too."""
+        return super().render_str(legible(text), **how)

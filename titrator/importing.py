@@ -35,6 +35,7 @@ from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, sett
 from titrator.security.secrets import new_id
 from titrator.store.connect import open_store
 from titrator.store.records import Clinic
+from titrator.titration.documents import legible
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
 from titrator.workflow.errors import Invalid
@@ -405,7 +406,7 @@ def _show_report(report: Report, rejected: Path | None, *, dry: bool) -> None:
             click.echo(f"  line {one['line']}, patient {one['patient']}: {codes}")
     if report.refused:
         where = f"; they are in {rejected}, each with why" if rejected else ""
-        click.echo(f"{report.refused} rows {would}refused{where}.")
+        click.echo(legible(f"{report.refused} rows {would}refused{where}."))
     if dry:
         click.echo("Nothing was changed.")
 

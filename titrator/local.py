@@ -28,7 +28,7 @@ from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings, load_settings
 from titrator.store.base import StoreError, Unusable
 from titrator.store.connect import is_there, name_of
-from titrator.titration.documents import decode, encode
+from titrator.titration.documents import decode, encode, legible
 from titrator.titration.errors import Fault, InvalidInput
 from titrator.workflow import trail
 from titrator.workflow.errors import Invalid, Refusal
@@ -61,9 +61,9 @@ def refusing() -> Iterator[None]:
 
 def refuse(code: int, said: str, faults: Iterable[Fault | str] = ()) -> NoReturn:
     """Say why something is not done, and end with a code."""
-    click.echo(f"titrator: {said}", err=True)
+    click.echo(legible(f"titrator: {said}"), err=True)
     for fault in faults:
-        click.echo(f"  {fault}", err=True)
+        click.echo(legible(f"  {fault}"), err=True)
     raise click.exceptions.Exit(code)
 
 

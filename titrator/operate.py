@@ -44,6 +44,7 @@ from titrator.store.base import Session, Store, StoreError, Unusable, Where
 from titrator.store.connect import is_there, look_at_store, name_of, open_store, restore
 from titrator.store.copying import Copied, Copyable, copy, rows_of
 from titrator.store.records import Account, ChannelRow, Delivery
+from titrator.titration.documents import legible
 from titrator.workflow import accounts, trail
 from titrator.workflow.condition import Finding, Severity, fine, many, odd, wrong
 from titrator.workflow.demonstration import Furnished, furnish
@@ -344,7 +345,7 @@ def backup_command(file: Path) -> None:
             with visiting(services) as visit:
                 visit.note("backup", "database", file=str(file.absolute()))
             services.store.backup(file)
-    click.echo(f"{file}: {file.stat().st_size} bytes. The audit key and the seals are not in it.")
+    click.echo(legible(f"{file}: {file.stat().st_size} bytes. The audit key and the seals are not in it."))
 
 
 @click.command("restore")
@@ -361,7 +362,7 @@ def restore_command(file: Path, yes: bool) -> None:
         if not chosen.key_file.exists():
             raise Unusable(f"{chosen.key_file}: put the audit key that belongs to the backup there first")
         if not yes:
-            click.confirm(f"Put {file} in the place of {database}?", abort=True, err=True)
+            click.confirm(legible(f"Put {file} in the place of {database}?"), abort=True, err=True)
         there = is_there(chosen.database_url)
         restore(file, chosen.database_url)
         with opened(chosen) as services:
@@ -373,7 +374,7 @@ def restore_command(file: Path, yes: bool) -> None:
                 visit.note("restore", "database", file=str(file.absolute()))
                 waiting = visit.session.count(Delivery, Where("status", "=", "waiting"))
                 in_use = visit.session.count(ChannelRow, Where("active", "=", 1))
-    click.echo(f"{database}: restored from {file}.")
+    click.echo(legible(f"{database}: restored from {file}."))
     if there:
         click.echo(f"What was there before is {Path(database).name}.before-restore, beside it.")
     if waiting or in_use:
@@ -566,9 +567,9 @@ def _shown(found: Finding) -> Table:
     shown.add_column(width=7)
     shown.add_column(width=16)
     shown.add_column()
-    shown.add_row(Text(found.severity, _STYLES[found.severity]), found.check, Text(found.what))
+    shown.add_row(Text(found.severity, _STYLES[found.severity]), found.check, Text(legible(found.what)))
     if found.todo:
-        shown.add_row("", "", Text(found.todo, "italic"))
+        shown.add_row("", "", Text(legible(found.todo), "italic"))
     return shown
 
 
@@ -579,4 +580,4 @@ def _tell_faults(what: str, faults: list[str]) -> None:
     lines = [f"{what}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:_SHOWN_FAULTS])]
     if len(faults) > _SHOWN_FAULTS:
         lines.append(f"  and {len(faults) - _SHOWN_FAULTS} more; --json tells all")
-    console.out().print(Text("\n".join(lines), style="bold red"))
+    console.out().print(Text(legible("\n".join(lines)), style="bold red"))

@@ -25,7 +25,7 @@ from titrator.security.signing import public_key
 from titrator.settings import Settings
 from titrator.store.base import Session, Where
 from titrator.store.records import Account, Clinic, Identifier, Patient
-from titrator.titration.documents import printable
+from titrator.titration.documents import legible, printable
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 from titrator.workflow.visit import Services, Visit, leave
@@ -82,7 +82,7 @@ def export_command(  # noqa: PLR0913, PLR0917 (its options)
                     decisions=decisions,
                     sha256=output.sha256,
                 )
-    click.echo(f"{file}: {count} {'patient' if count == 1 else 'patients'}, {output.size} bytes.")
+    click.echo(legible(f"{file}: {count} {'patient' if count == 1 else 'patients'}, {output.size} bytes."))
 
 
 class _Scope(NamedTuple):
@@ -173,7 +173,7 @@ def export_evidence_command(patient: str, file: Path) -> None:
             with services.store.writing() as session:
                 leave(visit, session, visit.entries)
             key = public_key(services.audit_key)
-    click.echo(f"{file}: {output.size} bytes, signed with the key {key}")
+    click.echo(legible(f"{file}: {output.size} bytes, signed with the key {key}"))
 
 
 @evidence_group.command("key")
@@ -198,7 +198,7 @@ def verify_evidence_command(file: BinaryIO, public: str | None, audit_key: TextI
     key = None if audit_key is None else _audit_key(audit_key)
     found = verify_evidence(file, public, key)
     if as_json:
-        write_json(_as_json(found))
+        write_json({**_as_json(found), "key_asked": public is not None})
     else:
         _show(found, asked=public is not None)
     raise click.exceptions.Exit(0 if found.sound else _FAULTY)
@@ -256,7 +256,8 @@ def _show(found: Verified, *, asked: bool) -> None:
         screen.print("No decisions are in it.")
     differ = sum(bool(one.differs) for _, one in found.decisions)
     if found.sound:
-        screen.print(Text("In order.", style="green"))
+        without = "" if asked else ", if that is the key of the installation: --key PUBLIC tells"
+        screen.print(Text(f"In order{without}.", style="green"))
         return
     lines = [printable(fault)[1:-1] for fault in found.faults]
     lines += [f"{differ} of {len(found.decisions)} decisions do not come out again"] if differ else []

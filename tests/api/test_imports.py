@@ -6,18 +6,22 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from urllib3 import encode_multipart_formdata
 
 from tests.api.support import API, House, day
 from tests.bulk.intake.support import VISITS, patient, told, visit
 from titrator.bulk.intake import jobs
+from titrator.bulk.intake.files import open_table
 from titrator.bulk.intake.jobs import work_off
-from titrator.store.records import Account
+from titrator.security.permissions import Role
+from titrator.store.records import Account, ImportJob
 
 MAPPING: dict[str, Any] = {
     "source": "ward",
@@ -112,6 +116,9 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("ward.csv", {"columns": {"wieght": "X"}}, ["mapping.columns.wieght"]),
     ("ward.csv", {"units": {"weight": 3}}, ["mapping.units.weight.value"]),
     ("ward.csv", {"protocol": "none"}, ["mapping.protocol"]),
+    ("ward.csv", {"encoding": "nope", "delimiter": ","}, ["mapping.encoding"]),
+    ("ward.csv", {"encoding": "undefined"}, ["mapping.encoding"]),
+    ("ward.csv", {"delimiter": "\n"}, ["mapping.delimiter"]),
     ("ward.csv", {"clinic": "Haematology B"}, ["mapping.clinic"]),
     ("ward.csv", {"system": None}, ["mapping.system"]),
     ("ward.xlsx", {}, ["file"]),
@@ -163,6 +170,54 @@ def test_it_is_of_those_who_have_its_clinics(house: House) -> None:
     assert house.call("stranger", "GET", "/imports").json["items"] == []
     assert house.call("stranger", "POST", f"{path}/cancellation").status == 404
     assert send(house, table(*ROWS), who="technician").status == 403
+
+
+def test_who_is_of_no_clinic_sends_none(house: House) -> None:
+    """Else its patients' numbers would be for all who may import: it is into none but theirs."""
+    _, house.tokens["nowhere"] = house.account("nowhere", Role.PHARMACIST)
+    named = b"Clinic,MRN,Date,Weight kg\nHaematology A,7,2026-01-05,70\n"
+    sent = send(house, named, "nowhere")
+    assert (sent.status, sent.faults, files(house)) == (422, ["mapping.clinic"], [])
+    path = send(house, table(*ROWS)).headers["Location"].removeprefix(API)
+    with house.services.store.writing() as session:
+        (job,) = session.find(ImportJob)
+        session.change(replace(job, clinics=()))
+    for who in ("pharmacist", "stranger", "nowhere"):
+        assert house.call(who, "GET", path).status == 404
+        assert house.call(who, "GET", "/imports").json["items"] == []
+
+
+def test_imports_of_others_hide_none_of_ones_own(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = send(house, table(*ROWS)).json["id"]
+    monkeypatch.setattr(jobs, "SHOWN", 2)
+    for _ in range(3):
+        assert send(house, table(*ROWS), "stranger").status == 202
+    assert [one["id"] for one in house.call("pharmacist", "GET", "/imports").json["items"]] == [own]
+    assert len(house.call("stranger", "GET", "/imports").json["items"]) == 2
+
+
+def test_nobody_who_writes_waits_while_a_file_is_looked_at(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def looks(*given: Any, **said: Any) -> Any:
+        with house.services.store.writing() as session:  # which one thread may do but once at a time
+            written.append(str(session.count(Account)))
+        return open_table(*given, **said)
+
+    monkeypatch.setattr(jobs, "open_table", looks)
+    assert send(house, table(*ROWS)).status == 202
+    assert len(written) == 1
+
+
+def test_what_is_sent_lies_where_it_is_kept_and_not_where_there_may_be_little_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    much = table(*ROWS) + b"9,Berg,Anna,1960-05-01,2026-01-05,70,,\n" * 60_000
+    body, kind = encode_multipart_formdata({"mapping": json.dumps(MAPPING), "file": ("ward.csv", much)})
+    headers = {"Authorization": f"Bearer {house.tokens['pharmacist']}", "Content-Type": kind}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # which is not there at all
+    sent = house.app.test_client().post(f"{API}/imports", data=body, headers=headers)
+    assert (sent.status_code, files(house)) == (202, ["csv"])
 
 
 def test_no_more_than_a_few_wait_at_once(house: House) -> None:

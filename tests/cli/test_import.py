@@ -94,6 +94,33 @@ def test_no_cell_of_the_rejected_file_is_a_formula(made: Run, tmp_path: Path) ->
     assert told[4:8] == ["'=cmd|' /C calc'!A0", "'+1", "'@x", "'-2"]
 
 
+def test_nothing_of_a_file_is_obeyed_by_a_terminal(made: Run, tmp_path: Path) -> None:  # noqa: F811
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m"
+    rows = [[*visit("7", "2025-03-03", 70), f"x{hostile}"], [*visit("8", f"2025{hostile}", f"70{hostile}"), "Day Unit"]]
+    file = write_csv(tmp_path / f"ward{hostile}.csv", [*VISITS, "Clinic"], rows)
+    asked = (*SURE[:6], "--yes")
+    for ran in (made("import", file, *asked, "--dry-run"), made("import", file, *asked)):
+        assert ran.code == 3
+        assert "2 rows" in ran.out
+        assert (ran.out + ran.err).replace("\n", "").isprintable()
+
+
+def test_refused_rows_follow_no_link_and_are_for_their_owner_only(
+    made: Run,  # noqa: F811
+    ward: Path,
+    tmp_path: Path,
+) -> None:
+    rejected, other = ward.with_name("ward.csv.rejected.csv"), tmp_path / "other"
+    other.write_text("keep me")
+    rejected.symlink_to(other)
+    assert made("import", ward, *SURE).code == 3
+    assert (other.read_text(), rejected.is_symlink()) == ("keep me", False)
+    rejected.chmod(0o644)
+    assert made("import", ward, *SURE).code == 3
+    assert rejected.stat().st_mode & 0o777 == 0o600
+    assert sorted(file.name for file in tmp_path.glob("*ward*")) == ["ward.csv", "ward.csv.rejected.csv"]
+
+
 def test_a_mapping_file_says_it_all_and_is_written(made: Run, ward: Path, tmp_path: Path) -> None:  # noqa: F811
     mapping = tmp_path / "ward.toml"
     asked = ("--protocol", "us-itp-adult", "--system", "urn:mrn", "--dry-run", "--save-mapping", mapping)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from click.testing import CliRunner
 from tests.api.support import House, build, count, dose
 from tests.support import words
 from titrator.bulk.cohort import ranges
+from titrator.bulk.evidence import last_line
 from titrator.cli import main
-from titrator.security.signing import public_key
+from titrator.security.signing import public_key, sign
 from titrator.settings import NAMES
 from titrator.titration.documents import reread
 
@@ -153,6 +155,30 @@ def test_a_tampered_file_is_told_with_exit_code_1(titrator: Run, tmp_path: Path)
     assert "the signature is not that of these lines" in words(ran.stdout)
     assert json.loads(titrator("evidence", "verify", "other.ndjson", "--json").stdout)["public_key"] is None
     assert titrator("evidence", "verify", "ada.ndjson", "--key", "0" * 64).exit_code == 1
+
+
+def test_a_file_that_somebody_signed_is_in_order_only_if_the_key_is_and_is_obeyed_by_no_terminal(
+    house: House, titrator: Run, tmp_path: Path
+) -> None:
+    titrator("evidence", "export", "pharmacist-1", "-o", "ada.ndjson")
+    lines = (tmp_path / "ada.ndjson").read_text(encoding="utf-8").splitlines(keepends=True)[:-1]
+    begin, rest = json.loads(lines[0]), "".join(lines[1:])
+    begin["made_at"] = "\x1b[2J\x1b]0;x\x07"
+    rest = rest.replace('"status": "delivered"', '"status": "\\u001b[2J\\u009b"')
+    body, key = json.dumps(begin) + "\n" + rest, b"a key of somebody else, of 32 b."
+    digest = sha256(body.encode()).hexdigest()
+    forged = body + last_line(digest, public_key(key), sign(key, digest))
+    (tmp_path / "forged.ndjson").write_text(forged, encoding="utf-8")
+    ran = titrator("evidence", "verify", "forged.ndjson")
+    assert "\\u001b[2J" in ran.stdout
+    assert ran.stdout.replace("\n", "").isprintable()
+    said = words(titrator("evidence", "verify", "ada.ndjson").stdout)
+    assert said.endswith("In order, if that is the key of the installation: --key PUBLIC tells.")
+    ours = public_key(house.services.audit_key)
+    assert titrator("evidence", "verify", "forged.ndjson", "--key", ours).exit_code == 1
+    for asked in ((), ("--key", ours)):
+        answer = json.loads(titrator("evidence", "verify", "ada.ndjson", "--json", *asked).stdout)
+        assert answer["key_asked"] is bool(asked)
 
 
 def test_a_key_that_is_none_is_wrong_usage(titrator: Run) -> None:

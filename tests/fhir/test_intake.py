@@ -172,6 +172,8 @@ def test_a_patient_is_known_by_identifier_and_full_url(house: House, tmp_path: P
         ("a.ndjson", b'{"resourceType": "Patient"}\n{"a": 1}\n', "must have resources"),
         ("a.ndjson", b'{"resourceType": "Patient"}\n{"resourceType": \n', "line 2: not JSON"),
         ("a.ndjson", b'{"resourceType": "Patient", "a": 1, "a": 2}\n', "repeated key"),
+        ("a.ndjson", b'{"resourceType": "P", "a": ' + b"[" * 200_000 + b"\n", "line 1: nested too deeply"),
+        ("a.ndjson", b'{"resourceType": "P", "a": "\\ud800"}\n', "line 1: not JSON of whole characters"),
         ("a.ndjson", b'{"resourceType": "' + b"x" * 1_000_001 + b'"}\n', "is longer than 1000000 bytes"),
     ],
 )
@@ -185,5 +187,6 @@ def test_a_file_that_has_no_resources_is_refused(tmp_path: Path, name: str, cont
 
 def test_lines_of_our_own_fields_are_no_resources(tmp_path: Path) -> None:
     assert not intake.is_fhir(lines(tmp_path / "a.ndjson", {"patient": "7"}))
-    (tmp_path / "b.ndjson").write_bytes(b"")
-    assert not intake.is_fhir(tmp_path / "b.ndjson")
+    for content in (b"", b"[" * 200_000):
+        (tmp_path / "b.ndjson").write_bytes(content)
+        assert not intake.is_fhir(tmp_path / "b.ndjson")

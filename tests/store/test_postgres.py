@@ -646,7 +646,30 @@ def test_a_store_does_not_outlive_a_fork(store: PostgresStore) -> None:
 # Checks
 
 
-@pytest.mark.parametrize(("statements", "says"), [row[1:] for row in DAMAGE], ids=[row[0] for row in DAMAGE])
+_HEAVIER = """create function heavier() returns trigger language plpgsql as $$ begin
+    new.value = '140'; return new; end $$;"""
+ACTING = [
+    (
+        "a trigger that changes what is recorded",
+        f"{_HEAVIER} create trigger heavier before insert on facts for each row execute function heavier()",
+        "trigger heavier: none of this program",
+    ),
+    (
+        "a trigger of ours that does something else",
+        "create or replace function count_access() returns trigger language plpgsql as $$ begin return null; end $$",
+        "trigger tokens_changed: none of this program",
+    ),
+    (
+        "a rule that changes what is recorded",
+        "create rule nothing as on insert to facts do instead nothing",
+        "rule nothing: none of this program",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("statements", "says"), [row[1:] for row in DAMAGE + ACTING], ids=[row[0] for row in DAMAGE + ACTING]
+)
 def test_check_tells(bare: str, statements: str, says: str) -> None:
     store = PostgresStore(bare)
     fill(store)

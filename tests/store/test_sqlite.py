@@ -490,6 +490,16 @@ DAMAGE_OF_FILES: list[tuple[str, str, str]] = [
         "pragma ignore_check_constraints = on; update facts set status = 'maybe' where id = 3",
         "CHECK constraint failed in facts",
     ),
+    (
+        "a trigger that changes what is recorded",
+        "create trigger heavier after insert on facts begin update facts set value = '140' where id = new.id; end",
+        "trigger heavier: none of this program",
+    ),
+    (
+        "a trigger under the name of ours",
+        "drop trigger tokens_update; create trigger tokens_update after update on tokens begin select 1; end",
+        "trigger tokens_update: none of this program",
+    ),
 ]
 
 
@@ -712,6 +722,15 @@ def test_a_second_restore_keeps_the_first_database_too(closed: Path, backup: Pat
     restore(backup, closed)
     assert jobs(closed.with_name("titrator.db.before-restore")) == 1
     assert jobs(closed.with_name("titrator.db.before-restore-2")) == 0
+
+
+def test_a_backup_that_would_act_by_itself_is_not_restored(closed: Path, backup: Path) -> None:
+    before = closed.read_bytes()
+    with closing(sqlite3.connect(backup)) as other:
+        other.execute("create trigger heavier after insert on facts begin update facts set value = '140'; end")
+    with pytest.raises(Unusable, match="trigger heavier: none of this program"):
+        restore(backup, closed)
+    assert closed.read_bytes() == before
 
 
 def test_a_restore_where_no_database_was(backup: Path, tmp_path: Path) -> None:

@@ -54,6 +54,15 @@ def test_nothing_that_browsers_leave_out_of_an_address_leads_elsewhere(house: Ho
 # Cookies, and whose form it is
 
 
+def test_a_form_of_another_site_imports_nothing_by_somebodys_session(house: House) -> None:
+    """A browser sends a form with a file to anywhere, with the cookies that it has: the API takes none."""
+    somebody = Person(house)
+    assert somebody.client.get_cookie(COOKIE) is not None
+    form = {"mapping": "{}", "file": (BytesIO(b"MRN,Date,Weight kg\n7,2026-01-05,70\n"), "ward.csv")}
+    sent = somebody.client.post("/api/v1/imports", data=form, content_type="multipart/form-data")
+    assert (sent.status_code, somebody.client.get("/api/v1/imports").status_code) == (401, 401)
+
+
 def test_behind_tls_both_cookies_are_for_tls_only(house: House) -> None:
     with_password(house)
     client = house.app.test_client()

@@ -43,6 +43,8 @@ Fields = dict[str, object]
 def send_import() -> tuple[Fields, dict[str, str]]:
     """Send a table to be imported; it is worked off behind. 422 names what has to be said of it first."""
     request.max_content_length = jobs.LARGEST_FILE
+    services = door().services
+    request._get_file_stream = lambda *_, **__: jobs.spool(services)  # type: ignore[method-assign]  # noqa: SLF001
     if request.mimetype != "multipart/form-data":
         raise UnsupportedMediaType("The body must be multipart/form-data, with the parts file and mapping.")
     file, mapping = request.files.get("file"), _mapping()
@@ -52,7 +54,7 @@ def send_import() -> tuple[Fields, dict[str, str]]:
         raise Invalid(Fault("file", "required: a part with a file name"))
     sure = mapping.pop("accept_guesses", False) is True
     upload = jobs.Upload(file.filename, file.stream)
-    job = jobs.take(lambda: visiting(g.actor), door().services, upload, _said(mapping), sure=sure)
+    job = jobs.take(lambda: visiting(g.actor), services, upload, _said(mapping), sure=sure)
     return jobs.fields(job), {"Location": f"/api/v1/imports/{job.id}"}
 
 

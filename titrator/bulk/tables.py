@@ -1,19 +1,25 @@
 """Tables as CSV: a header, one record a line, UTF-8, as RFC 4180 has it.
 
-A cell that a spreadsheet would take for a formula gets an apostrophe in front; one that is not known is empty.
+A cell that a spreadsheet would take for a formula gets an apostrophe in front; one that is not known is empty. Where
+semicolons are usual, a spreadsheet cuts a line at these, and then quotes keep nothing together: what would begin a cell
+there, or a line, gets an apostrophe, too.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
 from titrator.titration.quantities import plain
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What begins a formula, as it is typed in Japan, too; and what may stand before it and is passed over.
+_SIGNS: Final = r"[\s\ufeff\u200b\"']*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA: Final = re.compile(rf"[\t\r\n]|(?!'){_SIGNS}")
+_WITHIN: Final = re.compile(rf"(?<=[;\r\n])(?![\r\n])(?={_SIGNS})")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
@@ -38,7 +44,10 @@ def cell(value: object) -> str:
     """The text of a cell; one that a spreadsheet would take for a formula has an apostrophe in front."""
     match value:
         case str():
-            return f"'{value}" if value.startswith(_FORMULA) else value
+            if value[:1].isalnum() and ";" not in value and "\n" not in value and "\r" not in value:
+                return value  # as nearly all are
+            text = _WITHIN.sub("'", value)
+            return f"'{text}" if _FORMULA.match(text) else text
         case None:
             return ""
         case bool():

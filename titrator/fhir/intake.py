@@ -40,7 +40,7 @@ def is_fhir(file: Path) -> bool:
         line = next((line for line in iter(lambda: stream.readline(_LONGEST_LINE), b"") if line.strip()), b"")
     try:
         first = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(first, dict) and "resourceType" in first
 

@@ -47,7 +47,7 @@ from titrator.store.base import (
 )
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
-from titrator.store.schema import MIGRATIONS, Migration, not_understood
+from titrator.store.schema import MIGRATIONS, SERVER_TRIGGERS, Migration, not_understood, plain_sql
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 
 R = TypeVar("R", bound=Record)
@@ -636,6 +636,11 @@ def _faults(connection: _Connection) -> list[str]:
         return [f"no table {name}" for name in missing]
     faults = [f"the setting {name} of the server is off" for (name,) in connection.execute(_UNSAFE.encode())]
     faults += [f"{name}: the index is not valid" for (name,) in connection.execute(_INVALID.encode())]
+    faults += [
+        f"{kind} {name}: none of this program, which would act on what is written"
+        for kind, name, body in connection.execute(_ACTING.encode())
+        if (name, plain_sql(body)) not in SERVER_TRIGGERS
+    ]
     for table, column, parent, key in list(connection.execute(_REFERENCES.encode())):
         sql = (
             f"select count(*) from {table} c where c.{column} is not null "  # noqa: S608 (names of ours)
@@ -657,6 +662,11 @@ _UNSAFE: Final = "select name from pg_settings where name in ('fsync', 'full_pag
 _INVALID: Final = """
     select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace where n.nspname = current_schema() and not i.indisvalid"""
+_ACTING: Final = """
+    select 'trigger', t.tgname::text, p.prosrc from pg_trigger t join pg_class c on c.oid = t.tgrelid
+    join pg_namespace n on n.oid = c.relnamespace join pg_proc p on p.oid = t.tgfoid
+    where n.nspname = current_schema() and not t.tgisinternal
+    union all select 'rule', rulename::text, '' from pg_rules where schemaname = current_schema()"""
 _REFERENCES: Final = """
     select t.relname::text, a.attname::text, p.relname::text, k.attname::text from pg_constraint f
     join pg_class t on t.oid = f.conrelid join pg_class p on p.oid = f.confrelid

@@ -49,6 +49,11 @@ def not_understood(applied: Iterable[str], known: Iterable[Migration]) -> list[s
     return sorted(name for name in applied if name not in names and _kind(name) != "expand")
 
 
+def plain_sql(text: str) -> str:
+    """A statement, or a part of one, without regard to case and space."""
+    return " ".join(text.lower().split())
+
+
 def _kind(name: str) -> str:
     return name.split("-")[1] if name.count("-") > 1 else ""
 
@@ -326,4 +331,15 @@ MIGRATIONS: Final = (
             ),
         ),
     ),
+)
+
+#: What acts by itself on what is written: the triggers of SQLite, whole; those of PostgreSQL, each with what it does.
+TRIGGERS: Final = frozenset(
+    plain_sql(statement) for one in MIGRATIONS for statement in one.sqlite if statement.startswith("create trigger")
+)
+SERVER_TRIGGERS: Final = frozenset(
+    (name, plain_sql(body))
+    for one in MIGRATIONS
+    for name in re.findall(r"create constraint trigger (\w+)", " ".join(one.further))
+    for body in re.findall(r"\$\$(.*)\$\$", " ".join(one.further), re.DOTALL)
 )

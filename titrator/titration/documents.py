@@ -159,6 +159,13 @@ def printable(text: str) -> str:
     return quoted if quoted.isprintable() else "".join([c if c.isprintable() else json.dumps(c)[1:-1] for c in quoted])
 
 
+def legible(text: str) -> str:
+    """Lines of a text, with all else escaped that a terminal might obey or not show."""
+    if text.isprintable():
+        return text
+    return "".join([c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text])
+
+
 def shown(value: object) -> str:
     """A value as quoted back in an error: escaped and cut, and nothing but its kind for what is not a plain value."""
     match value:

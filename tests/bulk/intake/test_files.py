@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime
@@ -87,6 +88,19 @@ BAD: list[tuple[str, str, bytes, str]] = [
     ("nested", "ndjson", b'{"patient": {"id": 1}}\n', "line 1: patient must be a text or a number"),
     ("deep", "ndjson", b'{"a": ' + b"[" * 100_000 + b"\n", "line 1 is no JSON"),
     ("no lines", "ndjson", b"", "has no header"),
+    ("a key twice", "ndjson", b'{"patient": "7", "dose": 100, "dose": 300}\n', "line 1: dose is there twice"),
+    ("a list", "ndjson", b'{"weight": ["70"]}\n', "line 1: weight must be a text or a number"),
+    (
+        "half a character",
+        "ndjson",
+        b'{"patient": "\\ud800"}\n',
+        "line 1: patient has more than 10000 characters, or half",
+    ),
+    ("half a character in a key", "ndjson", b'{"\\ud800": 1}\n', "column 1: its name"),
+    ("space around a key", "ndjson", b'{"weight ": 70}\n', "keys with space around them"),
+    ("another encoding", "ndjson", '{"a": "ü"}\n'.encode("latin-1"), "line 1 is no JSON"),
+    ("a zero byte in a name", "csv", b"MRN\0,B\n7,8\n", "column 1: its name"),
+    ("what a terminal obeys in a name", "csv", b"A,\x1b]0;x\x07\n7,8\n", "column 2: its name"),
     ("no workbook", "xlsx", b"PK\x03\x04 nothing", "is no workbook"),
 ]
 
@@ -98,6 +112,23 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, kind: str, content: byte
     with pytest.raises(Invalid) as refused:
         read(file, kind)
     assert why in str(refused.value.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("said", "path"),
+    [
+        *(({"encoding": name}, "encoding") for name in ("nope", "a\0b", "rot13", "idna", "punycode", "unicode_escape")),
+        *(({"encoding": name, "delimiter": ","}, "encoding") for name in ("nope", "undefined", "zip")),
+        *(({"encoding": name, "delimiter": ","}, "file") for name in ("utf-16", "utf-32")),
+        *(({"delimiter": sign}, "delimiter") for sign in '"\n\r\0é'),
+    ],
+)
+def test_what_is_no_encoding_and_no_delimiter_is_refused(tmp_path: Path, said: dict[str, str], path: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(b"MRN,B\n7,8\n")
+    with pytest.raises(Invalid) as refused:
+        read(file, "csv", **said)
+    assert [fault.path for fault in refused.value.faults] == [path]
 
 
 def test_lines_of_json_are_rows(house: House, tmp_path: Path) -> None:
@@ -174,6 +205,50 @@ def test_a_workbook_that_unpacks_to_a_mountain_is_refused(tmp_path: Path) -> Non
     with pytest.raises(Invalid) as refused:
         read(bomb, "xlsx")
     assert "bytes unpacked, more than a workbook of its size has" in str(refused.value.faults[0])
+
+
+_FIRST = '<row r="1"><c r="A1" t="inlineStr"><is><t>MRN</t></is></c></row>'
+_FAR = '<row r="{row}"><c r="A{row}" t="inlineStr"><is><t>MRN</t></is></c></row>'
+ENDLESS = [
+    ("a header", "", _FAR.format(row=2_000_000_000), "more than 1048576 rows"),
+    ("a row", "", _FIRST + _FAR.format(row=2_000_000_000), "more than 1048576 rows"),
+    ("a header far down", "", _FAR.format(row=1001), "has no header"),
+    ("rows without anything", "", f'{_FIRST}<row r="1048575"/>{"<row/>" * 2}', "more than 1048576 rows"),
+]
+
+
+@pytest.mark.parametrize(("dimension", "rows", "why"), [case[1:] for case in ENDLESS], ids=[one[0] for one in ENDLESS])
+def test_a_workbook_that_says_that_it_never_ends_is_refused(
+    tmp_path: Path, dimension: str, rows: str, why: str
+) -> None:
+    names = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    sheet = f'<worksheet xmlns="{names}">{dimension}<sheetData>{rows}</sheetData></worksheet>'.encode()
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    endless = rewritten(file, lambda name, body: sheet if "sheet1" in name else body)
+    with pytest.raises(Invalid) as refused:
+        read(endless, "xlsx")
+    assert why in str(refused.value.faults[0])
+
+
+def test_a_sheet_is_not_as_wide_as_it_says(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    wide = rewritten(file, lambda name, body: body.replace(b"A1:A2", b"A1:ZZZ2") if "sheet1" in name else body)
+    table = open_table(wide, "xlsx")
+    assert (table.header, list(table.rows)) == (("MRN",), [(2, ["7"])])
+
+
+def test_junk_beside_a_mountain_and_a_tree_of_styles_are_refused(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    bomb = rewritten(file, lambda name, body: body + b" " * 60_000_000 if "sheet1" in name else body)
+    with zipfile.ZipFile(bomb, "a") as parts:
+        parts.writestr("xl/media/junk.bin", random.Random(1).randbytes(1_000_000))
+    with pytest.raises(Invalid) as refused:
+        read(bomb, "xlsx")
+    assert "bytes unpacked, more than a workbook of its size has" in str(refused.value.faults[0])
+    tree = rewritten(file, lambda name, body: body + b"<!---->" * 2_000_000 if "styles" in name else body)
+    with pytest.raises(Invalid) as refused:
+        read(tree, "xlsx")
+    assert "bytes of styles and the like" in str(refused.value.faults[0])
 
 
 @pytest.mark.parametrize("part", ["sheet1", "workbook.xml", "styles"])

@@ -1,15 +1,19 @@
 """Files as tables: CSV, workbooks (xlsx), lines of JSON objects; within limits, so that none can fill the memory.
 
 A workbook is a ZIP of XML: how large it is unpacked is known before it is read, and its XML may declare no entities
-(defusedxml). It is read sheet by sheet, row by row; what its formulas came to counts, never a formula.
+(defusedxml). It is read sheet by sheet, row by row; what its formulas came to counts, never a formula. How many rows
+and columns it says that it has is not believed: a row may say that two thousand million empty ones are before it.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +38,17 @@ _LONGEST_LINE: Final = 1_000_000
 #: What a workbook may be unpacked, in bytes and as a multiple of the file.
 MOST_UNPACKED: Final = 500_000_000
 _MOST_TIMES: Final = 200
+#: The same for what is held in memory as a tree: all parts but sheets, their texts, and what is not read at all.
+MOST_ASIDE: Final = 10_000_000
+_NOT_ASIDE: Final = ("xl/worksheets/", "xl/sharedstrings", "xl/media/", "xl/drawings/", "xl/charts/", "xl/pivot")
+#: What Excel has: more rows and columns are none of a workbook, whatever it says.
+LAST_ROW: Final = 1_048_576
+_FIRST_ROW: Final = 1000
+#: A name of a column may have several lines; it may have nothing else that is not shown.
+_UNSHOWN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALVES: Final = re.compile("[\ud800-\udfff]")
+#: Codecs of texts that are no encoding of a table: names of hosts, escapes of programs.
+_NO_ENCODINGS: Final = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf_7"))
 #: Lines that tell the delimiter.
 _LOOKED_AT: Final = 20
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -82,10 +97,16 @@ def _header(cells: Iterable[str]) -> tuple[str, ...]:
         raise _wrong("has no header: its first row must name the columns")
     if len(header) > MOST_COLUMNS:
         raise _wrong(f"has {len(header)} columns, more than {MOST_COLUMNS}")
+    for at, name in enumerate(header, 1):
+        if len(name) > LONGEST_CELL or _UNSHOWN.search(name):
+            raise _wrong(f"column {at}: its name is too long, or has characters that are not shown")
     return header
 
 
 def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
+    encoding = _encoding(encoding)
+    if delimiter is not None and (delimiter in '"\r\n\0' or not delimiter.isascii()):
+        raise Invalid(Fault("delimiter", "is nothing that stands between cells"))
     mark = delimiter or _delimiter_of(file, encoding)
     text = file.open(encoding=encoding, newline="")
     rows = _csv_rows(text, encoding, mark)
@@ -103,6 +124,18 @@ def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
     return Table(how=how, header=header, rows=rows, place=place, size=size)
 
 
+def _encoding(name: str) -> str:
+    """An encoding of texts by its name; raises Invalid."""
+    try:
+        found = codecs.lookup(name)
+    except (LookupError, ValueError):
+        found = None
+    # `_is_text_encoding` is what `open` itself asks of a codec.
+    if found is None or not getattr(found, "_is_text_encoding", True) or found.name.replace("-", "_") in _NO_ENCODINGS:
+        raise Invalid(Fault("encoding", f"no encoding is called {name}"))
+    return name
+
+
 _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -115,8 +148,6 @@ def _delimiter_of(file: Path, encoding: str) -> str:
     try:
         with file.open(encoding=encoding, newline="") as text:
             begin = "".join(islice(iter(partial(text.readline, LONGEST_CELL), ""), _LOOKED_AT))
-    except LookupError:
-        raise Invalid(Fault("encoding", f"no encoding is called {encoding}")) from None
     except UnicodeError:
         raise _not_in(encoding) from None
     return max(_DELIMITERS, key=partial(_fit, begin))
@@ -156,6 +187,8 @@ def _lines(file: Path) -> Table:
         if len(names) > MOST_COLUMNS:
             raise _wrong(f"line {number}: more than {MOST_COLUMNS} different keys so far")
     header = _header(names)
+    if list(header) != [name for name in names if name.strip()]:
+        raise _wrong("has keys with space around them: take it away")
     stream, size = file.open("rb"), file.stat().st_size
 
     def place() -> int:
@@ -178,7 +211,9 @@ def _read_lines(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line, parse_float=_number, parse_int=_number, parse_constant=_number)
+            found = _decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except _Twice as error:
+            raise _wrong(f"line {number}: {error}") from None
         except (ValueError, RecursionError):
             raise _wrong(f"line {number} is no JSON") from None
         if not isinstance(found, dict):
@@ -186,8 +221,29 @@ def _read_lines(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, found
 
 
-def _number(text: str) -> list[str]:
-    return [text[:LONGEST_CELL]]
+class _Number(list[str]):
+    """A number as it is written; a list of the file itself is none."""
+
+
+def _number(text: str) -> _Number:
+    return _Number([text[:LONGEST_CELL]])
+
+
+class _Twice(Exception):
+    """A key that an object has twice: nobody knows which of the two is meant."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise _Twice(f"{twice[:40]} is there twice")
+    return found
+
+
+_decode: Final = json.JSONDecoder(
+    object_pairs_hook=_once, parse_float=_number, parse_int=_number, parse_constant=_number
+).decode
 
 
 def _json_rows(stream: IO[bytes], header: Sequence[str]) -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -200,11 +256,13 @@ def _json_cell(value: object, name: str, number: int) -> Cell:
     if value is None:
         return ""
     if isinstance(value, str):
-        return value[:LONGEST_CELL]
+        if len(value) > LONGEST_CELL or _HALVES.search(value):
+            raise _wrong(f"line {number}: {name[:40]} has more than {LONGEST_CELL} characters, or half of one")
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-        return cast("list[str]", value)
+    if isinstance(value, _Number):
+        return value
     raise _wrong(f"line {number}: {name[:40]} must be a text or a number")
 
 
@@ -214,8 +272,10 @@ def _workbook(file: Path, sheet: str | None) -> Table:
     try:
         book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
         chosen = _sheet_of(book.sheetnames, sheet)
+        size = min(book[chosen].max_row or 0, LAST_ROW)
+        book[chosen].reset_dimensions()  # or each row is as wide as the sheet says that it is
         rows = _sheet_rows(book, stream, chosen)
-        header = _header(text_of(cell) for cell in next(rows, (0, ()))[1])
+        header = _header(text_of(cell) for cell in _first_of(rows))
     except Invalid:
         stream.close()
         raise
@@ -225,7 +285,7 @@ def _workbook(file: Path, sheet: str | None) -> Table:
     except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over, it is no workbook that can be read)
         stream.close()
         raise _wrong("is no workbook that can be read (xlsx)") from None
-    size, read = book[chosen].max_row or 0, [0]
+    read = [0]
 
     def counted() -> Iterator[tuple[int, Sequence[Cell]]]:
         for line, cells in rows:
@@ -244,21 +304,37 @@ def _sheet_of(names: Sequence[str], wanted: str | None) -> str:
     return wanted or names[0]
 
 
+def _first_of(rows: Iterator[tuple[int, Sequence[Cell]]]) -> Sequence[Cell]:
+    """The first row that has anything, if it is not far down."""
+    line, cells = next(rows, (0, ()))
+    return cells if line <= _FIRST_ROW else ()
+
+
 def _refuse_bomb(file: Path) -> None:
-    """Refuse what would be too large unpacked: a ZIP says how large, and gives no more than it says."""
+    """Refuse what would be too large unpacked, whole or in part: a ZIP says how large, and gives no more than it says.
+
+    Junk beside it makes no part of it smaller.
+    """
     try:
         with zipfile.ZipFile(file) as parts:
-            unpacked = sum(part.file_size for part in parts.infolist())
+            found = parts.infolist()
     except (zipfile.BadZipFile, OSError, ValueError):
         raise _wrong("is no workbook that can be read (xlsx)") from None
-    if unpacked > min(MOST_UNPACKED, max(file.stat().st_size, 100_000) * _MOST_TIMES):
+    unpacked = sum(part.file_size for part in found)
+    swollen = [part for part in found if part.file_size > max(part.compress_size, 100_000) * _MOST_TIMES]
+    if swollen or unpacked > MOST_UNPACKED:
         raise _wrong(f"would be {unpacked} bytes unpacked, more than a workbook of its size has")
+    aside = sum(part.file_size for part in found if not part.filename.lower().startswith(_NOT_ASIDE))
+    if aside > MOST_ASIDE:
+        raise _wrong(f"has {aside} bytes of styles and the like: copy its values into a new workbook")
 
 
 def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
     with stream, closing(book):
         try:
             for line, cells in enumerate(book[name].iter_rows(values_only=True), 1):
+                if line > LAST_ROW:
+                    raise _wrong(f"has more than {LAST_ROW} rows")
                 if any(cell is not None for cell in cells):
                     yield line, [_sheet_cell(cell) for cell in cells]
         except DefusedXmlException:

@@ -14,13 +14,16 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, NamedTuple, cast
 
 import structlog
@@ -61,6 +64,11 @@ class Upload(NamedTuple):
     stream: IO[bytes]
 
 
+def spool(services: Services) -> IO[bytes]:
+    """A file without a name for what is being sent, on the disk where it will be kept: `/tmp` may be small."""
+    return cast("IO[bytes]", SpooledTemporaryFile(_COPIED, "w+b", dir=str(_folder(services))))
+
+
 def take(visit_with: Callable[[], Any], services: Services, upload: Upload, said: Said, *, sure: bool) -> ImportJob:
     """Keep a file and make it a job; `visit_with` opens a visit that writes. Guesses that are not `sure` are faults.
 
@@ -73,8 +81,9 @@ def take(visit_with: Callable[[], Any], services: Services, upload: Upload, said
     file = folder / f"{ident}.{kind}"
     try:
         sha256, size = _keep(upload.stream, file)
+        header = _header_of(file, kind, said)  # which may take long, so nobody waits for it who writes
         with visit_with() as visit:
-            plan = _plan(visit, upload.name, file, said, sure=sure)
+            plan = _plan(visit, upload.name, header, said, sure=sure)
             job = _job(visit, ident, plan, said, kind=kind, name=upload.name, sha256=sha256, size=size)
             visit.session.add(job)
             visit.note("send-import", f"import/{ident}", file=job.file_name, sha256=sha256, plan=job.plan)
@@ -107,15 +116,25 @@ def _keep(stream: IO[bytes], file: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _plan(visit: Visit, name: str, file: Path, said: Said, *, sure: bool) -> Plan:
+def _header_of(file: Path, kind: str, said: Said) -> tuple[str, ...]:
+    try:
+        table = open_table(file, kind, sheet=said.sheet, encoding=said.encoding, delimiter=said.delimiter)
+    except Invalid as refusal:
+        named = (fault._replace(path=f"mapping.{fault.path}") for fault in refusal.faults if fault.path in _OF_FILE)
+        raise Invalid(*named, *(fault for fault in refusal.faults if fault.path not in _OF_FILE)) from None
+    cast("Any", table.rows).close()
+    return table.header
+
+
+def _plan(visit: Visit, name: str, header: tuple[str, ...], said: Said, *, sure: bool) -> Plan:
     """The plan for a file, all of it said or sure; raises Invalid."""
+    if not visit.who.clinics:
+        raise Invalid(Fault("mapping.clinic", "the account is of no clinic that patients could belong to"))
     clinics = [visit.clinic(ident) for ident in sorted(visit.who.clinics)]
     named = {clinic.name: clinic.id for clinic in clinics} | {clinic.id: clinic.id for clinic in clinics}
     if said.protocol is not None and (wrong := visit.services.catalogue.fault(said.protocol)):
         raise Invalid(Fault("mapping.protocol", wrong))
-    table = open_table(file, file.suffix[1:], sheet=said.sheet, encoding=said.encoding, delimiter=said.delimiter)
-    cast("Any", table.rows).close()
-    drawn = draw_up(table.header, said, name=name, systems=usual_system(visit), clinics=named)
+    drawn = draw_up(header, said, name=name, systems=usual_system(visit), clinics=named)
     faults = [fault._replace(path=f"mapping.{fault.path}") for fault in drawn.questions]
     if "course_ended_on" in drawn.plan.columns and Permission.DISCONTINUE not in visit.who.permissions:
         faults.append(Fault("mapping.columns.course_ended_on", "only a prescriber may end courses, or leave it out"))
@@ -161,18 +180,23 @@ def _job(visit: Visit, ident: str, plan: Plan, said: Said, **of_file: Any) -> Im
 
 def jobs(visit: Visit) -> list[ImportJob]:
     """The last imports into the clinics of the account, the newest first."""
-    found = visit.session.find(ImportJob, order=("-made_at", "-id"), limit=SHOWN)
+    found = visit.session.find(ImportJob, order=("-made_at", "-id"))
     visit.note("read", "imports")
-    return [job for job in found if visit.who.clinics.issuperset(job.clinics)]
+    return list(islice((job for job in found if _is_of(visit, job)), SHOWN))
 
 
 def job_of(visit: Visit, ident: str) -> ImportJob:
     """An import into the clinics of the account; raises Unknown."""
     job = visit.session.get(ImportJob, ident)
-    if job is None or not visit.who.clinics.issuperset(job.clinics):
+    if job is None or not _is_of(visit, job):
         raise Unknown("import")
     visit.note("read", f"import/{job.id}")
     return job
+
+
+def _is_of(visit: Visit, job: ImportJob) -> bool:
+    """Whether an import is into clinics of the account, all of them, and into any."""
+    return bool(job.clinics) and visit.who.clinics.issuperset(job.clinics)
 
 
 def cancel(visit: Visit, ident: str) -> ImportJob:
@@ -397,10 +421,23 @@ def _end(held: _Held, stage: Stage, **changed: Any) -> None:
     _remove(folder, job.id)
 
 
-def private(file: Path) -> IO[str]:
-    """A file to be written anew, for its owner only: it has data of patients."""
-    descriptor = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+@contextmanager
+def private(file: Path) -> Iterator[IO[str]]:
+    """A file to be written anew, for its owner only: it has data of patients.
+
+    It takes the place of what has that name, whoever may read that and wherever it leads, once the block has ended.
+    """
+    part = file.with_name(f".{file.name[-200:]}.{secrets.token_hex(4)}.part")
+    try:
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
+            yield out
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_rejected(stage: Stage, plan: Plan, out: Any) -> None:
