@@ -129,10 +129,15 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "value": ("the value of the row", "value|result|wert|result value|reading|ergebnis|amount"),
     "unit": ("the unit of the value", "unit|units|einheit|unit of measure|uom|result unit|result units"),
     "resolved_on": ("the day on which an event was over", "resolved on|resolved|end date|ended on|over on"),
+    "unreliable": ("whether the count of the row is unreliable, true or false", "unreliable"),
+    "status": ("what an export of this program says of the row: final, unverified, entered-in-error", "status"),
+    "current": ("whether an export of this program has the version that stands", "current"),
 }
 UNIT_FIELDS: Final = {f"{name}_unit": name for name in UNITS}
 #: The fields that are days.
 DAYS_OF: Final = ("day", "born_on", "course_started_on", "course_ended_on", "resolved_on")
+#: What an export of this program has, and a table of anybody else by another meaning: guessed together only.
+OF_EXPORTS: Final = ("status", "current")
 #: Of a table that has one fact a row.
 LONG: Final = ("kind", "value", "unit", "resolved_on")
 

@@ -15,6 +15,7 @@ from titrator.bulk.intake.fields import (
     DAYS_OF,
     FIELDS,
     MEASURES,
+    OF_EXPORTS,
     UNIT_FIELDS,
     UNITS,
     guess,
@@ -258,13 +259,14 @@ def _guess_columns(
 ) -> dict[int, str | None]:
     """Add the columns that can be guessed to those that were said; the units that stand in headers, by place."""
     places = {at for at, _ in taken.values()}
+    of_exports = {plain_name(name) for name in header}.issuperset(OF_EXPORTS)
     units: dict[int, str | None] = {}
     for at, name in enumerate(header):
         known = guess(name)
         if known is None:
             continue
         field, units[at] = known
-        if at in places or field in said.columns:
+        if at in places or field in said.columns or (field in OF_EXPORTS and not of_exports):
             continue
         if field in taken:
             both = f"{header[taken[field][0]]} or {name}"
