@@ -386,7 +386,7 @@ def restore_command(file: Path, yes: bool) -> None:
 
 
 def _fits(file: Path, key: bytes) -> bool:
-    """Whether the key is that of a backup's trail; of what cannot be told before it is restored, it is not held wrong."""
+    """Whether the key is that of a backup's trail; taken to be where that cannot be told before it is restored."""
     try:
         with closing(look_at_store(str(file))) as store, store.reading() as session:
             return trail.fits(session, key)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.support import House, day
-from tests.bulk.intake.support import VISITS, Imported, facts, imports, patient, told, visit, write_csv
+from tests.bulk.intake.support import SYSTEM, VISITS, Imported, facts, imports, patient, told, visit, write_csv
 from titrator.store.base import StoreError, Where
 from titrator.store.records import AuditRow, CourseVersion, DoseMismatch, ExternalId
 from titrator.workflow.standing import settle_all
@@ -297,7 +297,10 @@ def test_an_export_of_this_program_comes_in_as_what_stands(house: House, tmp_pat
         (5, "was entered in error"),
         (
             8,
-            "status: 'wrong' must be final, unverified or entered-in-error; unreliable: 'perhaps' must be true or false",
+            (
+                "status: 'wrong' must be final, unverified or entered-in-error; "
+                "unreliable: 'perhaps' must be true or false"
+            ),
         ),
     ]
     counts = sorted((fact.day, str(fact.value), fact.unreliable, fact.status) for fact in facts(house, "1"))
@@ -317,3 +320,11 @@ def test_a_status_of_anybody_else_is_left_alone(house: House, tmp_path: Path) ->
         tmp_path / "a.csv", (*LIST, "Status"), [["1", "Berg", "Anna", "", "2026-03-02", "PLT", "9", "10^9/L", "F"]]
     )
     assert imports(house, file).report.facts == 1
+
+
+def test_numbers_of_another_system_are_not_taken_for_those_of_the_import(house: House, tmp_path: Path) -> None:
+    header = (*VISITS, "identifier_system")
+    rows = [[*visit("1", day(7), 70), SYSTEM], [*visit("2", day(7), 70), "urn:other"]]
+    done = imports(house, write_csv(tmp_path / "ward.csv", header, rows))
+    assert done.refused == [(3, f"identifier_system: urn:other is not {SYSTEM}, the import's")]
+    assert patient(house, "2") is None

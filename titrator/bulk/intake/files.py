@@ -6,6 +6,7 @@ A workbook is a ZIP of XML: how large it is unpacked is known before it is read,
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -52,6 +53,7 @@ class Table:
     rows: Iterator[tuple[int, Sequence[Cell]]]
     place: Callable[[], int]
     size: int
+    delimiter: str = ","
 
 
 def kind_of(name: str) -> str | None:
@@ -67,7 +69,14 @@ def open_table(
         return _workbook(file, sheet)
     if kind == "ndjson":
         return _lines(file)
-    return _csv(file, encoding or "utf-8-sig", delimiter)
+    return _csv(file, _encoding(file, encoding), delimiter)
+
+
+def _encoding(file: Path, said: str | None) -> str:
+    """The encoding of a file: its mark tells more than what was said, of the file before it was corrected, say."""
+    with file.open("rb") as stream:
+        marked = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    return "utf-8-sig" if marked or said is None else said
 
 
 def _wrong(message: str) -> Invalid:
@@ -75,7 +84,7 @@ def _wrong(message: str) -> Invalid:
 
 
 def _header(cells: Iterable[str]) -> tuple[str, ...]:
-    header = tuple(cell.strip() for cell in cells)
+    header = tuple(" ".join(cell.split()) for cell in cells)
     while header and not header[-1]:
         header = header[:-1]
     if not header:
@@ -100,14 +109,16 @@ def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
         return size if buffer.closed else buffer.tell()
 
     how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
-    return Table(how=how, header=header, rows=rows, place=place, size=size)
+    return Table(how=how, header=header, rows=rows, place=place, size=size, delimiter=mark)
 
 
 _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def _not_in(encoding: str) -> Invalid:
-    return _wrong(f"is not in {encoding.removesuffix('-sig').upper()}: say which encoding it has, such as cp1252")
+    known = encoding.removesuffix("-sig").upper()
+    other = "cp1252" if known == "UTF-8" else "utf-8"
+    return Invalid(Fault("encoding", f"the file is not in {known}: say which encoding it has, such as {other}"))
 
 
 def _delimiter_of(file: Path, encoding: str) -> str:

@@ -21,12 +21,15 @@ from titrator.bulk.intake.fields import (
     guess,
     known_unit,
     plain_name,
+    unit_in,
 )
 from titrator.bulk.intake.values import Order
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
+#: What the file of rejected rows has behind the name of the one that they are of.
+_REJECTED: Final = re.compile(r"(?<=.)\.rejected\.csv$", re.IGNORECASE)
 _LONGEST: Final = 200
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {"dates": ("dmy", "mdy"), "decimal": ("point", "comma")}
 
@@ -189,7 +192,8 @@ def draw_up(  # noqa: PLR0913 (all that a plan is made of)
         _ask_for_shape(columns, said, questions)
     source = said.source
     if source is None:
-        source = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2].rpartition(".")[0] or name).strip("-.")[:60]
+        name = _REJECTED.sub("", name.rpartition("/")[2])
+        source = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition(".")[0] or name).strip("-.")[:60]
         source = source if _SOURCE.fullmatch(source) else "import"
         guesses.append(Guess("the name of this source, by which its rows are known again", source))
     system = said.system or systems
@@ -232,7 +236,7 @@ def _columns(header: Sequence[str], said: Said, guesses: list[Guess], questions:
     for field, (at, guessed) in taken.items():
         if field in UNIT_FIELDS:
             continue
-        column = _with_unit(field, Column(at, header[at]), units.get(at), said, taken, questions)
+        column = _with_unit(field, Column(at, header[at]), units.get(at) or unit_in(header[at]), said, taken, questions)
         made[field] = column._replace(guessed=("column", *column.guessed) if guessed else column.guessed)
         if made[field].guessed:
             unit = "" if column.unit is None else f", in {column.unit}"

@@ -152,6 +152,8 @@ def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[in
         family, comma, given = (part.strip() for part in name.partition(","))
         if not comma or not family or not given:
             wrong.append(f"{plan.columns['name'].header}: must be the family name, a comma, and the given names")
+    if (system := said.get("identifier_system")) is not None and system != plan.system:
+        wrong.append(f"{plan.columns['identifier_system'].header}: {system} is not {plan.system}, the import's")
     clinic = plan.clinic
     if (named := said.get("clinic")) is not None:
         clinic = plan.clinics.get(named)
@@ -185,6 +187,7 @@ def _ended_courses(plan: Plan, rows: Sequence[Row]) -> list[str]:
 
 
 _OF_PERSON: Final = (
+    "identifier_system",
     "family_name",
     "given_name",
     "name",
@@ -195,7 +198,7 @@ _OF_PERSON: Final = (
     "course_ended_on",
 )
 #: What must be the same in all rows of a patient.
-_SAME: Final = frozenset({"born_on", "clinic", "course_started_on", "course_ended_on", "protocol"})
+_SAME: Final = frozenset({"identifier_system", "born_on", "clinic", "course_started_on", "course_ended_on", "protocol"})
 
 
 def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) -> str | None:
