@@ -334,7 +334,11 @@ def _ask_for_shape(columns: Mapping[str, Column], said: Said, questions: list[Fa
             for name in measured
         ]
     elif not measured and "born_on" not in columns:
-        questions.append(Fault("columns", "no column has a weight, a count, another value or a dose"))
+        wanted = "a weight, a count, another value or a dose, and none says what kind of fact a row has (kind)"
+        questions.append(Fault("columns", f"no column has {wanted}"))
+    if len(missing) == 2 and not said.columns:
+        hint = "if a title stands above the names of the columns, remove it: the first row must have the names"
+        questions.append(Fault("columns", hint))
 
 
 def _has_doses(columns: Mapping[str, Column]) -> bool:
