@@ -328,3 +328,24 @@ def test_numbers_of_another_system_are_not_taken_for_those_of_the_import(house: 
     done = imports(house, write_csv(tmp_path / "ward.csv", header, rows))
     assert done.refused == [(3, f"identifier_system: urn:other is not {SYSTEM}, the import's")]
     assert patient(house, "2") is None
+
+
+def test_of_two_counts_of_a_day_the_later_one_stands_however_a_laboratory_sorts(house: House, tmp_path: Path) -> None:
+    who = ["1", "Berg", "Anna", "1960-05-01"]
+    newest_first = [
+        [*who, "2026-03-02 14:05", "PLT", "9", "10^9/L"],
+        [*who, "2026-03-02 08:30", "PLT", "30", "10^9/L"],
+        [*who, "2026-02-02", "PLT", "9", "10^9/L"],
+        [*who, "2026-02-02 08:30", "PLT", "30", "10^9/L"],
+    ]
+    imports(house, write_csv(tmp_path / "lis.csv", LIST, newest_first))
+    assert [line.partition(" platelet-count ")[::2] for line in told(house, "1")] == [
+        ("2026-02-02", "9 10*9/L"),
+        ("2026-02-02", "30 10*9/L"),
+        ("2026-03-02", "30 10*9/L"),
+        ("2026-03-02", "9 10*9/L"),
+    ]
+    sorted_anew = imports(
+        house, write_csv(tmp_path / "lis.csv", LIST, [*reversed(newest_first[:2]), *newest_first[2:]])
+    )
+    assert (sorted_anew.report.known, sorted_anew.refused) == (4, [])

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -289,7 +289,9 @@ def _sheet_cell(value: object) -> Cell:
             return [str(value)]
         case float():
             return [format(value, ".15g")]
-        case datetime() | date():
+        case datetime() if value.time() != time():
+            return value.isoformat()[:19]
+        case date():
             return value.isoformat()[:10]
         case _:
             return str(value)[:LONGEST_CELL]

@@ -21,7 +21,7 @@ from titrator.bulk.intake.fields import (
     known_unit,
 )
 from titrator.bulk.intake.plan import Column, Plan
-from titrator.bulk.intake.values import Cell, Wrong, amount, day, text_of, words
+from titrator.bulk.intake.values import Cell, Wrong, amount, day, text_of, time_of, words
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow import facts
 from titrator.workflow.facts import DOSES, Collection
@@ -74,7 +74,7 @@ def history(plan: Plan, number: str, rows: Sequence[Row]) -> History:
     told: list[Told] = []
     seen: Counter[tuple[str, str]] = Counter()
     read = _read_long if plan.is_long else _read_wide
-    for row in rows:
+    for row in _by_time(plan, rows):
         if _tells_only_who(plan, row):
             continue
         wrong: list[str] = []
@@ -94,6 +94,27 @@ def history(plan: Plan, number: str, rows: Sequence[Row]) -> History:
             name = f"{number}/{when}/{what}" if again == 1 else f"{number}/{when}/{what}/{again}"
             told.append(Told(row.line, name, collection, body, source))
     return History(None if len(refused) == len(rows) else person, told, refused, len(rows))
+
+
+def _by_time(plan: Plan, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows as they stand, but those of a day by their times where each has one: of two counts the later stands."""
+    texts = [_text(plan, row, "day") for row in rows]
+    if not any(":" in text for text in texts):
+        return rows
+    of_day: dict[str, list[int]] = {}
+    times = [time_of(text) for text in texts]
+    for index, text in enumerate(texts):
+        try:
+            of_day.setdefault(day(text, plan.dates), []).append(index)
+        except Wrong:
+            continue  # which is told where the row is read
+    ordered = list(rows)
+    for places in of_day.values():
+        if len(places) > 1 and all(times[index] for index in places):
+            by_time = sorted(places, key=lambda index: str(times[index]))
+            for place, index in zip(places, by_time, strict=True):
+                ordered[place] = rows[index]
+    return ordered
 
 
 def _tells_only_who(plan: Plan, row: Row) -> bool:
