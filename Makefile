@@ -17,7 +17,7 @@ PROJECT := .venv/project-$(KEY)
 PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(RUN) pytest -n auto --dist worksteal --basetemp=.cache/pytest
 # Of the doors and reminders, what shows soon whether PostgreSQL does as SQLite does; that of the store runs on both.
-ON_POSTGRES := $(addprefix tests/,api/test_database.py api/test_delivery.py api/test_reminders.py \
+ON_POSTGRES := $(addprefix tests/,api/test_database.py api/test_delivery.py api/test_imports.py api/test_reminders.py \
 	api/test_sign_off_at_once.py fhir/test_bundles.py workflow/reminders/test_beat.py workflow/reminders/test_keep.py \
 	workflow/test_housekeeping.py workflow/test_standing.py)
 DOCS_TESTS := $(wildcard tests/contract tests/docs tests/test_docs*.py)

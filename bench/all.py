@@ -36,6 +36,8 @@ SMALL: Final = {
     "BENCH_PATIENTS": "600",
     "BENCH_REMINDERS": "400",
     "BENCH_LINES": "200",
+    "BENCH_IMPORT_PATIENTS": "40",
+    "BENCH_IMPORT_ROUNDS": "1",
     "BENCH_ROUNDS": "2",
     "BENCH_SECONDS": "0.1",
     "BENCH_CURVE": "--patients 40 60 --weeks 4 8 --processes 1 2",

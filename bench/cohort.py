@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.figures import Figure, report
 from bench.service import fill
 from titrator.assembly import make_services
 from titrator.protocols import Catalogue
@@ -72,19 +73,32 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def command(folder: Path, *words: str) -> tuple[float, int]:
-    """How long a command takes, and the peak of its memory in MiB, without the processes that it starts."""
-    measured = (
-        "import resource, sys; from titrator.cli import main; main(sys.argv[1:], standalone_mode=False); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, file=sys.stderr)"
-    )
-    begun = time.perf_counter()
-    ran = subprocess.run(
-        [sys.executable, "-c", measured, *words],
+    """How long a command takes, and the peak of its own memory in MiB, without pages of the database's file.
+
+    These are mapped, so that they count as memory as long as nobody else wants it.
+    """
+    run = "import sys; from titrator.cli import main; main(sys.argv[1:], standalone_mode=False)"
+    begun, peak = time.perf_counter(), 0
+    with subprocess.Popen(
+        [sys.executable, "-c", run, *words],
         env=os.environ | {"TITRATOR_INSTANCE": str(folder)},
-        capture_output=True,
-        check=True,
-    )
-    return time.perf_counter() - begun, int(ran.stderr.split()[-1])
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None:
+            peak = max(peak, anonymous(process.pid))
+            time.sleep(0.02)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
+    return time.perf_counter() - begun, peak
+
+
+def anonymous(process: int) -> int:
+    """The memory of a process that is no file's, in MiB; 0 of one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("RssAnon:")), 0)
 
 
 def copied(folder: Path) -> None:
@@ -103,18 +117,18 @@ def exports(folder: Path) -> None:
     """Take all patients out in each format, beside the bare rows."""
     rows = PATIENTS * (2 * WEEKS + 2)
     for ending in ("csv", "ndjson", "json"):
-        ratios, rates, peak = [], [], 0
+        ratios, rates, limits, peak = [], [], [], 0
         for _ in range(ROUNDS):
             place = folder / f"out.{ending}"
             took, peak = command(folder, "export", str(place))
             place.unlink()
-            ratios.append(seconds(partial(copied, folder)) / took)
+            limit = seconds(partial(copied, folder))
+            ratios.append(limit / took)
             rates.append(rows / took)
-        print(
-            f"export to {ending}: {statistics.median(ratios):.2f} of bare rows as CSV, {statistics.median(rates):,.0f} "
-            f"rows/s, {peak} MiB",
-            flush=True,
-        )
+            limits.append(rows / limit)
+        rate, beside, ratio = map(statistics.median, (rates, limits, ratios))
+        name = f"export to {ending}, beside bare rows as CSV"
+        report(Figure(name, rate, "rows/s", beside, ratio, more=f"{peak} MiB"))
 
 
 def main() -> None:
@@ -134,16 +148,15 @@ def main() -> None:
             each.append(one / (PATIENTS * WEEKS))
             beside.append(limit / each[-1])
         services.store.close()
-        print(f"cohort by two processes / by one: {statistics.median(speed):.2f} times as fast")
-        micros = statistics.median(each) * 1e6
-        print(f"a decision point: {micros:.0f} microseconds; the bare answer is {statistics.median(beside):.2f} of it")
-        peaks = [command(folder, *ASK, "--jobs", "1")[1] for folder in (small, large)]
-        print(f"peak memory of a cohort of {PATIENTS // 10:,} and {PATIENTS:,} patients: {peaks[0]} and {peaks[1]} MiB")
-        peaks = [command(folder, "export", str(folder / "peak.csv"))[1] for folder in (small, large)]
-        print(
-            f"peak memory of an export of {PATIENTS // 10:,} and {PATIENTS:,}: {peaks[0]} and {peaks[1]} MiB",
-            flush=True,
-        )
+        report(Figure("cohort by two processes / by one: times as fast", statistics.median(speed), "times"))
+        micros, ratio = statistics.median(each) * 1e6, statistics.median(beside)
+        report(Figure("a decision point, beside the bare answer", micros, "µs", micros * ratio, ratio))
+        for told, words in (("a cohort", (*ASK, "--jobs", "1")), ("an export", ("export", ""))):
+            few, many = (
+                command(folder, *(word or str(folder / "peak.csv") for word in words))[1] for folder in (small, large)
+            )
+            which = f"peak memory of {told} of {PATIENTS:,} / of {PATIENTS // 10:,} patients"
+            report(Figure(which, many, "MiB", few, many / few))
         exports(large)
 
 

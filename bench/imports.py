@@ -5,7 +5,8 @@
 
 The file is that of a made-up clinic, always the same: some patients, 26 weeks each, weight, count and dose a week, a
 slip of the keyboard now and then. Both run in turn, each in a process of its own with a new database; told are the
-median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise.
+median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise. With
+BENCH_IMPORT_POSTGRES, the URL of a database of a PostgreSQL server, into databases of that server, made and dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import csv
 import os
 import random
+import secrets
 import statistics
 import subprocess
 import sys
@@ -22,7 +24,12 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+import psycopg
+
+from bench.figures import Figure, at_least, report
+
 PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "2000"))
+POSTGRES = os.environ.get("BENCH_IMPORT_POSTGRES", "")
 ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "3"))
 WEEKS = 26
 FIRST = date(2025, 1, 6)
@@ -74,7 +81,20 @@ def timed(command: tuple[str, ...], environment: dict[str, str]) -> float:
 
 def ours(folder: Path, file: Path) -> float:
     """How many seconds the import into a new installation takes."""
-    environment = {"TITRATOR_INSTANCE": str(folder)}
+    if not POSTGRES:
+        return imported({"TITRATOR_INSTANCE": str(folder)}, file)
+    name = f"bench_{secrets.token_hex(6)}"
+    with psycopg.connect(POSTGRES, autocommit=True) as server:
+        server.execute(f'create database "{name}"')
+        try:
+            url = f"{POSTGRES.rpartition('/')[0]}/{name}"
+            return imported({"TITRATOR_INSTANCE": str(folder), "TITRATOR_DATABASE": url}, file)
+        finally:
+            server.execute(f'drop database "{name}" with (force)')
+
+
+def imported(environment: dict[str, str], file: Path) -> float:
+    """How many seconds an import takes, once the installation has been made."""
     for arguments in (("init",), ("clinics", "add", "Bench", "--time-zone", "UTC")):
         timed((*COMMAND, *arguments), environment)
     wanted = ("--system", "urn:bench", "--source", "bench", "--protocol", "us-itp-adult", "--yes")
@@ -84,8 +104,8 @@ def ours(folder: Path, file: Path) -> float:
 def main() -> None:
     """The pair, in turn."""
     patients = int(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as place:
+        folder = Path(place)
         file = folder / "clinic.csv"
         total = write(file, patients)
         bare = str(Path(sys.executable).with_name("sqlite-utils"))
@@ -97,10 +117,10 @@ def main() -> None:
             rates.append(total / here)
             bares.append(total / there)
             print(f"  {total / here:,.0f} rows/s beside {total / there:,.0f}: {there / here:.2f}", flush=True)
-        print(
-            f"import of {total:,} rows of {patients:,} patients: {statistics.median(ratios):.2f} of sqlite-utils "
-            f"insert --csv; {statistics.median(rates):,.0f} rows/s beside {statistics.median(bares):,.0f}"
-        )
+        rate, beside, ratio = map(statistics.median, (rates, bares, ratios))
+        more = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        name = f"import of {total:,} rows of {patients:,} patients, beside sqlite-utils insert --csv"
+        report(Figure(name, rate, "rows/s", beside, ratio, at_least(0.25), more))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ one that nobody uses any more before it is used again.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import weakref
 from contextlib import closing
@@ -36,6 +37,7 @@ of_a_file = pytest.mark.skipif(CHOSEN != "sqlite", reason="of a file of SQLite")
 
 _free: list[str] = []
 _made: list[str] = []
+_scratch: list[str] = []
 _urls: weakref.WeakKeyDictionary[PostgresStore, str] = weakref.WeakKeyDictionary()
 _open: weakref.WeakSet[PostgresStore] = weakref.WeakSet()
 
@@ -82,12 +84,43 @@ def new_database() -> str:
 def bare_database() -> str:
     """The URL of a database with nothing in it at all; gone with the process."""
     refuse_without_server()
+    if not _made:
+        _sweep()
     name = f"titrator_{os.getpid()}_{uuid4().hex[:12]}"
     with closing(psycopg.connect(SERVER, autocommit=True)) as connection:
         connection.execute(f"create database {name} template template0".encode())
     _made.append(name)
     parts = urlsplit(SERVER)
     return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+def bare_schema() -> str:
+    """The URL of a schema with nothing in it: sooner made, and gone, than a database."""
+    if not _scratch:
+        _scratch.append(bare_database())
+    name = f"bare_{uuid4().hex[:12]}"
+    with closing(psycopg.connect(_scratch[0], autocommit=True)) as connection:
+        connection.execute(f"create schema {name}".encode())
+    return f"{_scratch[0]}?options=-csearch_path%3D{name}"
+
+
+def drop(url: str) -> None:
+    """Take away a database that this process has made."""
+    name = url.rpartition("/")[2]
+    with closing(psycopg.connect(SERVER, autocommit=True)) as connection:
+        connection.execute(f"drop database if exists {name} with (force)".encode())
+    _made.remove(name)
+
+
+def _sweep() -> None:
+    """Take away what tests that were killed have left on the server of this computer."""
+    if urlsplit(SERVER).hostname not in ("127.0.0.1", "localhost", "::1"):
+        return
+    with closing(psycopg.connect(SERVER, autocommit=True)) as connection:
+        for (name,) in connection.execute("select datname::text from pg_database").fetchall():
+            left = re.fullmatch(r"titrator_(\d+)_[0-9a-f]{12}", name)
+            if left and not Path(f"/proc/{left[1]}").exists() and Path("/proc/self").exists():
+                connection.execute(f"drop database if exists {name} with (force)".encode())
 
 
 def _create() -> str:

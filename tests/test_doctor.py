@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.backends import new_database
 from tests.store.samples import sample
 from tests.support import SOUND, local_protocol, write_local
 from titrator import doctor
@@ -31,6 +32,7 @@ from titrator.settings import Settings
 from titrator.store import sqlite
 from titrator.store.base import Store, Unusable
 from titrator.store.connect import look_at_store
+from titrator.store.postgres import PostgresStore
 from titrator.store.records import (
     Account,
     ChannelRow,
@@ -566,6 +568,29 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> Non
     with pytest.raises(Unusable, match="there is no database"):
         look_at_store(str(tmp_path / "none" / "t.db"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_a_server_is_examined_too(tmp_path: Path) -> None:
+    """All that is not of a file; with a clock of its own."""
+    tmp_path.chmod(0o700)
+    store = PostgresStore(url := new_database())
+    now = store.clock()
+    with store.writing() as session:
+        session.add(Job(name="settling", version=1, at=instant(now + timedelta(hours=1))))
+    found = list(examine({"TITRATOR_INSTANCE": str(tmp_path), "TITRATOR_DATABASE": url}, store.clock))
+    checks = {one.check: one.severity for one in found}
+    assert checks["clock"] is checks["integrity"] is checks["migrations"] is OK
+    assert checks["recorded"] is FAULT
+    assert checks.keys().isdisjoint({"wal", "writable", "local-disk", "disk-space"})
+    elsewhere = list(examine({"TITRATOR_INSTANCE": str(tmp_path), "TITRATOR_DATABASE": url}, lambda: NOW))
+    assert ("clock", FAULT) in amiss(elsewhere)
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    nowhere = "postgresql://somebody:s3cr3t@127.0.0.1:1/t"
+    found = findings(tmp_path, TITRATOR_DATABASE=nowhere)
+    assert ("database", FAULT) in amiss(found)
+    assert not any("s3cr3t" in one.what + one.todo for one in found)
 
 
 # What the database tells

@@ -22,13 +22,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from titrator import console
 from titrator.bulk.intake.crew import MOST, run_by_several
-from titrator.bulk.intake.fields import might_be
+from titrator.bulk.intake.fields import known_kind, might_be
 from titrator.bulk.intake.files import Table, kind_of, open_table
 from titrator.bulk.intake.jobs import private, write_rejected
 from titrator.bulk.intake.plan import Drawn, Said, as_said, draw_up, read_said
 from titrator.bulk.intake.rows import history
 from titrator.bulk.intake.run import Report, Work
 from titrator.bulk.intake.stage import Stage, Staged
+from titrator.bulk.intake.values import visible
 from titrator.fhir import intake
 from titrator.local import WRONG_INPUT, opened, operator, refuse, refusing, settings, table, visiting, write_json
 from titrator.security.secrets import new_id
@@ -45,6 +46,8 @@ _PAIR: Final = "FIELD=COLUMN"
 _SHOWN_ROWS: Final = 10
 _SHOWN_ENTRIES: Final = 9
 _LOOKED_AT: Final = 100
+_SHOWN_KINDS: Final = 30
+_SHOWN_LETTERS: Final = 40
 #: Endings of files that may have resources.
 _OF_RESOURCES: Final = (".json", ".ndjson", ".jsonl")
 #: How a kind of fact is called in a report.
@@ -108,6 +111,8 @@ def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
             with _stage(chosen.instance / "imports") as stage:
                 work = _work(services, stage, file, looked)
                 staged = _fill(work, file, looked.table)
+                if not as_json:
+                    _show_kinds(work)
                 if dry and not as_json:
                     _show_first(work)
                 several = (
@@ -302,9 +307,13 @@ def _progress(doing: str, total: int) -> Iterator[Advance]:
         yield lambda advance, said: None
         return
     columns = (BarColumn(), TextColumn("{task.description}"), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+    # Without a thread of its own: other processes are forked while it is shown.
+    terminal = Console(stderr=True)
+    with Progress(
+        *columns, console=terminal, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         task = bar.add_task(doing, total=total)
-        yield lambda advance, said: bar.update(task, advance=advance, description=said)
+        yield lambda advance, said: bar.update(task, advance=advance, description=said, refresh=True)
 
 
 class _Rate(TextColumn):
@@ -318,6 +327,18 @@ class _Rate(TextColumn):
         rows = task.speed if task.speed and task.description != "reading" else 0
         self.text_format = f"{rows:,.0f} rows/s" if rows else ""
         return super().render(task)
+
+
+def _show_kinds(work: Work) -> None:
+    """What rows of one fact are taken to tell of, by what stands there."""
+    column = work.plan.columns.get("kind")
+    if column is None:
+        return
+    said = [
+        f"{visible(word[:_SHOWN_LETTERS]) or 'empty'} is {known_kind(word) or 'nothing that is kept'} ({many} rows)"
+        for word, many in work.stage.tally(column.at, _SHOWN_KINDS)
+    ]
+    console.out().print(f"{column.header}: {'; '.join(said)}.")
 
 
 def _show_first(work: Work) -> None:

@@ -303,6 +303,7 @@ def _empty(folder: Path, policy: Policy, backend: str) -> House:
         clock=clock,
         policy=policy,
         telling=SILENT,
+        imports=folder / "imports",
     )
     return House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,11 +25,6 @@ MAPPING: dict[str, Any] = {
     "protocol": "us-itp-adult",
     "accept_guesses": True,
 }
-
-
-@pytest.fixture
-def house(house: House, tmp_path: Path) -> House:
-    return house.with_services(imports=tmp_path / "imports")
 
 
 def table(*rows: list[str]) -> bytes:
@@ -252,7 +246,6 @@ def test_a_process_that_is_to_end_leaves_the_rest_to_others(house: House) -> Non
     found = house.call("pharmacist", "GET", path).json
     assert found["status"] == "running"
     assert 0 < found["report"]["new_patients"] < 350
-    house.clock.on(minutes=6)
     assert work_off(house.services) == 1
     assert house.call("pharmacist", "GET", path).json["report"]["new_patients"] == 350
 

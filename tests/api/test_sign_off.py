@@ -521,6 +521,17 @@ def test_a_dose_given_before_the_second_signature_counts_for_the_ceiling(house: 
     assert decision(house, patient)["status"] != "in-force"
 
 
+def test_a_dose_given_before_the_second_signature_is_news_to_who_decided(house: House) -> None:
+    """The answer is as it was, and all is below the ceiling: but that dose would be given once more."""
+    patient = dosed(house)
+    house.post(f"/patients/{patient}/events", event(1, "thrombosis"))
+    decided(house, patient, "override", "prescriber", **SAYS, micrograms=200, due_on=day(-3))
+    assert decision(house, patient)["status"] == "awaiting-second"
+    give(house, patient, 60)
+    assert act(house, patient, 1, "second-signature").code == "PROPOSAL-CHANGED"
+    assert decision(house, patient)["status"] == "awaiting-second"
+
+
 def test_a_birth_date_that_moved_before_the_second_signature(house: House) -> None:
     """It is no fact, and the revision stays: outside the population, nobody else need agree."""
     patient = awaiting(house)

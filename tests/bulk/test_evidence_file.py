@@ -21,7 +21,7 @@ from titrator.bulk.evidence import last_line, take_evidence
 from titrator.bulk.verifying import Verified, verify_evidence
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.security.signing import public_key, sign
-from titrator.store.records import Account, AuditRow
+from titrator.store.records import Account, AuditRow, Fact
 from titrator.titration.documents import encode, exact
 from titrator.workflow.cohort import Question, audit_patients
 from titrator.workflow.visit import Actor, Visit
@@ -246,6 +246,13 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
     found = verify_evidence(file)
     assert any("longer than any evidence file may be" in fault for fault in found.faults)
     assert file.tell() < len(text) / 2
+
+
+def test_more_facts_than_anybody_has_are_not_derived_from(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(verifying.MOST_ROWS, Fact, 3)
+    found = verified(text)
+    assert any(fault.endswith("facts: more rows than any evidence file may have") for fault in found.faults)
+    assert any(fault.startswith("facts: 3 rows, the first line says") for fault in found.faults)
 
 
 def test_faults_without_end_are_cut(text: str) -> None:

@@ -168,7 +168,7 @@ def test_several_processes_record_what_one_does(
     ran = made("import", file, *SURE, "--jobs", 2, "--json")
     report = json.loads(ran.out)
     assert (ran.code, ran.err, report["rows"], report["refused"]) == (3, "", 402, 5)
-    assert (report["new_patients"], report["courses"], report["refused_patients"]) == (99, 99, 2)
+    assert (report["new_patients"], report["courses"], report["refused_patients"]) == (99, 99, 1)
     assert report["recorded"] == {"weight": 397, "platelet-count": 396, "dose": 396}
     assert report["unverified"] == {"WEIGHT-FAR-FROM-LAST": 1}
     assert report["to_verify"] == [{"line": 402, "patient": "0003", "asked": ["WEIGHT-FAR-FROM-LAST"]}]
@@ -239,3 +239,22 @@ def test_rejected_rows_are_corrected_and_come_in_by_the_same_mapping(made: Run, 
     corrected = tmp_path / "corrected.csv"
     corrected.write_text(text.replace("<5", "4"), encoding="utf-8")
     assert "Facts recorded: 2 platelet counts" in done(made("import", corrected, "--mapping", mapping))
+
+
+def test_what_rows_of_one_fact_tell_of_is_shown(made: Run, tmp_path: Path) -> None:  # noqa: F811
+    header = ("MRN", "Surname", "Forename", "Date", "Test", "Result", "Unit")
+    rows = [("7", "B", "A", "2025-03-03", kind, "20", "K/uL") for kind in ("PLT", "PLT", "ANC", "Ferritin", "")]
+    ran = made("import", write_csv(tmp_path / "a.csv", header, rows), "--system", "urn:x", "--no-course", "--dry-run")
+    shown = (
+        "PLT is platelets (2 rows); empty is nothing that is kept (1 rows); ANC is neutrophils (1 rows); Ferritin is"
+    )
+    assert f"Test: {shown} nothing that is kept (1 rows)." in words(ran.out)
+
+
+def test_the_rejected_file_follows_no_link(made: Run, tmp_path: Path) -> None:  # noqa: F811
+    file = write_csv(tmp_path / "a.csv", VISITS, [visit("7", "2025-03-03", "x")])
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "a.csv.rejected.csv").symlink_to(tmp_path / "mine.txt")
+    ran = made("import", file, *SURE)
+    assert (ran.code, (tmp_path / "mine.txt").read_text()) == (4, "mine")
+    assert "a.csv.rejected.csv" in ran.err

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.backends import bare_database
+from tests.backends import bare_database, drop
 from tests.cli.test_installation import Run, done, instance, rows, titrator
 from titrator.store.connect import name_of
 
@@ -15,8 +16,10 @@ __all__ = ["instance", "titrator"]  # fixtures
 
 
 @pytest.fixture
-def url() -> str:
-    return bare_database()
+def url() -> Iterator[str]:
+    made = bare_database()
+    yield made
+    drop(made)
 
 
 @pytest.fixture

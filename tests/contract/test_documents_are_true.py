@@ -12,6 +12,7 @@ import pytest
 from titrator.cli import main
 from titrator.protocols import Catalogue
 from titrator.settings import BOUNDS, LOG_LEVELS, NAMES, Settings
+from titrator.store.records import RECORDS
 from titrator.titration.answer import to_text
 from titrator.titration.codes import Action, Alert, Reason
 from titrator.workflow.propose import propose
@@ -133,3 +134,11 @@ def test_citations_point_into_the_rules() -> None:
 def test_no_page_speaks_of_places_outside_the_project() -> None:
     for page in MARKDOWN:
         assert not re.search(r"/home/|/tmp/|\.\./shared", page.read_text()), page
+
+
+def test_every_table_has_its_place_over_several_servers() -> None:
+    section = re.split(r"^## ", text("store.md"), flags=re.MULTILINE)
+    told = next(part for part in section if part.startswith("Over several servers"))
+    rows = [line.split("|")[1] for line in told.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(record.TABLE for record in RECORDS)

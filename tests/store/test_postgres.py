@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import sqlite_utils
 
-from tests.backends import bare_database, new_database
+from tests.backends import bare_database, bare_schema, drop, new_database
 from tests.store.damage import DAMAGE, fill
 from tests.store.samples import add_referred_to, sample
 from titrator.store import connect, postgres
@@ -38,8 +38,16 @@ def url() -> str:
 
 @pytest.fixture
 def bare() -> str:
+    """A schema with nothing in it."""
+    return bare_schema()
+
+
+@pytest.fixture
+def empty() -> Iterator[str]:
     """A database with nothing in it."""
-    return bare_database()
+    made = bare_database()
+    yield made
+    drop(made)
 
 
 @pytest.fixture
@@ -160,7 +168,7 @@ def test_both_catalogues_are_the_same(url: str, tmp_path: Path) -> None:
 
 
 def test_every_table_is_a_record(url: str) -> None:
-    made = {row[0] for row in sql(url, "select tablename::text from pg_tables where schemaname = 'public'")}
+    made = {row[0] for row in sql(url, "select tablename::text from pg_tables where schemaname = current_schema()")}
     assert made == {record.TABLE for record in RECORDS} | {"titrator_migrations"}
 
 
@@ -195,7 +203,7 @@ def test_a_migration_is_applied_whole_or_not_at_all(bare: str, monkeypatch: pyte
     with_migrations(monkeypatch, Migration("0002-broken", ("create table more (a integer)", "create nonsense")))
     with pytest.raises(Unusable, match="syntax error"):
         PostgresStore(bare)
-    assert sql(bare, "select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
+    assert sql(bare, "select count(*) from pg_tables where schemaname = current_schema()") == [(0,)]
 
 
 def test_what_a_newer_version_made_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,20 +224,51 @@ def test_a_migration_that_waits_is_told(url: str, monkeypatch: pytest.MonkeyPatc
     store.close()
 
 
+def test_old_programs_work_beside_what_expands_and_refuse_what_contracts(
+    bare: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expand = Migration("9001-expand-notes", ("create table notes (id text primary key) strict",))
+    contract = Migration("9002-contract-feedback", ("drop table cds_feedback",))
+    old = PostgresStore(bare)
+    with monkeypatch.context() as newer:
+        with_migrations(newer, expand, contract)
+        new = PostgresStore(bare)
+        assert (new.pending(), new.contractions()) == ([], [contract.name])
+    with old.writing() as session:
+        add_referred_to(session)
+    assert (old.pending(), PostgresStore(bare).check()) == ([], [])
+    with monkeypatch.context() as newer:
+        with_migrations(newer, expand, contract)
+        new.contract()
+        assert new.contractions() == []
+    for opens in (PostgresStore, connect.look_at_store):
+        with pytest.raises(Unusable, match=r"newer version of this program \(9002-contract-feedback\)"):
+            opens(bare)
+
+
+def test_what_is_only_looked_at_is_not_written(url: str, bare: str) -> None:
+    store = connect.look_at_store(url)
+    with pytest.raises(RuntimeError), store.writing():
+        pass
+    with pytest.raises(Unusable):
+        connect.look_at_store(bare)
+    assert not is_there(bare), "it is not made by looking"
+
+
 def test_the_database_of_another_program_is_refused(bare: str) -> None:
     sql(bare, "create table theirs (a text)")
     with pytest.raises(Unusable, match="not a database of this program"):
         PostgresStore(bare)
-    assert sql(bare, "select count(*) from pg_tables where schemaname = 'public'") == [(1,)]
+    assert sql(bare, "select count(*) from pg_tables where schemaname = current_schema()") == [(1,)]
     assert not is_there(bare)
 
 
-def test_a_database_that_does_not_hold_every_text_is_refused(bare: str) -> None:
-    name = bare.rpartition("/")[2]
-    sql(bare.replace(name, "postgres"), f"drop database {name}")
-    sql(bare.replace(name, "postgres"), f"create database {name} encoding 'latin1' locale 'C' template template0")
+def test_a_database_that_does_not_hold_every_text_is_refused(empty: str) -> None:
+    name = empty.rpartition("/")[2]
+    sql(empty.replace(name, "postgres"), f"drop database {name}")
+    sql(empty.replace(name, "postgres"), f"create database {name} encoding 'latin1' locale 'C' template template0")
     with pytest.raises(Unusable, match="must be UTF8, not LATIN1"):
-        PostgresStore(bare)
+        PostgresStore(empty)
 
 
 def test_four_processes_open_one_new_database_at_once(bare: str) -> None:
@@ -628,7 +667,7 @@ def test_check_tells_of_rows_that_refer_to_nothing(bare: str) -> None:
 # Backups
 
 
-def test_a_backup_is_restored_into_an_empty_database_only(store: PostgresStore, bare: str, tmp_path: Path) -> None:
+def test_a_backup_is_restored_into_an_empty_database_only(store: PostgresStore, empty: str, tmp_path: Path) -> None:
     fill(store)
     file = tmp_path / "backup"
     store.backup(file)
@@ -636,14 +675,14 @@ def test_a_backup_is_restored_into_an_empty_database_only(store: PostgresStore, 
     assert [one.name for one in tmp_path.iterdir()] == ["backup"]
     with pytest.raises(StoreError, match="is there already"):
         store.backup(file)
-    restore(file, bare)
-    copy = PostgresStore(bare)
+    restore(file, empty)
+    copy = PostgresStore(empty)
     for record in RECORDS:
         with store.reading() as one, copy.reading() as other:
             assert list(one.scan(record)) == list(other.scan(record)), record
     assert copy.check() == []
     with pytest.raises(Unusable, match="is not empty"):
-        restore(file, bare)
+        restore(file, empty)
     copy.close()
 
 
@@ -655,26 +694,26 @@ BAD_BACKUPS: list[tuple[str, Callable[[bytes], bytes], str]] = [
 
 @pytest.mark.parametrize(("damaged", "says"), [row[1:] for row in BAD_BACKUPS], ids=[row[0] for row in BAD_BACKUPS])
 def test_a_bad_backup_changes_nothing(
-    store: PostgresStore, bare: str, tmp_path: Path, damaged: Callable[[bytes], bytes], says: str
+    store: PostgresStore, empty: str, tmp_path: Path, damaged: Callable[[bytes], bytes], says: str
 ) -> None:
     fill(store)
     store.backup(tmp_path / "whole")
     (tmp_path / "bad").write_bytes(damaged((tmp_path / "whole").read_bytes()))
     with pytest.raises(Unusable, match=says):
-        restore(tmp_path / "bad", bare)
-    assert sql(bare, "select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
+        restore(tmp_path / "bad", empty)
+    assert sql(empty, "select count(*) from pg_tables where schemaname = current_schema()") == [(0,)]
 
 
-def test_a_backup_that_contradicts_itself_is_not_kept(bare: str, tmp_path: Path) -> None:
-    store = PostgresStore(bare)
+def test_a_backup_that_contradicts_itself_is_not_kept(empty: str, tmp_path: Path) -> None:
+    store = PostgresStore(empty)
     fill(store)
-    sql(bare, "delete from courses")
+    sql(empty, "delete from courses")
     store.backup(tmp_path / "backup")
     store.close()
     other = bare_database()
     with pytest.raises(Unusable, match="more or less is kept than was recorded: p"):
         restore(tmp_path / "backup", other)
-    assert sql(other, "select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
+    assert sql(other, "select count(*) from pg_tables where schemaname = current_schema()") == [(0,)]
     assert PostgresStore(other).check() == []
 
 

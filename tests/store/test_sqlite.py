@@ -326,7 +326,7 @@ def test_a_url_names_a_file(url: str, path: str) -> None:
     assert sqlite_file(url) == Path(path)
 
 
-@pytest.mark.parametrize("url", ["", "postgresql://host/db", "sqlite://host/file", "sqlite://", "sqlite:///"])
+@pytest.mark.parametrize("url", ["", "mysql://host/db", "sqlite://host/file", "sqlite://", "sqlite:///"])
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(Unusable):
         open_store(url)

@@ -22,6 +22,7 @@ from tests.hl7.support import count as message_of
 from tests.hl7.support import ward
 from tests.store.samples import sample
 from tests.workflow.reminders.telling import Desk
+from tests.workflow.test_clients import Denied, Issued, asks, registered
 from titrator.notify.base import Message
 from titrator.store.base import Where
 from titrator.store.records import Account, ChannelRow, Delivery, Fact, Patient, Token, Waiting
@@ -202,6 +203,14 @@ def test_a_use_that_is_noted_brings_no_token_back(house: House) -> None:
 
         at_once(use, use, lambda secret=issued.secret: writes(house, lambda visit: accounts.end_session(visit, secret)))
         assert row(house, Token, issued.token.sha256).revoked_at is not None
+
+
+def test_an_assertion_is_taken_once(house: House, tmp_path: Path) -> None:
+    client = registered(house, "system/Patient.rs")
+    given = at_once(*[lambda: asks(house, client, "system/Patient.rs")] * MANY)
+    assert Counter(type(one) for one in given) == {Issued: 1, Denied: MANY - 1}
+    assert {one.why for one in given if isinstance(one, Denied)} == {"The assertion is not accepted: replayed."}
+    sound(house, tmp_path)
 
 
 # What one does for all

@@ -112,8 +112,10 @@ class Essence(NamedTuple):
 
 
 def essence(answer: str) -> Essence:
+    """Another safety event is another answer, though the code is the same."""
     said: Any = reread(answer)
-    reasons, alerts = ([one["code"] for one in said[name]] for name in ("reasons", "alerts"))
+    reasons = [one["text"] if one["code"] == "SAFETY-EVENT" else one["code"] for one in said["reasons"]]
+    alerts = [one["code"] for one in said["alerts"]]
     drawn_up = ("micrograms_per_kg", "volume_ml", "concentration_micrograms_per_ml")
     dose = said["dose"] and {name: said["dose"][name] for name in drawn_up}
     return Essence(said["action"], reasons, alerts, dose, said["due_on"])
@@ -187,17 +189,17 @@ class SignOff(RuleBasedStateMachine):
     def records(self, who: str, collection: Collection, body: Mapping[str, object]) -> Any:
         return self.confirmed(who, record.record, self.patient, collection, body)
 
-    def confirmed(self, who: str, step: Callable[..., Any], *args: Any) -> Any:
-        """A person's entry is sent again with an answer to each question that it raised."""
+    def confirmed(self, who: str, step: Callable[..., Any], *args: Any, as_: str | None = None) -> Any:
+        """What a person sends is sent again with an answer to each question that it raised."""
         *rest, body = args
         try:
             given = self.visits(self.people[who], step, *rest, body)
         except Asked as asked:
-            return self.does(who, step, *rest, {**body, "confirm": list(asked.questions)})
+            return self.does(who, step, *rest, {**body, "confirm": list(asked.questions)}, as_=as_)
         except Refusal as refusal:
             self.reached[str(refusal.code)] += 1
             return None
-        self.reached[step.__name__] += 1
+        self.reached[as_ or step.__name__] += 1
         return given
 
     def look(self, looks: Callable[[Visit], Any]) -> Any:
@@ -365,7 +367,7 @@ class SignOff(RuleBasedStateMachine):
             said: Any = reread(self.look(lambda visit: proposed(visit, visit.patient(self.patient))).answer)
             alerts = [one["code"] for one in said["alerts"]]
         sent = {"proposal_sha256": named, "acknowledge": alerts, **body}
-        made: Decision | None = self.does(who, sign_off.decide, self.patient, sent, as_=str(body["decision"]))
+        made: Decision | None = self.confirmed(who, sign_off.decide, self.patient, sent, as_=str(body["decision"]))
         assert made is None or named == fresh, "a stale proposal was decided upon"
         passed_over = made is not None and made.dose is not None and any(one.departs for one in departed)
         assert not passed_over, "a dose was decided though nobody has said why another departed"

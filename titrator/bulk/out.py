@@ -100,7 +100,7 @@ def _rows(one: Whole, wanted: Wanted) -> Iterator[Row]:
         rows.append(_fact(fact) | ({} if name is None else {"external_system": name.system, "external_id": name.value}))
     rows += [_decision(made) for made in standing_decisions(one, wanted)]
     for row in rows or [{"kind": "patient"}]:
-        yield who | _course_of(one, row) | row
+        yield {**who, **_course_of(one, row), **row}
 
 
 def _course_of(one: Whole, row: Row) -> Row:

@@ -37,6 +37,8 @@ def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> I
 def cell(value: object) -> str:
     """The text of a cell; one that a spreadsheet would take for a formula has an apostrophe in front."""
     match value:
+        case str():
+            return f"'{value}" if value.startswith(_FORMULA) else value
         case None:
             return ""
         case bool():
@@ -44,5 +46,4 @@ def cell(value: object) -> str:
         case Decimal():
             return plain(value)
         case _:
-            text = str(value)
-            return f"'{text}" if text.startswith(_FORMULA) else text
+            return cell(str(value))

@@ -46,6 +46,8 @@ R = TypeVar("R", bound=Record)
 
 LARGEST_FILE: Final = 256_000_000
 LARGEST_LINE: Final = 2_000_000
+#: Rows of a table: each decision is derived from the facts, so the time grows with the product of the two.
+MOST_ROWS: Final[dict[type[Record], int]] = {Fact: 50_000, CourseVersion: 5_000, Decision: 10_000}
 _MOST_FAULTS: Final = 1000
 _ABOUT: Final = frozenset(
     ("evidence", "patient", "made_at", "made_by", "engine_version", "program", "rows", "trail_faults")
@@ -175,6 +177,8 @@ class _Found:
         if record is Account:
             _with(said["row"], frozenset(WHO))
             self.accounts += 1
+        elif len(self.rows[record]) >= MOST_ROWS.get(record, LARGEST_FILE):
+            raise _Broken(f"{record.TABLE}: more rows than any evidence file may have")
         else:
             self.rows[record].append(_record(record, said["row"]))
 

@@ -48,7 +48,7 @@ def is_fhir(file: Path) -> bool:
 def rows(file: Path, system: str) -> Iterator[Staging]:
     """The resources of a file in order, each under the number of its patient; raises Invalid.
 
-    Of one whose patient is not told the number is empty. The file is read twice: who is referred to may stand behind.
+    One whose patient is not told is refused. The file is read twice: who is referred to may stand behind.
     """
     numbers: dict[str, str] = {}
     for url, resource in _resources(file):
@@ -58,7 +58,8 @@ def rows(file: Path, system: str) -> Iterator[Staging]:
         text = _written(resource)
         is_patient = resource.get("resourceType") == "Patient"
         number = _number(resource, system) if is_patient else _number_of_subject(resource, system, numbers)
-        wrong = None if text else "has a number that is too long, too large or too small"
+        wrong = None if number else "its patient has no number of the system, or is not in the file"
+        wrong = wrong if text else "has a number that is too long, too large or too small"
         yield Staging(number or "", place, [text], wrong)
 
 
@@ -139,9 +140,8 @@ def _history(plan: Plan, zones: Mapping[str, ZoneInfo], number: str, some: Seque
     for line, resource in resources:
         if resource is not None and resource.get("resourceType") == "Patient":
             person = _person(plan, person, line, resource, refused)
-    if not number or person.clinic not in zones:
-        why = "its patient has no number of the system, or is not in the file" if not number else "no clinic is named"
-        return History(None, [], [(row.line, why) for row in some], len(some))
+    if person.clinic not in zones:
+        return History(None, [], [(row.line, "no clinic is named") for row in some], len(some))
     for line, resource in resources:
         if resource is not None and resource.get("resourceType") != "Patient":
             _tell(number, line, resource, zones[person.clinic], told, refused)

@@ -51,6 +51,24 @@ def test_csv_of_other_encodings_is_read_if_that_is_said(tmp_path: Path) -> None:
     assert read(file, "csv")[1] == ("MRN", "B")
 
 
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "undefined", "utf-16", "idna", "punycode"])
+def test_an_encoding_that_does_not_fit_is_told(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes("MRN;Größe\n7;ü\n\xff".encode("cp1252"))
+    with pytest.raises(Invalid) as refused:
+        read(file, "csv", encoding=encoding)
+    assert refused.value.faults[0].path in {"file", "encoding"}
+
+
+def test_nothing_that_a_terminal_would_obey_is_told(house: House, tmp_path: Path) -> None:
+    header = [*VISITS[:-1], "Dose mcg\x1b[2J"]
+    assert read(write_csv(tmp_path / "a.csv", header, []), "csv")[1][-1] == "Dose mcg?[2J"
+    rows = [visit("7", "\x1b[31m2025", "\x1b]0;x", "\x07", "\u202e"), visit("\x1b7", day(1), 70)]
+    done = imports(house, write_csv(tmp_path / "a.csv", VISITS, rows))
+    assert len(done.refused) == 2
+    assert all(why.isprintable() for _, why in done.refused)
+
+
 def test_a_row_of_more_or_fewer_cells_is_refused(house: House, tmp_path: Path) -> None:
     rows = [visit("7", day(3), 70)[:-1], [*visit("7", day(2), 70), "x"], [*visit("7", day(1), 70), ""]]
     done = imports(house, write_csv(tmp_path / "a.csv", VISITS, rows))

@@ -10,6 +10,7 @@ import pytest
 
 from tests.api.support import House, day
 from tests.bulk.intake.support import SYSTEM, VISITS, Imported, facts, imports, patient, told, visit, write_csv
+from titrator.bulk.intake import stage
 from titrator.store.base import StoreError, Where
 from titrator.store.records import AuditRow, CourseVersion, DoseMismatch, ExternalId
 from titrator.workflow.standing import settle_all
@@ -172,7 +173,7 @@ def test_a_patient_is_refused_with_all_rows(house: House, tmp_path: Path, rows: 
     done = visits(house, tmp_path, *rows)
     assert [line for line, _ in done.refused] == list(range(2, 2 + len(rows)))
     assert all(why in told_why for _, told_why in done.refused)
-    assert (done.report.refused_patients, done.report.facts) == (1, 0)
+    assert (done.report.refused_patients, done.report.facts) == (1 if rows[0][0] else 0, 0)
     assert house.everything() == before
 
 
@@ -218,6 +219,16 @@ def test_a_try_changes_nothing_and_tells_the_same(house: House, tmp_path: Path) 
     tried = visits(house, tmp_path, *rows, keeps=False)
     assert house.everything() == before
     assert visits(house, tmp_path, *rows) == tried
+
+
+def test_a_number_that_too_many_rows_have_is_none(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "MOST_OF_PATIENT", 3)
+    rows = [visit("unknown", day(ago), 70) for ago in range(4)] + [visit("7", day(ago), 70) for ago in range(3)]
+    done = visits(house, tmp_path, *rows)
+    assert done.refused == [(line, "more than 3 rows have this number of a patient") for line in range(2, 6)]
+    assert (patient(house, "unknown"), done.report.facts) == (None, 3)
 
 
 def test_patients_need_not_stand_together(house: House, tmp_path: Path) -> None:

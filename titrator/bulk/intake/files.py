@@ -23,7 +23,7 @@ from typing import IO, Any, Final, cast
 import openpyxl
 from defusedxml.common import DefusedXmlException
 
-from titrator.bulk.intake.values import Cell, text_of
+from titrator.bulk.intake.values import Cell, text_of, visible
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
@@ -84,7 +84,7 @@ def _wrong(message: str) -> Invalid:
 
 
 def _header(cells: Iterable[str]) -> tuple[str, ...]:
-    header = tuple(" ".join(cell.split()) for cell in cells)
+    header = tuple(visible(" ".join(cell.split())) for cell in cells)
     while header and not header[-1]:
         header = header[:-1]
     if not header:
@@ -128,7 +128,7 @@ def _delimiter_of(file: Path, encoding: str) -> str:
             begin = "".join(islice(iter(partial(text.readline, LONGEST_CELL), ""), _LOOKED_AT))
     except LookupError:
         raise Invalid(Fault("encoding", f"no encoding is called {encoding}")) from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise _not_in(encoding) from None
     return max(_DELIMITERS, key=partial(_fit, begin))
 
@@ -152,7 +152,7 @@ def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Se
                 if any(row):
                     yield line, row
                 line = reader.line_num + 1
-        except UnicodeDecodeError:
+        except UnicodeError:
             raise _not_in(encoding) from None
         except csv.Error as error:
             raise _wrong(f"line {reader.line_num}: {error}") from None
@@ -274,7 +274,7 @@ def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, 
                     yield line, [_sheet_cell(cell) for cell in cells]
         except DefusedXmlException:
             raise _wrong("declares entities in its XML, which no workbook needs") from None
-        except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError):
+        except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over)
             raise _wrong("is no workbook that can be read (xlsx)") from None
 
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -249,6 +251,12 @@ class _Held:
         self.job = new
         self._renewed = self.services.clock()
 
+    def let_go(self) -> None:
+        """End the claim: another process may go on at once."""
+        with suppress(Stale, StoreError), self.services.store.writing() as session:
+            new = replace(self.job, version=self.job.version + 1, leased_until="")
+            session.change(new, Where("version", "=", self.job.version))
+
     def alive(self, _: int = 0) -> None:
         """Say that this process is at it; raises _Ended, _Stopped."""
         if self.stopping(0):
@@ -271,6 +279,7 @@ def work_off(services: Services, stopping: Callable[[float], bool] = lambda _: F
             _work(held)
             ended += 1
         except _Stopped:
+            held.let_go()
             break
         except _Ended:
             ended += 1
@@ -303,7 +312,7 @@ def _work(held: _Held) -> None:
     except (_Ended, _Stopped):
         stage.close()
         raise
-    except (StoreError, OSError):
+    except (StoreError, sqlite3.Error, OSError):
         stage.close()  # the claim ends, and somebody tries again
         raise
     except Exception:  # noqa: BLE001 (whatever it is, it would be the same the next time)
@@ -391,7 +400,7 @@ def _end(held: _Held, stage: Stage, **changed: Any) -> None:
 
 def private(file: Path) -> IO[str]:
     """A file to be written anew, for its owner only: it has data of patients."""
-    descriptor = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    descriptor = os.open(file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
 

@@ -23,7 +23,7 @@ from titrator.bulk.intake.fields import (
     plain_name,
     unit_in,
 )
-from titrator.bulk.intake.values import Order
+from titrator.bulk.intake.values import Order, visible
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
@@ -144,12 +144,14 @@ def _read_key(key: str, value: object, faults: list[Fault]) -> object:
         wrong = None if isinstance(value, bool) else "must be true or false"
     elif not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
         wrong = f"must be a text of 1 to {_LONGEST} characters"
+    elif key != "delimiter" and visible(value) != value:
+        wrong = "must have no characters that are not shown"
     elif key in _OPTIONS and value not in _OPTIONS[key]:
         wrong = f"must be one of {', '.join(_OPTIONS[key])}"
     elif key == "source" and not _SOURCE.fullmatch(value):
         wrong = "must have 1 to 60 letters, digits, points, hyphens or underscores"
-    elif key == "delimiter" and len(value) != 1:
-        wrong = "must be one character"
+    elif key == "delimiter" and (len(value) != 1 or value.isalnum() or value in '"\r\n.'):
+        wrong = "must be one sign, such as ; or a tab"
     if wrong is not None:
         faults.append(Fault(key, wrong))
     return value

@@ -21,7 +21,7 @@ from titrator.bulk.intake.fields import (
     known_unit,
 )
 from titrator.bulk.intake.plan import Column, Plan
-from titrator.bulk.intake.values import Cell, Wrong, amount, day, text_of, time_of, words
+from titrator.bulk.intake.values import Cell, Wrong, amount, day, quoted, text_of, time_of, words
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow import facts
 from titrator.workflow.facts import DOSES, Collection
@@ -161,10 +161,7 @@ def _source(plan: Plan, row: Row, wrong: list[str]) -> Source:
 def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[int, str]]) -> Person | None:
     """Who a patient is, by all rows; None with why where they contradict each other, or cannot be read."""
     wrong: list[str] = []
-    if not number:
-        wrong.append(f"{plan.columns['patient'].header}: empty")
-    else:
-        _tried(words, plan.columns["patient"].header, wrong, number)
+    _tried(words, plan.columns["patient"].header, wrong, number)
     said = {name: _one_of_all(plan, name, rows, wrong) for name in _OF_PERSON if name in plan.columns}
     if over := _ended_courses(plan, rows):
         said["course_ended_on"] = _tried(day, "course", wrong, over[-1], plan.dates)
@@ -179,7 +176,7 @@ def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[in
     if (named := said.get("clinic")) is not None:
         clinic = plan.clinics.get(named)
         if clinic is None:
-            wrong.append(f"{plan.columns['clinic'].header}: no clinic of that name or id: {named}")
+            wrong.append(f"{plan.columns['clinic'].header}: no clinic of that name or id: {quoted(named)}")
     elif clinic is None:
         wrong.append("no clinic is named")
     if wrong or clinic is None:
@@ -241,7 +238,7 @@ def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) ->
         return _tried(words, column.header, wrong, first)
     read = {_tried(day, column.header, wrong, text, plan.dates) if is_day else text: text for text in texts}
     if len(read) > 1 and None not in read:
-        shown = " and ".join(f"“{text}” in line {texts[text]}" for text in list(read.values())[:3])
+        shown = " and ".join(f"{quoted(text)} in line {texts[text]}" for text in list(read.values())[:3])
         wrong.append(f"{column.header}: {shown}: which is it?")
     return next(iter(read)) if is_day else _tried(words, column.header, wrong, first)
 
@@ -315,7 +312,7 @@ def _unit(name: str, written: str, header: str, wrong: list[str]) -> str | None:
         return None
     unit = known_unit(name, written[:60])
     if unit is None:
-        wrong.append(f"{header}: {written[:40]} is no unit of it; it may be {', '.join(UNITS[name])}")
+        wrong.append(f"{header}: {quoted(written)} is no unit of it; it may be {', '.join(UNITS[name])}")
     return unit
 
 
@@ -377,7 +374,7 @@ def _read_long(plan: Plan, row: Row, wrong: list[str]) -> tuple[str, list[Entry]
     name = known_kind(written)
     if name is None or name == "level":
         wrong.append(
-            f"{kind.header}: {written[:40]!r} is nothing that is kept here" if written else f"{kind.header}: empty"
+            f"{kind.header}: {quoted(written)} is nothing that is kept here" if written else f"{kind.header}: empty"
         )
         return when, []
     if name in EVENTS:

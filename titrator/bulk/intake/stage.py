@@ -23,6 +23,8 @@ from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
 _AT_ONCE: Final = 2000
+#: Rows of a patient; of more the number is none, but what stands where there is none.
+MOST_OF_PATIENT: Final = 50_000
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -92,6 +94,11 @@ class Stage:
                 raise Invalid(Fault("file", f"has more than {MOST_ROWS} rows"))
             advance(len(some))
         run("create index rows_by_number on rows (number, line)")
+        many = "select number from rows group by number having count(*) > ?"
+        moved = f"insert into refused select line, cells, ? from rows where number in ({many})"  # noqa: S608
+        why = f"more than {MOST_OF_PATIENT} rows have this number of a patient"
+        if run(moved, (why, MOST_OF_PATIENT)).rowcount:
+            run(f"delete from rows where number in ({many})", (MOST_OF_PATIENT,))  # noqa: S608
         return Staged(total, run("select count(distinct number) from rows").fetchone()[0])
 
     @property
@@ -101,15 +108,24 @@ class Stage:
         return ("rows_by_number",) in names
 
     def patients(self, after: str | None = None, until: str | None = None) -> Iterator[tuple[str, list[Row]]]:
-        """The patients with their rows, in order of their numbers, those after one of them and up to another."""
+        """The patients with their rows, in order of their numbers, those after one of them and up to another.
+
+        Up to a number they are read at once, so that others may write.
+        """
         bounds = [("number > ?", after), ("number <= ?", until)]
         where = " and ".join(condition for condition, number in bounds if number is not None)
         rows = self._connection.cursor().execute(
             f"select number, line, cells from rows {'where ' + where if where else ''} order by number, line",  # noqa: S608
             [number for _, number in bounds if number is not None],
         )
-        for number, some in groupby(rows, itemgetter(0)):
+        for number, some in groupby(rows if until is None else rows.fetchall(), itemgetter(0)):
             yield number, [Row(line, json.loads(cells)) for _, line, cells in some]
+
+    def tally(self, at: int, most: int) -> list[tuple[str, int]]:
+        """What stands in a column, by how many rows, the most frequent first."""
+        counted = "select json_extract(cells, ?) as said, count(*) as many from rows group by said"
+        found = self._connection.execute(f"{counted} order by many desc, said limit ?", (f"$[{at:d}]", most))
+        return [(str(said).strip(), many) for said, many in found]
 
     def shares(self, rows: int) -> Iterator[tuple[str | None, str | None]]:
         """The patients in shares of so many rows or a few more: each after one of them, and up to another."""
@@ -185,7 +201,8 @@ def _of_table(plan: Plan, table: Table, orders: _Orders) -> Iterator[Staging]:
             yield Staging("", line, cells, f"has {len(cells)} cells where the header has {wide}")
             continue
         orders.look(line, cells)
-        yield Staging(number_of(plan, cells), line, cells, None)
+        number = number_of(plan, cells)
+        yield Staging(number, line, cells, None if number else f"{plan.columns['patient'].header}: empty")
 
 
 def _batches(rows: Iterable[Staging]) -> Iterator[list[Staging]]:

@@ -19,6 +19,7 @@ Order = Literal["dmy", "mdy"]
 Cell = str | list[str]
 
 _REMEMBERED: Final = 65536
+_TOLD: Final = 40
 _ISO: Final = re.compile(r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?", re.ASCII)
 _ZONED: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ][\d:.]+ ?(?:Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _NUMBERS: Final = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?: \d{1,2}:\d{2}(?::\d{2})?)?", re.ASCII)
@@ -51,7 +52,7 @@ def day(text: str, order: Order | None) -> str:
     """The day of a text as `YYYY-MM-DD`; raises Wrong."""
     found = _day(text, order)
     if read_day(found) is None:
-        raise Wrong(f"{_quoted(text)} is no day from 1900-01-01 to 2200-12-31")
+        raise Wrong(f"{quoted(text)} is no day from 1900-01-01 to 2200-12-31")
     return found
 
 
@@ -77,7 +78,7 @@ def _day(text: str, order: Order | None) -> str:
         return f"{found[1]}-{found[3]}-{found[4]}"
     if found := _NUMBERS.fullmatch(text):
         if order is None:
-            raise Wrong(f"{_quoted(text)} may be day and month or month and day: say which")
+            raise Wrong(f"{quoted(text)} may be day and month or month and day: say which")
         day_of, month = (found[1], found[3]) if order == "dmy" else (found[3], found[1])
         return f"{found[4]}-{int(month):02}-{int(day_of):02}"
     if found := _DAY_MONTH.fullmatch(text):
@@ -85,16 +86,16 @@ def _day(text: str, order: Order | None) -> str:
     if found := _MONTH_DAY.fullmatch(text):
         return f"{found[3]}-{_month(found[1], text):02}-{int(found[2]):02}"
     if _SHORT.fullmatch(text):
-        raise Wrong(f"{_quoted(text)} has a year of two digits")
+        raise Wrong(f"{quoted(text)} has a year of two digits")
     if _ZONED.fullmatch(text):
-        raise Wrong(f"{_quoted(text)} is an instant: give the day at the clinic")
-    raise Wrong(f"{_quoted(text)} is no day that can be read: YYYY-MM-DD is understood everywhere")
+        raise Wrong(f"{quoted(text)} is an instant: give the day at the clinic")
+    raise Wrong(f"{quoted(text)} is no day that can be read: YYYY-MM-DD is understood everywhere")
 
 
 def _month(name: str, text: str) -> int:
     month = _MONTHS.get(name.capitalize())
     if month is None:
-        raise Wrong(f"{_quoted(text)}: no month is called {name}")
+        raise Wrong(f"{quoted(text)}: no month is called {name}")
     return month
 
 
@@ -111,18 +112,18 @@ def _amount(text: str, decimal: str) -> Decimal:
         raise Wrong(_no_number(text, decimal))
     value = read_amount(text.replace(",", "."))
     if not isinstance(value, Decimal):
-        raise Wrong(f"{_quoted(text)} has more digits than a measurement")
+        raise Wrong(f"{quoted(text)} has more digits than a measurement")
     return value
 
 
 def _no_number(text: str, decimal: str) -> str:
     if text[:1] in {"<", ">", "≤", "≥", "~"}:
-        return f"{_quoted(text)} is no exact value"
+        return f"{quoted(text)} is no exact value"
     if decimal == "point" and "," in text:
-        return f"{_quoted(text)} has a comma: say so if that is the decimal point"
+        return f"{quoted(text)} has a comma: say so if that is the decimal point"
     if decimal == "comma" and "." in text:
-        return f"{_quoted(text)} has a point, and the decimal point was said to be a comma"
-    return f"{_quoted(text)} is no number"
+        return f"{quoted(text)} has a point, and the decimal point was said to be a comma"
+    return f"{quoted(text)} is no number"
 
 
 def words(text: str, longest: int = 200) -> str:
@@ -134,6 +135,11 @@ def words(text: str, longest: int = 200) -> str:
     return text
 
 
-def _quoted(text: str) -> str:
-    shown = text if len(text) <= 40 else f"{text[:40]}…"
-    return f"“{''.join(sign if sign.isprintable() else '?' for sign in shown)}”"
+def quoted(text: str) -> str:
+    """A text as it is told: cut, and without what a screen might obey."""
+    return f"“{visible(text if len(text) <= _TOLD else f'{text[:_TOLD]}…')}”"
+
+
+def visible(text: str) -> str:
+    """A text without what a screen might obey."""
+    return "".join([sign if sign.isprintable() else "?" for sign in text])
