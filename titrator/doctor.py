@@ -89,7 +89,12 @@ def examine(
     try:
         store = look_at_store(chosen.database_url)
     except StoreError as error:
-        yield wrong("database", f"{error}.", "The service cannot start: docs/operations.md tells how to restore.")
+        todo = (
+            "Make it answer, or correct the setting database"
+            if file is None
+            else "docs/operations.md tells how to restore"
+        )
+        yield wrong("database", f"{error}.", f"The service cannot start. {todo}.")
         return
     try:
         yield fine("database", f"{file or 'The database'} opens.")

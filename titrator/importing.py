@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from titrator import console
 from titrator.bulk.intake.crew import MOST, run_by_several
-from titrator.bulk.intake.fields import known_kind
+from titrator.bulk.intake.fields import known_kind, might_be
 from titrator.bulk.intake.files import Table, kind_of, open_table
 from titrator.bulk.intake.jobs import private, write_rejected
 from titrator.bulk.intake.plan import Drawn, Said, as_said, draw_up, read_said
@@ -121,7 +121,10 @@ def import_command(context: click.Context, /, file: Path, **asked: Any) -> None:
                     asked["jobs"] or min(os.cpu_count() or 1, MOST),
                 )
                 report = _imported(work, staged, several, keeps=not dry)
-                rejected = _tell_rejected(work, file, report, keeps=not dry, shows=not as_json)
+                delimiter = "," if looked.table is None else looked.table.delimiter
+                rejected = None if dry else _keep_rejected(work, file, report, delimiter)
+                if report.refused and not as_json:
+                    _show_refused(work, dry=dry)
     if as_json:
         write_json({**report.as_json(), "dry_run": dry, "rejected_file": rejected and str(rejected)})
     else:
@@ -211,7 +214,8 @@ def _show_plan(file: Path, found: Table, drawn: Drawn) -> None:
         elif at in units:
             rows.add_row(header, f"{units[at]}_unit", "", "")
         else:
-            rows.add_row(header, "left out", "", "")
+            may = " or ".join(might_be(header))
+            rows.add_row(header, "left out", "", f"is it {may}? Then --map it" if may else "")
     screen.print(rows)
 
 
@@ -372,22 +376,27 @@ def _value(body: Mapping[str, Any]) -> str:
     return f"{plain(body['value'])} {body['unit']}" if "value" in body else str(body.get("term", ""))
 
 
-def _tell_rejected(work: Work, file: Path, report: Report, *, keeps: bool, shows: bool) -> Path | None:
-    """Write the rows that were not taken beside the file; or show the first of them."""
+def _keep_rejected(work: Work, file: Path, report: Report, delimiter: str) -> Path | None:
+    """Write the rows that were not taken beside the file."""
     rejected = file.with_name(f"{file.name}.rejected.csv")
-    if keeps:
-        if report.refused:
-            with private(rejected) as out:
-                write_rejected(work.stage, work.plan, out)
-            return rejected
-        rejected.unlink(missing_ok=True)
-        return None
-    if shows and report.refused:
-        screen = console.out()
-        screen.print("The first rows that would be refused:")
-        for line, _, why in work.stage.refused(_SHOWN_ROWS):
-            screen.print(f"  line {line}: {why}")
+    if report.refused:
+        with private(rejected) as out:
+            write_rejected(work.stage, work.plan, out, delimiter)
+        return rejected
+    rejected.unlink(missing_ok=True)
     return None
+
+
+def _show_refused(work: Work, *, dry: bool) -> None:
+    """Why rows are refused, each reason once."""
+    screen = console.out()
+    reasons = list(work.stage.reasons(_SHOWN_ROWS + 1))
+    screen.print("Rows that would be refused:" if dry else "Rows that were refused:")
+    for why, rows, line in reasons[:_SHOWN_ROWS]:
+        more = f" and {rows - 1} more" if rows > 1 else ""
+        screen.print(f"  line {line}{more}: {why}")
+    if len(reasons) > _SHOWN_ROWS:
+        screen.print("  and others, for other reasons.")
 
 
 def _show_report(report: Report, rejected: Path | None, *, dry: bool) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from rich.text import Text
 
 from titrator import console, doctor, server
 from titrator.app import configure_logs
-from titrator.assembly import make_services, now
+from titrator.assembly import audit_key, make_services, now
 from titrator.hl7 import mllp
 from titrator.local import (
     NOT_DONE,
@@ -41,7 +41,7 @@ from titrator.people import link, tell_link
 from titrator.scheduler import forever
 from titrator.settings import Settings
 from titrator.store.base import Session, Store, StoreError, Unusable, Where
-from titrator.store.connect import is_there, look_at_store, name_of, open_store, restore
+from titrator.store.connect import is_server, is_there, look_at_store, name_of, open_store, restore
 from titrator.store.copying import Copied, Copyable, copy, rows_of
 from titrator.store.records import Account, ChannelRow, Delivery
 from titrator.titration.documents import legible
@@ -364,6 +364,8 @@ def restore_command(file: Path, yes: bool) -> None:
         if not yes:
             click.confirm(legible(f"Put {file} in the place of {database}?"), abort=True, err=True)
         there = is_there(chosen.database_url)
+        if not is_server(chosen.database_url) and not _fits(file, audit_key(chosen.key_file)):
+            refuse(WRONG_INPUT, f"{chosen.key_file} is not its audit key: put the right one there; nothing was changed")
         restore(file, chosen.database_url)
         with opened(chosen) as services:
             with services.store.reading() as session:
@@ -382,6 +384,15 @@ def restore_command(file: Path, yes: bool) -> None:
             f"{waiting} messages wait and {in_use} channels are in use: a copy that is served tells people again."
         )
         click.echo("Set reminder_seconds = 0 in a copy, and do not run `titrator remind` there.")
+
+
+def _fits(file: Path, key: bytes) -> bool:
+    """Whether the key is that of a backup's trail; taken to be where that cannot be told before it is restored."""
+    try:
+        with closing(look_at_store(str(file))) as store, store.reading() as session:
+            return trail.fits(session, key)
+    except StoreError:
+        return True
 
 
 @click.group("db")

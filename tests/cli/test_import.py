@@ -30,7 +30,7 @@ def ward(tmp_path: Path) -> Path:
 
 
 def cells(file: Path) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"), newline="")))
+    return list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"), newline="")))
 
 
 def test_what_was_guessed_must_be_confirmed(made: Run, ward: Path) -> None:  # noqa: F811
@@ -247,6 +247,25 @@ def test_an_import_that_is_killed_is_simply_run_again(made: Run, tmp_path: Path,
     assert "in order" in done(made("db", "check"))
     assert "in order" in done(made("audit", "verify"))
     assert not list((instance / "imports").iterdir())
+
+
+def test_rejected_rows_are_corrected_and_come_in_by_the_same_mapping(made: Run, tmp_path: Path) -> None:  # noqa: F811
+    """A table as a German spreadsheet has it: another encoding, semicolons, and headers of two lines."""
+    file, mapping = tmp_path / "station.csv", tmp_path / "station.toml"
+    rows = [["7", "Müller", "Jörg", "01.05.1960", f"0{day}.03.2025", value] for day, value in ((3, "<5"), (4, "20"))]
+    header = ["Pat.-Nr.", "Nachname", "Vorname", "Geb.-Datum", "Datum", "Thrombozyten\n(Tsd/µl)"]
+    with file.open("w", encoding="cp1252", newline="") as out:
+        csv.writer(out, delimiter=";").writerows([header, *rows, *rows[:1]])
+    said = ("--system", "urn:mrn", "--dates", "dmy", "--save-mapping", mapping, "--yes")
+    assert "encoding: the file is not in UTF-8: say which encoding" in made("import", file, *said).err
+    ran = made("import", file, *said, "--encoding", "cp1252", "--delimiter", ";")
+    assert "line 3 and 1 more: Thrombozyten (Tsd/µl): “<5” is no exact value" in words(ran.out)
+    rejected = tmp_path / "station.csv.rejected.csv"
+    text = rejected.read_text(encoding="utf-8")
+    assert text.startswith("\ufeffPat.-Nr.;Nachname;")
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text(text.replace("<5", "4"), encoding="utf-8")
+    assert "Facts recorded: 2 platelet counts" in done(made("import", corrected, "--mapping", mapping))
 
 
 def test_what_rows_of_one_fact_tell_of_is_shown(made: Run, tmp_path: Path) -> None:  # noqa: F811

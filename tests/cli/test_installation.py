@@ -395,6 +395,20 @@ def test_a_restore_elsewhere_needs_the_audit_key_that_belongs_to_it(
     assert "in order" in done(titrator("audit", "verify", TITRATOR_INSTANCE=str(elsewhere)))
 
 
+def test_a_backup_of_another_installation_replaces_nothing(
+    made: Run, titrator: Run, instance: Path, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup.db"
+    done(titrator("init", TITRATOR_INSTANCE=str(tmp_path / "other")))
+    done(titrator("backup", backup, TITRATOR_INSTANCE=str(tmp_path / "other")))
+    before = done(made("users", "list"))
+    ran = made("restore", backup, "--yes")
+    assert ran.code == 3
+    assert "is not its audit key: put the right one there; nothing was changed" in ran.err
+    assert done(made("users", "list")) == before
+    assert not (instance / "titrator.db.before-restore").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"not a database" * 100])
 def test_what_is_no_backup_is_not_restored(made: Run, instance: Path, tmp_path: Path, content: bytes) -> None:
     before = done(made("users", "list"))

@@ -350,6 +350,11 @@ def test_files_are_for_their_owner_only(store: SqliteStore, tmp_path: Path) -> N
     )
 
 
+def test_a_folder_that_is_made_is_for_its_owner_only(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / "new" / "titrator.db").close()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+
+
 def test_a_database_that_is_gone_does_not_come_back_empty(store: SqliteStore) -> None:
     store.file.unlink()
     told: list[str] = []

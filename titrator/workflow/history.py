@@ -262,7 +262,7 @@ def _particulars(person: Person) -> Body:
 
 
 def _read_all(told: Iterable[Told], born_on: str | None, today: str) -> tuple[list[_Read], list[tuple[int, str]]]:
-    """The entries that can be recorded, in order of day, what a dose is judged by first; and why others cannot.
+    """The entries that can be recorded, by day, what a dose is judged by first, else as told; and why others cannot.
 
     Entries of one place go together: where one cannot be recorded, none of them is.
     """
@@ -281,8 +281,8 @@ def _read_all(told: Iterable[Told], born_on: str | None, today: str) -> tuple[li
     return read, refused
 
 
-def _day_and_order(one: _Read) -> tuple[str, int, int]:
-    return one.draft.day, _ORDER.get(one.draft.kind, _LAST), one.told.place
+def _day_and_order(one: _Read) -> tuple[str, int]:
+    return one.draft.day, _ORDER.get(one.draft.kind, _LAST)
 
 
 def _course_from(visit: Visit, person: Person, patient: Patient | None, read: Sequence[_Read]) -> str | None:

@@ -142,7 +142,13 @@ def differ(one: str, other: str) -> bool:
 def same_unit(written: str, units: Iterable[str]) -> str | None:
     """Of some units the first that is the same amount as one that somebody wrote in his own way; None if none is."""
     meant = _meant(written) if len(written) <= _LONGEST_UNIT else frozenset()
-    return next((unit for unit in units if meant & _meant(unit)), None)
+    return next((unit for unit in units if meant & _ours(unit)), None)
+
+
+def _ours(unit: str) -> frozenset[_Unit]:
+    """What a unit of ours means: g grams and G giga, whichever of both somebody else may mean by either."""
+    meant = _meant(unit)
+    return frozenset(one for one in meant if (one.of == "#") == unit.startswith("G")) if len(meant) > 1 else meant
 
 
 def _meant(unit: str) -> frozenset[_Unit]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from titrator.bulk.intake.fields import FIELDS, UNIT_FIELDS, guess, known_kind
+from titrator.bulk.intake.fields import FIELDS, UNIT_FIELDS, guess, known_kind, known_unit, might_be
 from titrator.bulk.intake.plan import Drawn, as_json, as_said, draw_up, from_json, read_said
 from titrator.workflow.errors import Invalid
 
@@ -42,6 +42,10 @@ HEADERS: list[tuple[str, str | None, str | None]] = [
     ("Dose", "dose", None),
     ("micrograms_per_kg", "level", None),
     ("weight unit", "weight_unit", None),
+    ("Pat.-Nr.", "patient", None),
+    ("Geb.-Datum", "born_on", None),
+    ("Romiplostim Dosis (µg)", "dose", "µg"),
+    ("Test code", "kind", None),
     ("Test name", "kind", None),
     ("Result", "value", None),
     ("Shoe size", None, None),
@@ -178,3 +182,48 @@ def test_a_mapping_with_faults_is_refused_with_all(document: dict[str, Any], pat
     with pytest.raises(Invalid) as refused:
         read_said(document)
     assert [fault.path for fault in refused.value.faults] == paths
+
+
+@pytest.mark.parametrize(
+    ("header", "fields"),
+    [
+        ("Verordnete Dosis heute", ["dose"]),
+        ("Injektion (µg)", ["dose"]),
+        ("Kontrolle kg", ["weight"]),
+        ("Abendwert (10^9/L)", ["platelets", "neutrophils"]),
+        ("Kürzel", []),
+        ("", []),
+    ],
+)
+def test_what_is_left_out_and_may_be_something(header: str, fields: list[str]) -> None:
+    assert might_be(header) == fields
+
+
+def test_a_unit_in_the_header_of_a_column_that_was_said() -> None:
+    said = read_said({"columns": {"dose": "Injektion (µg)"}, "system": "urn:mrn", "protocol": "us-itp-adult"})
+    drawn = draw_up(("MRN", "Date", "Injektion (µg)"), said, name="a.csv", systems=None, clinics={"A": "1"})
+    assert not drawn.questions
+    assert drawn.plan.columns["dose"].unit == "ug"
+    assert drawn.plan.columns["dose"].guessed == ("unit",)
+
+
+def test_rejected_rows_are_of_the_source_of_their_file() -> None:
+    for name in ("ward.csv", "ward.csv.rejected.csv", "/tmp/ward.xlsx.rejected.csv"):
+        drawn = draw_up(("MRN", "Date"), read_said({}), name=name, systems=None, clinics={"A": "1"})
+        assert drawn.plan.source == "ward"
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "unit"),
+    [
+        ("haemoglobin", "g/l", "g/L"),
+        ("haemoglobin", "10^9/L", None),
+        ("haemoglobin", "Tsd/µl", None),
+        ("haemoglobin", "x10E9/L", None),
+        ("platelets", "G/l", "10*9/L"),
+        ("platelets", "Tsd/µl", "10*9/L"),
+        ("platelets", "mg/dL", None),
+    ],
+)
+def test_g_is_grams_of_haemoglobin_and_giga_of_platelets(field: str, written: str, unit: str | None) -> None:
+    assert known_unit(field, written) == unit

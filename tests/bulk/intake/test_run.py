@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.support import House, day
-from tests.bulk.intake.support import VISITS, Imported, facts, imports, patient, told, visit, write_csv
+from tests.bulk.intake.support import SYSTEM, VISITS, Imported, facts, imports, patient, told, visit, write_csv
 from titrator.bulk.intake import stage
 from titrator.store.base import StoreError, Where
 from titrator.store.records import AuditRow, CourseVersion, DoseMismatch, ExternalId
@@ -266,3 +266,97 @@ def test_where_the_store_fails_the_import_ends_and_goes_on_later(
     assert patient(house, "0249") is None
     done = visits(house, tmp_path, *rows)
     assert (done.report.new_patients, done.report.known, done.refused) == (150, 300, [])
+
+
+LIST = ("MRN", "Last name", "First name", "DOB", "Date", "Test", "Result", "Unit")
+
+
+def test_a_count_that_was_refused_does_not_double_those_of_its_day_once_it_is_corrected(
+    house: House, tmp_path: Path
+) -> None:
+    who = ["1", "Berg", "Anna", "1960-05-01", "2026-03-02", "PLT"]
+    first = write_csv(tmp_path / "a.csv", LIST, [[*who, "<5", "10^9/L"], [*who, "9", "10^9/L"]])
+    assert [line for line, _ in imports(house, first).refused] == [2]
+    again = write_csv(tmp_path / "b.csv", LIST, [[*who, "4", "10^9/L"], [*who, "9", "10^9/L"]])
+    report = imports(house, again)
+    assert not report.refused
+    assert report.report.known == 1
+    assert told(house, "1") == ["2026-03-02 platelet-count 9 10*9/L", "2026-03-02 platelet-count 4 10*9/L"]
+
+
+def test_an_export_of_this_program_comes_in_as_what_stands(house: House, tmp_path: Path) -> None:
+    """Versions that do not stand and errors are refused, unreliable counts stay so, what waited waits again."""
+    header = (*LIST, "ended_on", "unreliable", "status", "current")
+    who = ["1", "Berg", "Anna", "1960-05-01"]
+
+    def row(day: str, kind: str, value: str, *rest: str) -> list[str]:
+        return [*who, day, kind, value, "10*9/L" if value else "", *rest]
+
+    rows = [
+        row("2026-01-05", "course", "", "2026-03-01", "", "discontinued", "true"),
+        row("2026-01-05", "platelet-count", "400", "", "false", "final", "false"),
+        row("2026-01-05", "platelet-count", "40", "", "false", "final", "true"),
+        row("2026-01-12", "platelet-count", "90", "", "false", "entered-in-error", "true"),
+        row("2026-01-19", "platelet-count", "30", "", "true", "final", "true"),
+        row("2026-01-26", "platelet-count", "80", "", "false", "unverified", "true"),
+        row("2026-02-02", "platelet-count", "80", "", "perhaps", "wrong", "true"),
+    ]
+    rows.append([*who, "2026-01-05", "dose", "75", "ug", "", "", "final", "true"])
+    found = imports(house, write_csv(tmp_path / "out.csv", header, rows))
+    assert found.refused == [
+        (3, "is a version that was changed since"),
+        (5, "was entered in error"),
+        (
+            8,
+            (
+                "status: 'wrong' must be final, unverified or entered-in-error; "
+                "unreliable: 'perhaps' must be true or false"
+            ),
+        ),
+    ]
+    counts = sorted((fact.day, str(fact.value), fact.unreliable, fact.status) for fact in facts(house, "1"))
+    assert counts == [
+        ("2026-01-05", "40", False, "final"),
+        ("2026-01-05", "75", False, "final"),
+        ("2026-01-19", "30", True, "final"),
+        ("2026-01-26", "80", False, "unverified"),
+    ]
+    with house.services.store.reading() as session:
+        (course,) = session.find(CourseVersion, Where("current", "=", True))
+    assert course.ended_on == "2026-03-01"
+
+
+def test_a_status_of_anybody_else_is_left_alone(house: House, tmp_path: Path) -> None:
+    file = write_csv(
+        tmp_path / "a.csv", (*LIST, "Status"), [["1", "Berg", "Anna", "", "2026-03-02", "PLT", "9", "10^9/L", "F"]]
+    )
+    assert imports(house, file).report.facts == 1
+
+
+def test_numbers_of_another_system_are_not_taken_for_those_of_the_import(house: House, tmp_path: Path) -> None:
+    header = (*VISITS, "identifier_system")
+    rows = [[*visit("1", day(7), 70), SYSTEM], [*visit("2", day(7), 70), "urn:other"]]
+    done = imports(house, write_csv(tmp_path / "ward.csv", header, rows))
+    assert done.refused == [(3, f"identifier_system: urn:other is not {SYSTEM}, the import's")]
+    assert patient(house, "2") is None
+
+
+def test_of_two_counts_of_a_day_the_later_one_stands_however_a_laboratory_sorts(house: House, tmp_path: Path) -> None:
+    who = ["1", "Berg", "Anna", "1960-05-01"]
+    newest_first = [
+        [*who, "2026-03-02 14:05", "PLT", "9", "10^9/L"],
+        [*who, "2026-03-02 08:30", "PLT", "30", "10^9/L"],
+        [*who, "2026-02-02", "PLT", "9", "10^9/L"],
+        [*who, "2026-02-02 08:30", "PLT", "30", "10^9/L"],
+    ]
+    imports(house, write_csv(tmp_path / "lis.csv", LIST, newest_first))
+    assert [line.partition(" platelet-count ")[::2] for line in told(house, "1")] == [
+        ("2026-02-02", "9 10*9/L"),
+        ("2026-02-02", "30 10*9/L"),
+        ("2026-03-02", "30 10*9/L"),
+        ("2026-03-02", "9 10*9/L"),
+    ]
+    sorted_anew = imports(
+        house, write_csv(tmp_path / "lis.csv", LIST, [*reversed(newest_first[:2]), *newest_first[2:]])
+    )
+    assert (sorted_anew.report.known, sorted_anew.refused) == (4, [])

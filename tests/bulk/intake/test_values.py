@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from titrator.bulk.intake.values import Order, Wrong, amount, day, needs_order, words
+from titrator.bulk.intake.values import Order, Wrong, amount, day, needs_order, time_of, words
 
 DAYS: list[tuple[str, Order | None, str]] = [
     ("2025-04-03", None, "2025-04-03"),
@@ -110,3 +110,17 @@ def test_an_amount_that_is_none_is_refused(cell: str, decimal: str, why: str) ->
 def test_a_text_that_nobody_could_read_is_refused(text: str) -> None:
     with pytest.raises(Wrong):
         words(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-03-02 14:05", "14:05"),
+        ("2026-03-02T14:05:30.5", "14:05:30.5"),
+        ("02.03.2026 8:30", "08:30"),
+        ("2026-03-02", None),
+        ("", None),
+    ],
+)
+def test_the_time_behind_a_day(text: str, time: str | None) -> None:
+    assert time_of(text) == time

@@ -48,11 +48,13 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "patient": (
         "the number of the patient",
         (
-            "patient|patient id|patient number|patient no|patient identifier|pat id|patid|patientid|patient nr|mrn"
+            "patient|patient id|patient number|patient no|patient identifier|pat id|pat nr|pat no"
+            "|patienten nr|patientennr|patid|patientid|patient nr|mrn"
             "|medical record number|hospital number|hospital no|hosp no|unit number|record number|nhs number|pid|patnr"
             "|patienten id|patientennummer|fallnummer|identifier|id"
         ),
     ),
+    "identifier_system": ("the system of the number, where it must be that of the import", "identifier system"),
     "family_name": ("the family name", "family name|last name|lastname|surname|family|nachname|name familie|nom"),
     "given_name": (
         "the given names",
@@ -70,9 +72,12 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "day": (
         "the day of the row",
         (
-            "day|date|visit date|date of visit|visit|visit day|collected on|collection date|date collected|sample date"
+            "day|date|visit date|date of visit|visit|visit day|collected on|collection date"
+            "|date collected|collected|date time|collection date time|collection datetime"
+            "|collection date/time|sample date"
             "|date of sample|measured on|given on|observed on|occurred on|injection date|date of injection|datum|tag"
-            "|dose date|test date|lab date|result date|event date|clinic date|appointment date|appointment"
+            "|besuchsdatum|behandlungsdatum|abnahmedatum|entnahmedatum|dose date|test date|lab date"
+            "|result date|event date|clinic date|appointment date|appointment"
         ),
     ),
     "weight": (
@@ -98,7 +103,9 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "dose": (
         "the dose given, an amount",
         (
-            "dose|dose given|given dose|romiplostim|romiplostim dose|nplate|nplate dose|dosis|dose administered"
+            "dose|dose given|given dose|romiplostim|romiplostim dose|dose romiplostim|romiplostim dosis"
+            "|dosis romiplostim|nplate|nplate dose|nplate dosis|dosis nplate|dosis|gegebene dosis"
+            "|verabreichte dosis|dose administered"
             "|administered dose|injected dose|micrograms|dose amount|total dose"
         ),
     ),
@@ -124,15 +131,23 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "note": ("a remark that is kept with the row", "note|notes|remark|remarks|comment|comments|bemerkung|kommentar"),
     "kind": (
         "what the row tells of",
-        "kind|type|test|analyte|parameter|observation|measurement|item|test name|component|lab test|name of test",
+        (
+            "kind|type|test|analyte|parameter|observation|measurement|item|test name|test code"
+            "|analyte code|analyt|untersuchung|messgröße|component|lab test|name of test"
+        ),
     ),
-    "value": ("the value of the row", "value|result|wert|result value|reading|ergebnis|amount"),
+    "value": ("the value of the row", "value|result|wert|messwert|result value|reading|ergebnis|amount"),
     "unit": ("the unit of the value", "unit|units|einheit|unit of measure|uom|result unit|result units"),
     "resolved_on": ("the day on which an event was over", "resolved on|resolved|end date|ended on|over on"),
+    "unreliable": ("whether the count of the row is unreliable, true or false", "unreliable"),
+    "status": ("what an export of this program says of the row: final, unverified, entered-in-error", "status"),
+    "current": ("whether an export of this program has the version that stands", "current"),
 }
 UNIT_FIELDS: Final = {f"{name}_unit": name for name in UNITS}
 #: The fields that are days.
 DAYS_OF: Final = ("day", "born_on", "course_started_on", "course_ended_on", "resolved_on")
+#: What an export of this program has, and a table of anybody else by another meaning: guessed together only.
+OF_EXPORTS: Final = ("status", "current")
 #: Of a table that has one fact a row.
 LONG: Final = ("kind", "value", "unit", "resolved_on")
 
@@ -170,6 +185,20 @@ def guess(header: str) -> tuple[str, str | None] | None:
     if field in {"dose", "level"} and unit is not None:
         field = "level" if known_unit("level", unit or "") else "dose"
     return field, unit
+
+
+def unit_in(header: str) -> str | None:
+    """The unit that stands in brackets at the end of a header, if anything does."""
+    found = _IN_BRACKETS.match(header.strip())
+    return found[2] if found else None
+
+
+def might_be(header: str) -> list[str]:
+    """The fields with a unit that a header may be of by one of its words, or else by a unit in it."""
+    words = [word for word in re.split(r"[\s_()\[\],;:]+", header.strip()) if word]
+    named = {field for word in words if (field := _BY_NAME.get(plain_name(word))) in UNITS}
+    found = named or {field for field in UNITS for word in words[-1:] if known_unit(field, word) is not None}
+    return [field for field in UNITS if field in found]
 
 
 def _with_unit_behind(header: str) -> tuple[str | None, str | None]:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -67,6 +67,7 @@ class Table:
     rows: Iterator[tuple[int, Sequence[Cell]]]
     place: Callable[[], int]
     size: int
+    delimiter: str = ","
 
 
 def kind_of(name: str) -> str | None:
@@ -82,7 +83,14 @@ def open_table(
         return _workbook(file, sheet)
     if kind == "ndjson":
         return _lines(file)
-    return _csv(file, encoding or "utf-8-sig", delimiter)
+    return _csv(file, _encoding(file, encoding), delimiter)
+
+
+def _encoding(file: Path, said: str | None) -> str:
+    """The encoding of a file: its mark tells more than what was said, of the file before it was corrected, say."""
+    with file.open("rb") as stream:
+        marked = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    return "utf-8-sig" if marked or said is None else said
 
 
 def _wrong(message: str) -> Invalid:
@@ -90,7 +98,7 @@ def _wrong(message: str) -> Invalid:
 
 
 def _header(cells: Iterable[str]) -> tuple[str, ...]:
-    header = tuple(visible(cell.strip()) for cell in cells)
+    header = tuple(visible(" ".join(cell.split())) for cell in cells)
     while header and not header[-1]:
         header = header[:-1]
     if not header:
@@ -121,7 +129,7 @@ def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
         return size if buffer.closed else buffer.tell()
 
     how = f"CSV, {_SIGNS.get(mark, mark)} between its cells, {encoding.removesuffix('-sig').upper()}"
-    return Table(how=how, header=header, rows=rows, place=place, size=size)
+    return Table(how=how, header=header, rows=rows, place=place, size=size, delimiter=mark)
 
 
 def _encoding(name: str) -> str:
@@ -140,7 +148,9 @@ _SIGNS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def _not_in(encoding: str) -> Invalid:
-    return _wrong(f"is not in {encoding.removesuffix('-sig').upper()}: say which encoding it has, such as cp1252")
+    known = encoding.removesuffix("-sig").upper()
+    other = "cp1252" if known == "UTF-8" else "utf-8"
+    return Invalid(Fault("encoding", f"the file is not in {known}: say which encoding it has, such as {other}"))
 
 
 def _delimiter_of(file: Path, encoding: str) -> str:
@@ -354,7 +364,9 @@ def _sheet_cell(value: object) -> Cell:
             return [str(value)]
         case float():
             return [format(value, ".15g")]
-        case datetime() | date():
+        case datetime() if value.time() != time():
+            return value.isoformat()[:19]
+        case date():
             return value.isoformat()[:10]
         case _:
             return str(value)[:LONGEST_CELL]

@@ -405,7 +405,8 @@ def _end(held: _Held, stage: Stage, **changed: Any) -> None:
     folder = _folder(services)
     if changed["status"] == "done" and stage.count_refused():
         with private(_rejected(folder, job)) as out:
-            write_rejected(stage, _kept_plan(job)[0], out)
+            plan, said = _kept_plan(job)
+            write_rejected(stage, plan, out, said.delimiter or ",")
     stage.close()
     now = services.clock()
     try:
@@ -440,9 +441,13 @@ def private(file: Path) -> Iterator[IO[str]]:
         part.unlink(missing_ok=True)
 
 
-def write_rejected(stage: Stage, plan: Plan, out: Any) -> None:
-    """Write the rows that were not taken as they were, each with its line and why; no cell is a formula."""
-    table = csv.writer(out)
+def write_rejected(stage: Stage, plan: Plan, out: Any, delimiter: str) -> None:
+    """Write the rows that were not taken as they were, each with its line and why; no cell is a formula.
+
+    It begins with the mark by which spreadsheets, and `open_table`, know UTF-8.
+    """
+    out.write("\ufeff")
+    table = csv.writer(out, delimiter=delimiter)
     table.writerow([*(cell(name) for name in plan.header), "line", "reason"])
     wide = len(plan.header)
     for line, cells, why in stage.refused():

@@ -15,17 +15,21 @@ from titrator.bulk.intake.fields import (
     DAYS_OF,
     FIELDS,
     MEASURES,
+    OF_EXPORTS,
     UNIT_FIELDS,
     UNITS,
     guess,
     known_unit,
     plain_name,
+    unit_in,
 )
 from titrator.bulk.intake.values import Order, visible
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
 _SOURCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", re.ASCII)
+#: What the file of rejected rows has behind the name of the one that they are of.
+_REJECTED: Final = re.compile(r"(?<=.)\.rejected\.csv$", re.IGNORECASE)
 _LONGEST: Final = 200
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {"dates": ("dmy", "mdy"), "decimal": ("point", "comma")}
 
@@ -190,7 +194,8 @@ def draw_up(  # noqa: PLR0913 (all that a plan is made of)
         _ask_for_shape(columns, said, questions)
     source = said.source
     if source is None:
-        source = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition("/")[2].rpartition(".")[0] or name).strip("-.")[:60]
+        name = _REJECTED.sub("", name.rpartition("/")[2])
+        source = re.sub(r"[^A-Za-z0-9._-]+", "-", name.rpartition(".")[0] or name).strip("-.")[:60]
         source = source if _SOURCE.fullmatch(source) else "import"
         guesses.append(Guess("the name of this source, by which its rows are known again", source))
     system = said.system or systems
@@ -233,7 +238,7 @@ def _columns(header: Sequence[str], said: Said, guesses: list[Guess], questions:
     for field, (at, guessed) in taken.items():
         if field in UNIT_FIELDS:
             continue
-        column = _with_unit(field, Column(at, header[at]), units.get(at), said, taken, questions)
+        column = _with_unit(field, Column(at, header[at]), units.get(at) or unit_in(header[at]), said, taken, questions)
         made[field] = column._replace(guessed=("column", *column.guessed) if guessed else column.guessed)
         if made[field].guessed:
             unit = "" if column.unit is None else f", in {column.unit}"
@@ -260,13 +265,14 @@ def _guess_columns(
 ) -> dict[int, str | None]:
     """Add the columns that can be guessed to those that were said; the units that stand in headers, by place."""
     places = {at for at, _ in taken.values()}
+    of_exports = {plain_name(name) for name in header}.issuperset(OF_EXPORTS)
     units: dict[int, str | None] = {}
     for at, name in enumerate(header):
         known = guess(name)
         if known is None:
             continue
         field, units[at] = known
-        if at in places or field in said.columns:
+        if at in places or field in said.columns or (field in OF_EXPORTS and not of_exports):
             continue
         if field in taken:
             both = f"{header[taken[field][0]]} or {name}"
@@ -330,7 +336,11 @@ def _ask_for_shape(columns: Mapping[str, Column], said: Said, questions: list[Fa
             for name in measured
         ]
     elif not measured and "born_on" not in columns:
-        questions.append(Fault("columns", "no column has a weight, a count, another value or a dose"))
+        wanted = "a weight, a count, another value or a dose, and none says what kind of fact a row has (kind)"
+        questions.append(Fault("columns", f"no column has {wanted}"))
+    if len(missing) == 2 and not said.columns:
+        hint = "if a title stands above the names of the columns, remove it: the first row must have the names"
+        questions.append(Fault("columns", hint))
 
 
 def _has_doses(columns: Mapping[str, Column]) -> bool:

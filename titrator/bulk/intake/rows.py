@@ -16,15 +16,17 @@ from titrator.bulk.intake.fields import (
     EVENTS,
     MEASURES,
     UNITS,
+    Measure,
     known_kind,
     known_unit,
 )
 from titrator.bulk.intake.plan import Column, Plan
-from titrator.bulk.intake.values import Cell, Wrong, amount, day, quoted, text_of, words
+from titrator.bulk.intake.values import Cell, Wrong, amount, day, quoted, text_of, time_of, words
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow import facts
 from titrator.workflow.facts import DOSES, Collection
-from titrator.workflow.history import Person, Told
+from titrator.workflow.history import UNATTENDED, Person, Told
+from titrator.workflow.record import Source
 
 _LONGEST_NOTE: Final = 1000
 _LARGEST: Final = Decimal(999_999_999_999)
@@ -72,20 +74,88 @@ def history(plan: Plan, number: str, rows: Sequence[Row]) -> History:
     told: list[Told] = []
     seen: Counter[tuple[str, str]] = Counter()
     read = _read_long if plan.is_long else _read_wide
-    for row in rows:
+    for row in _by_time(plan, rows):
+        if _tells_only_who(plan, row):
+            continue
         wrong: list[str] = []
+        source = _source(plan, row, wrong)
+        stands = not wrong
         when, entries = read(plan, row, wrong)
         if not wrong and not entries and when:
             continue  # a row that tells only who somebody is
         if wrong:
             refused.append((row.line, "; ".join(wrong)))
+            # Those of the day that follow keep the names that they have once this one is corrected.
+            seen.update((when, what) for what in _claimed(plan, row) if stands)
             continue
         for what, collection, body in entries:
             seen[when, what] += 1
             again = seen[when, what]
             name = f"{number}/{when}/{what}" if again == 1 else f"{number}/{when}/{what}/{again}"
-            told.append(Told(row.line, name, collection, body))
+            told.append(Told(row.line, name, collection, body, source))
     return History(None if len(refused) == len(rows) else person, told, refused, len(rows))
+
+
+def _by_time(plan: Plan, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows as they stand, but those of a day by their times where each has one: of two counts the later stands."""
+    texts = [_text(plan, row, "day") for row in rows]
+    if not any(":" in text for text in texts):
+        return rows
+    of_day: dict[str, list[int]] = {}
+    times = [time_of(text) for text in texts]
+    for index, text in enumerate(texts):
+        try:
+            of_day.setdefault(day(text, plan.dates), []).append(index)
+        except Wrong:
+            continue  # which is told where the row is read
+    ordered = list(rows)
+    for places in of_day.values():
+        if len(places) > 1 and all(times[index] for index in places):
+            by_time = sorted(places, key=lambda index: str(times[index]))
+            for place, index in zip(places, by_time, strict=True):
+                ordered[place] = rows[index]
+    return ordered
+
+
+def _tells_only_who(plan: Plan, row: Row) -> bool:
+    """Whether a row of an export of this program has a course, or a patient of whom there is nothing else."""
+    return "current" in plan.columns and plan.is_long and _text(plan, row, "kind") in {"course", "patient"}
+
+
+def _text(plan: Plan, row: Row, name: str) -> str:
+    column = plan.columns.get(name)
+    return "" if column is None else text_of(row.cells[column.at])
+
+
+def _claimed(plan: Plan, row: Row) -> list[str]:
+    """What a row has anything of, whether that can be read or not."""
+    if plan.is_long:
+        kind = known_kind(_text(plan, row, "kind"))
+        names = [] if kind is None else [kind]
+    else:
+        names = [name for name in (*MEASURES, "dose") if _text(plan, row, name)]
+    return [_called(MEASURES[name]) if name in MEASURES else name for name in names]
+
+
+def _called(measure: Measure) -> str:
+    return measure.code or measure.collection.kinds[0]
+
+
+def _source(plan: Plan, row: Row, wrong: list[str]) -> Source:
+    """Whether what a row of an export says is still to be verified; what does not stand there is wrong."""
+    if _text(plan, row, "current").lower() == "false":
+        wrong.append("is a version that was changed since")
+    match _text(plan, row, "status"):
+        case "entered-in-error":
+            wrong.append("was entered in error")
+        case "unverified":
+            return UNATTENDED._replace(preliminary=True)
+        case "final" | "":
+            pass
+        case other:
+            column = plan.columns["status"].header
+            wrong.append(f"{column}: {other[:40]!r} must be final, unverified or entered-in-error")
+    return UNATTENDED
 
 
 def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[int, str]]) -> Person | None:
@@ -93,11 +163,15 @@ def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[in
     wrong: list[str] = []
     _tried(words, plan.columns["patient"].header, wrong, number)
     said = {name: _one_of_all(plan, name, rows, wrong) for name in _OF_PERSON if name in plan.columns}
+    if over := _ended_courses(plan, rows):
+        said["course_ended_on"] = _tried(day, "course", wrong, over[-1], plan.dates)
     family, given = said.get("family_name"), said.get("given_name")
     if (name := said.get("name")) and not family:
         family, comma, given = (part.strip() for part in name.partition(","))
         if not comma or not family or not given:
             wrong.append(f"{plan.columns['name'].header}: must be the family name, a comma, and the given names")
+    if (system := said.get("identifier_system")) is not None and system != plan.system:
+        wrong.append(f"{plan.columns['identifier_system'].header}: {system} is not {plan.system}, the import's")
     clinic = plan.clinic
     if (named := said.get("clinic")) is not None:
         clinic = plan.clinics.get(named)
@@ -121,7 +195,17 @@ def _person(plan: Plan, number: str, rows: Sequence[Row], refused: list[tuple[in
     )
 
 
+def _ended_courses(plan: Plan, rows: Sequence[Row]) -> list[str]:
+    """When the courses of an export ended that stand; of several no table can tell."""
+    return [
+        _text(plan, row, "resolved_on")
+        for row in rows
+        if _tells_only_who(plan, row) and _text(plan, row, "current") != "false" and _text(plan, row, "resolved_on")
+    ]
+
+
 _OF_PERSON: Final = (
+    "identifier_system",
     "family_name",
     "given_name",
     "name",
@@ -132,7 +216,7 @@ _OF_PERSON: Final = (
     "course_ended_on",
 )
 #: What must be the same in all rows of a patient.
-_SAME: Final = frozenset({"born_on", "clinic", "course_started_on", "course_ended_on", "protocol"})
+_SAME: Final = frozenset({"identifier_system", "born_on", "clinic", "course_started_on", "course_ended_on", "protocol"})
 
 
 def _one_of_all(plan: Plan, name: str, rows: Sequence[Row], wrong: list[str]) -> str | None:
@@ -181,6 +265,7 @@ def _read_wide(plan: Plan, row: Row, wrong: list[str]) -> tuple[str, list[Entry]
             continue
         body = {measure.day_key: when, "value": value[0], "unit": value[1]}
         if measure.code is None:
+            _add_unreliable(plan, row, name, body, wrong)
             entries.append(Entry(measure.collection.kinds[0], measure.collection, body))
         else:
             entries.append(Entry(measure.code, measure.collection, body | {"code": measure.code}))
@@ -271,6 +356,15 @@ def _add_note(plan: Plan, row: Row, entries: list[Entry], wrong: list[str]) -> N
         entries[-1].body["note"] = note
 
 
+def _add_unreliable(plan: Plan, row: Row, name: str, body: dict[str, object], wrong: list[str]) -> None:
+    if name != "platelets" or not (text := _text(plan, row, "unreliable").lower()):
+        return
+    if text in {"true", "false"}:
+        body["unreliable"] = text == "true"
+    else:
+        wrong.append(f"{plan.columns['unreliable'].header}: {text[:40]!r} must be true or false")
+
+
 def _read_long(plan: Plan, row: Row, wrong: list[str]) -> tuple[str, list[Entry]]:
     """The day of a row of one fact, and the fact."""
     columns = plan.columns
@@ -310,6 +404,7 @@ def _fact(  # noqa: PLR0913, PLR0917 (all that a row says)
     measure = MEASURES[name]
     body: dict[str, object] = {measure.day_key: when, "value": value[0], "unit": value[1]}
     if measure.code is None:
+        _add_unreliable(plan, row, name, body, wrong)
         return Entry(measure.collection.kinds[0], measure.collection, body)
     return Entry(measure.code, measure.collection, body | {"code": measure.code})
 

@@ -152,6 +152,13 @@ class Stage:
         for line, cells, why in rows:
             yield line, [text_of(cell) for cell in json.loads(cells)], why
 
+    def reasons(self, most: int) -> Iterator[tuple[str, int, int]]:
+        """Why rows were not taken, what most were refused for first: why, how many rows, the line of the first."""
+        yield from self._connection.cursor().execute(
+            "select why, count(*), min(line) from refused group by why order by count(*) desc, min(line) limit ?",
+            [most],
+        )
+
     def count_refused(self) -> int:
         """How many rows were not taken."""
         return int(self._connection.execute("select count(*) from refused").fetchone()[0])

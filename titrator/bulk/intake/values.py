@@ -23,6 +23,7 @@ _TOLD: Final = 40
 _ISO: Final = re.compile(r"(\d{4})([-/.]?)(\d{2})\2(\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?", re.ASCII)
 _ZONED: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ][\d:.]+ ?(?:Z|[+-]\d{2}:?\d{2})", re.ASCII)
 _NUMBERS: Final = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})(?: \d{1,2}:\d{2}(?::\d{2})?)?", re.ASCII)
+_TIME: Final = re.compile(r"[T ](\d{1,2}):(\d{2}(?::\d{2}(?:\.\d+)?)?)$", re.ASCII)
 _SHORT: Final = re.compile(r"\d{1,2}([-/.])\d{1,2}\1\d{2}", re.ASCII)
 _DAY_MONTH: Final = re.compile(r"(\d{1,2})\.?[- ]([A-Za-z]{3,9})\.?[- ,]+(\d{4})", re.ASCII)
 _MONTH_DAY: Final = re.compile(r"([A-Za-z]{3,9})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})", re.ASCII)
@@ -53,6 +54,12 @@ def day(text: str, order: Order | None) -> str:
     if read_day(found) is None:
         raise Wrong(f"{quoted(text)} is no day from 1900-01-01 to 2200-12-31")
     return found
+
+
+def time_of(text: str) -> str | None:
+    """The time of day behind a day, as it stands there; None where there is none."""
+    found = _TIME.search(text)
+    return f"{int(found[1]):02}:{found[2]}" if found else None
 
 
 def needs_order(text: str) -> Order | Literal["either"] | None:
