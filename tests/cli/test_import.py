@@ -276,12 +276,3 @@ def test_what_rows_of_one_fact_tell_of_is_shown(made: Run, tmp_path: Path) -> No
         "PLT is platelets (2 rows); empty is nothing that is kept (1 rows); ANC is neutrophils (1 rows); Ferritin is"
     )
     assert f"Test: {shown} nothing that is kept (1 rows)." in words(ran.out)
-
-
-def test_the_rejected_file_follows_no_link(made: Run, tmp_path: Path) -> None:  # noqa: F811
-    file = write_csv(tmp_path / "a.csv", VISITS, [visit("7", "2025-03-03", "x")])
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "a.csv.rejected.csv").symlink_to(tmp_path / "mine.txt")
-    ran = made("import", file, *SURE)
-    assert (ran.code, (tmp_path / "mine.txt").read_text()) == (4, "mine")
-    assert "a.csv.rejected.csv" in ran.err

@@ -1314,6 +1314,9 @@ def signed(ehr: Ehr, ident: str, who: str = "prescriber", **body: Any) -> None:
     codes = [one["code"] for one in proposal["alerts"]]
     whole = {"decision": "accept", "proposal_sha256": proposal["proposal_sha256"], "acknowledge": codes} | body
     answer = ehr.house.call(who, "POST", f"/patients/{ident}/decisions", whole)
+    if answer.status == 422 and answer.json["questions"]:
+        asked = {"confirm": answer.json["questions"]}
+        answer = ehr.house.call(who, "POST", f"/patients/{ident}/decisions", whole | asked)
     assert answer.status == 201, answer.text
 
 

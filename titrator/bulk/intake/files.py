@@ -26,7 +26,7 @@ from typing import IO, Any, Final, cast
 import openpyxl
 from defusedxml.common import DefusedXmlException
 
-from titrator.bulk.intake.values import Cell, text_of, visible
+from titrator.bulk.intake.values import Cell, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
 
@@ -87,10 +87,13 @@ def open_table(
 
 
 def _encoding(file: Path, said: str | None) -> str:
-    """The encoding of a file: its mark tells more than what was said, of the file before it was corrected, say."""
+    """The encoding of a file: its mark tells more than what was said, of the file before it was corrected, say.
+
+    Raises Invalid for what is no encoding of a table.
+    """
     with file.open("rb") as stream:
         marked = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-    return "utf-8-sig" if marked or said is None else said
+    return "utf-8-sig" if marked or said is None else _known(said)
 
 
 def _wrong(message: str) -> Invalid:
@@ -98,7 +101,7 @@ def _wrong(message: str) -> Invalid:
 
 
 def _header(cells: Iterable[str]) -> tuple[str, ...]:
-    header = tuple(visible(" ".join(cell.split())) for cell in cells)
+    header = tuple(" ".join(cell.split()) for cell in cells)
     while header and not header[-1]:
         header = header[:-1]
     if not header:
@@ -112,7 +115,6 @@ def _header(cells: Iterable[str]) -> tuple[str, ...]:
 
 
 def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
-    encoding = _encoding(encoding)
     if delimiter is not None and (delimiter in '"\r\n\0' or not delimiter.isascii()):
         raise Invalid(Fault("delimiter", "is nothing that stands between cells"))
     mark = delimiter or _delimiter_of(file, encoding)
@@ -132,7 +134,7 @@ def _csv(file: Path, encoding: str, delimiter: str | None) -> Table:
     return Table(how=how, header=header, rows=rows, place=place, size=size, delimiter=mark)
 
 
-def _encoding(name: str) -> str:
+def _known(name: str) -> str:
     """An encoding of texts by its name; raises Invalid."""
     try:
         found = codecs.lookup(name)
@@ -340,17 +342,20 @@ def _refuse_bomb(file: Path) -> None:
 
 
 def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
+    line = 0
     with stream, closing(book):
         try:
             for line, cells in enumerate(book[name].iter_rows(values_only=True), 1):
                 if line > LAST_ROW:
-                    raise _wrong(f"has more than {LAST_ROW} rows")
+                    break
                 if any(cell is not None for cell in cells):
                     yield line, [_sheet_cell(cell) for cell in cells]
         except DefusedXmlException:
             raise _wrong("declares entities in its XML, which no workbook needs") from None
         except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over)
             raise _wrong("is no workbook that can be read (xlsx)") from None
+        if line > LAST_ROW:
+            raise _wrong(f"has more than {LAST_ROW} rows")
 
 
 def _sheet_cell(value: object) -> Cell:
