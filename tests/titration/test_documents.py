@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from titrator.titration.documents import decode, encode, exact, join, printable, quote, reread, shown
+from titrator.titration.documents import decode, encode, exact, join, legible, printable, quote, reread, shown
 from titrator.titration.errors import Fault, InvalidDocument, InvalidInput, InvalidProtocol
 from titrator.titration.quantities import Unusable, plain, tidy
 
@@ -397,6 +397,18 @@ def test_control_characters_and_lone_surrogates_are_escaped(code: int) -> None:
 def test_the_other_control_characters_are_escaped_too() -> None:
     """`printable`: control characters escaped."""
     assert [code for code in range(0x7F, 0xA0) if not printable(chr(code)).isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_so"),
+    [
+        ("Zoë, 60 ×10⁹/L", "Zoë, 60 ×10⁹/L"),
+        ("two\nlines", "two\nlines"),
+        ("\x1b[2J\r\u202e\ud800", "\\u001b[2J\\r\\u202e\\ud800"),
+    ],
+)
+def test_lines_of_a_text_stay_legible_and_nothing_in_them_is_obeyed(text: str, shown_so: str) -> None:
+    assert legible(text) == shown_so
 
 
 def test_quote_leaves_other_text_as_it_is() -> None:
