@@ -115,6 +115,13 @@ DID: Final[Mapping[str, Any]] = {
     "test-channel": _l("tested a channel"),
     "verify": _l("verified"),
     "worklist": _l("saw the worklist"),
+    "begin-import": _l("began to import a table"),
+    "cancel-import": _l("cancelled an import"),
+    "end-import": _l("ended an import"),
+    "export": _l("took patients out"),
+    "import": _l("recorded by an import"),
+    "send-import": _l("sent a table to be imported"),
+    "take-evidence": _l("took the evidence file of a patient"),
 }
 
 

@@ -88,6 +88,7 @@ RIGHTS: Final[Mapping[str, Any]] = {
     "patients:manage": _l(
         "move patients to another clinic, change a birth date, take numbers away, make them inactive"
     ),
+    "patients:import": _l("import tables of patients and what was recorded of them"),
     "facts:record": _l("record counts, weights, doses and events, correct them and take them back"),
     "facts:verify": _l("verify values that are in doubt"),
     "doses:propose": _l("see the next dose"),
