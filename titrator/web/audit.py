@@ -115,6 +115,7 @@ DID: Final[Mapping[str, Any]] = {
     "test-channel": _l("tested a channel"),
     "verify": _l("verified"),
     "worklist": _l("saw the worklist"),
+    "audit-titration": _l("asked how doses agree with a protocol"),
     "begin-import": _l("began to import a table"),
     "cancel-import": _l("cancelled an import"),
     "end-import": _l("ended an import"),

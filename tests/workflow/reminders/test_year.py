@@ -450,6 +450,7 @@ def is_sane(year: Year) -> None:
     assert 0.5 < year.happened["to patients"] / weeks < 2, report(year)
 
 
+@pytest.mark.long
 def test_a_year(tmp_path: Path) -> None:
     is_sane(a_year(tmp_path, seed=1, patients=18))
 
