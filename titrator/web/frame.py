@@ -5,7 +5,7 @@
              refused: the form again, as it was filled in, each fault beside its field
              logged out meanwhile: what was filled in is kept, and given back after login
 
-Pages call the steps that REST calls, so that both doors refuse and write down the same things.
+Pages call the steps that REST calls, so that both doors ask, refuse and write down the same things.
 """
 
 from __future__ import annotations

@@ -335,7 +335,7 @@ def _carry_out_by_others(visit: Visit, patient: Patient, facts: Sequence[CourseF
     live = undelivered(visit, patient)
     if live is None or live.status != "in-force" or not live.dose:
         return patient
-    later = {fact.day for fact in facts if _is_dose_of(fact, fact.day) and _came_of(live, fact)}
+    later = {fact.day for fact in facts if _is_dose_of(fact, fact.day) and came_of(live, fact)}
     for day in sorted(later):
         patient, _ = _settle_day(visit, patient, day, facts)
     return patient
@@ -433,7 +433,7 @@ def _not_given(visit: Visit, patient: Patient, fact: Fact) -> None:
 
 
 def _reopen(visit: Visit, patient: Patient, decision: Decision, facts: Iterable[CourseFact]) -> Patient:
-    now = _answer_now(visit, patient, decision, [fact for fact in facts if not _came_of(decision, fact)])
+    now = _answer_now(visit, patient, decision, [fact for fact in facts if not came_of(decision, fact)])
     if essence(now) == essence(decision.answer):
         if decision.reopened_answer is None:
             return patient
@@ -477,7 +477,7 @@ def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFac
     live = undelivered(visit, patient)
     if live is None or live.micrograms is None or live.due_on is None:
         return
-    others = [fact for fact in facts if not _came_of(live, fact)]
+    others = [fact for fact in facts if not came_of(live, fact)]
     # A dose may be given late: then those given after it was due are of its seven days, too.
     days = {live.due_on, *(fact.day for fact in others if fact.kind == "dose" and fact.day > live.due_on)}
     kg = dosing_weight(live)
@@ -485,6 +485,6 @@ def _end_above_ceiling(visit: Visit, patient: Patient, facts: Sequence[CourseFac
         change_decision(visit, patient, live, "void", "over the ceiling, by what is known now", status="void")
 
 
-def _came_of(decision: Decision, fact: CourseFact) -> bool:
+def came_of(decision: Decision, fact: CourseFact) -> bool:
     """Whether a dose was given after a decision, on its day: it is no reason to decide otherwise."""
     return fact.kind == "dose" and fact.id > decision.revision and fact.day >= decision.day

@@ -31,6 +31,7 @@ from titrator.titration.quantities import iso, plain
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.workflow.delivery import (
     UNDELIVERED,
+    came_of,
     change_decision,
     change_of,
     decision_of,
@@ -132,9 +133,9 @@ def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> D
     same = decision.proposal_sha256 == now.proposal_sha256
     if not same and not (covered(decision, _answer(now)) and decision.protocol_sha256 == now.protocol_sha256):
         _refuse_changed(patient, now)
-    if decision.micrograms is not None and _given_since(visit, decision):
-        _refuse_changed(patient, now)  # who decided did not know of it, and would have it given once more
     if decision.micrograms is not None and decision.due_on is not None:
+        if any(came_of(decision, fact) for fact in visit.session.course_facts(patient.id)):
+            _refuse_changed(patient, now)  # a dose was given of which who decided did not know: it would be given twice
         weight = dosing_weight(decision)
         _refuse_above_ceiling(visit, patient, decision.due_on, decision.micrograms, weight)
     second = {
@@ -143,14 +144,6 @@ def co_sign(visit: Visit, patient_id: str, ident: int, version: int | None) -> D
         "second_at": instant(visit.now),
     }
     return change_decision(visit, patient, decision, "co-sign", status="in-force", **second)[1]
-
-
-def _given_since(visit: Visit, decision: Decision) -> bool:
-    """Whether a dose of the day of a decision, or of a later one, was recorded after it."""
-    return any(
-        fact.kind == "dose" and fact.id > decision.revision and fact.day >= decision.day
-        for fact in visit.session.course_facts(decision.patient_id)
-    )
 
 
 def _refuse_unless_entitled(visit: Visit, decision: Decision) -> None:
