@@ -5,8 +5,7 @@
 
 The file is that of a made-up clinic, always the same: some patients, 26 weeks each, weight, count and dose a week, a
 slip of the keyboard now and then. Both run in turn, each in a process of its own with a new database; told are the
-median of the ratios and of the rates. `python -m bench.imports [PATIENTS]`, 2,000 unless said otherwise. With
-BENCH_IMPORT_POSTGRES, the URL of a database of a PostgreSQL server, into databases of that server, made and dropped.
+median of the ratios and of the rates. Into PostgreSQL: `bench.postgres`.
 """
 
 from __future__ import annotations
@@ -15,22 +14,21 @@ import csv
 import os
 import random
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
 
-from bench.figures import Figure, at_least, report
+from bench.figures import Pair, at_least, report_pair
 
-PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "2000"))
-POSTGRES = os.environ.get("BENCH_IMPORT_POSTGRES", "")
-ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "3"))
+PATIENTS = int(os.environ.get("BENCH_IMPORT_PATIENTS", "100000"))
+ROUNDS = int(os.environ.get("BENCH_IMPORT_ROUNDS", "1"))
 WEEKS = 26
 FIRST = date(2025, 1, 6)
 HEADER = ("MRN", "Last name", "First name", "DOB", "Visit date", "Weight kg", "Platelets (10^9/L)", "Nplate dose mcg")
@@ -79,18 +77,24 @@ def timed(command: tuple[str, ...], environment: dict[str, str]) -> float:
     return took
 
 
-def ours(folder: Path, file: Path) -> float:
-    """How many seconds the import into a new installation takes."""
-    if not POSTGRES:
+def ours(folder: Path, file: Path, server: str) -> float:
+    """How many seconds the import into a new installation takes, in a file or in a new database of a server."""
+    if not server:
         return imported({"TITRATOR_INSTANCE": str(folder)}, file)
+    with new_database(server) as url:
+        return imported({"TITRATOR_INSTANCE": str(folder), "TITRATOR_DATABASE": url}, file)
+
+
+@contextmanager
+def new_database(server: str) -> Iterator[str]:
+    """The URL of a database that is there for as long as it is needed, on the server of the URL of another."""
     name = f"bench_{secrets.token_hex(6)}"
-    with psycopg.connect(POSTGRES, autocommit=True) as server:
-        server.execute(f'create database "{name}"')
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
         try:
-            url = f"{POSTGRES.rpartition('/')[0]}/{name}"
-            return imported({"TITRATOR_INSTANCE": str(folder), "TITRATOR_DATABASE": url}, file)
+            yield f"{server.rpartition('/')[0]}/{name}"
         finally:
-            server.execute(f'drop database "{name}" with (force)')
+            connection.execute(f"drop database {name} with (force)".encode())
 
 
 def imported(environment: dict[str, str], file: Path) -> float:
@@ -101,27 +105,24 @@ def imported(environment: dict[str, str], file: Path) -> float:
     return timed((*COMMAND, "import", str(file), *wanted), environment)
 
 
-def main() -> None:
-    """The pair, in turn."""
-    patients = int(sys.argv[1]) if len(sys.argv) > 1 else PATIENTS
+def measure(server: str = "") -> None:
+    """The pair, in turn; into a file, or into databases of a server."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as place:
         folder = Path(place)
         file = folder / "clinic.csv"
-        total = write(file, patients)
+        total = write(file, PATIENTS)
         bare = str(Path(sys.executable).with_name("sqlite-utils"))
-        ratios, rates, bares = [], [], []
+        heres, theres = [], []
         for number in range(ROUNDS):
             there = timed((bare, "insert", str(folder / f"bare{number}.db"), "rows", str(file), "--csv"), {})
-            here = ours(folder / f"instance{number}", file)
-            ratios.append(there / here)
-            rates.append(total / here)
-            bares.append(total / there)
+            here = ours(folder / f"instance{number}", file, server)
+            heres.append(total / here)
+            theres.append(total / there)
             print(f"  {total / here:,.0f} rows/s beside {total / there:,.0f}: {there / here:.2f}", flush=True)
-        rate, beside, ratio = map(statistics.median, (rates, bares, ratios))
-        more = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        name = f"import of {total:,} rows of {patients:,} patients, beside sqlite-utils insert --csv"
-        report(Figure(name, rate, "rows/s", beside, ratio, at_least(0.25), more))
+        into = "PostgreSQL" if server else "SQLite"
+        name = f"import into {into} of {total:,} rows of {PATIENTS:,} patients, beside sqlite-utils insert --csv"
+        report_pair(name, Pair(heres, theres), "rows/s", at_least(0.25))
 
 
 if __name__ == "__main__":
-    main()
+    measure()

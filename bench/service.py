@@ -22,19 +22,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from bench.figures import Figure, Goal, Pair, at_least, at_most, report, report_pair
 from titrator.assembly import make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
-from titrator.store.records import CourseVersion, Fact, Patient
-from titrator.store.rows import mapping
+from titrator.store.records import CourseVersion, Fact, Patient, Record
+from titrator.store.rows import Value, mapping
 from titrator.workflow import accounts, record
-from titrator.workflow.standing import settle_all
+from titrator.workflow.standing import settle, settle_all
 from titrator.workflow.visit import Actor, Services, Visit, instant, leave
 
 WORKERS, THREADS, CONNECTIONS = 2, int(os.environ.get("BENCH_THREADS", "4")), 8
@@ -75,17 +76,29 @@ def write(patient):
 
 @dataclass(frozen=True)
 class Place:
-    """A filled instance, with a token and the ids of its patients."""
+    """A filled instance, with a token and the ids of those of its patients of whom is asked."""
 
     folder: Path
     token: str
     patients: list[str]
+    database: str = ""
 
 
-def fill(folder: Path, patients: int, *, counted_today: bool = False, weeks: int = WEEKS) -> Place:
-    """An instance with so many patients, weekly counts and doses each; and a count of today if asked for."""
-    settings = Settings(instance=folder)
-    services = make_services(settings)
+def fill(  # noqa: PLR0913
+    folder: Path,
+    patients: int,
+    *,
+    counted_today: bool = False,
+    weeks: int = WEEKS,
+    database: str = "",
+    asked: int | None = None,
+) -> Place:
+    """An instance with so many patients, weekly counts and doses each; and a count of today if asked for.
+
+    The `database` is that of the setting of that name. Of so many patients, spread evenly, is `asked`: the answers of
+    others are not kept, which takes its time where there are very many.
+    """
+    services = make_services(Settings(instance=folder, database=database))
     with services.store.writing() as session:
         visit = _visit(services, session)
         clinic = record.add_clinic(visit, {"name": "bench", "time_zone": "UTC"})
@@ -95,26 +108,26 @@ def fill(folder: Path, patients: int, *, counted_today: bool = False, weeks: int
         token = accounts.issue_token(visit, account.id, {"label": "bench", "days": 30}).secret
         leave(visit, session, visit.entries)
     names = [f"{index:020x}" for index in range(patients)]
-    services.store.close()
-    connection = sqlite3.connect(folder / "titrator.db", isolation_level=None)
-    connection.execute("pragma synchronous = off")
-    connection.execute("begin")
-    for kind, rows in (
+    tables: tuple[tuple[type[Record], Iterator[list[object]]], ...] = (
         (Patient, (_patient(name, clinic.id, 2 * weeks + 2 + counted_today) for name in names)),
         (CourseVersion, (_course(name, account.id, weeks) for name in names)),
         (Fact, (fact for name in names for fact in _facts(name, account.id, counted_today, weeks))),
-    ):
-        columns = mapping(kind).columns
-        marks = ", ".join("?" * len(columns))
-        connection.executemany(f"insert into {kind.TABLE} ({', '.join(columns)}) values ({marks})", rows)
-    connection.execute("commit")
-    connection.execute("pragma wal_checkpoint(truncate)")
-    connection.close()
+    )
+    with services.store.writing() as session:
+        for kind, rows in tables:
+            session.load(kind, cast("Iterator[tuple[Value, ...]]", rows))
+    chosen = names[:: max(1, patients // asked)] if asked else names
     begun = time.perf_counter()
-    settle_all(services, services.clock())
-    print(f"settled {patients:,} patients in {time.perf_counter() - begun:.0f} s", flush=True)
+    if asked:
+        settle(services, chosen, services.clock())
+    else:
+        settle_all(services, services.clock())
+    print(f"settled {len(chosen):,} patients in {time.perf_counter() - begun:.0f} s", flush=True)
     services.store.close()
-    return Place(folder, token, names)
+    if not database:
+        with closing(sqlite3.connect(folder / "titrator.db")) as connection:
+            connection.execute("pragma wal_checkpoint(truncate)")
+    return Place(folder, token, chosen, database)
 
 
 def _visit(services: Services, session: object) -> Visit:
@@ -337,6 +350,8 @@ def requests(place: Place) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
 def serve(place: Place) -> tuple[str, Path, dict[str, str]]:
     """What starts the service on a place."""
     environment = {"TITRATOR_INSTANCE": str(place.folder), "TITRATOR_REQUESTS_PER_MINUTE": "10000000"}
+    if place.database:
+        environment["TITRATOR_DATABASE"] = place.database
     return "wsgi:app", place.folder, environment
 
 
@@ -372,14 +387,8 @@ def main() -> None:
                 at_least(0.30),
             )
             # both stores as filled: a count that is posted leaves a patient to be answered anew
-            rates = []
             little = Client(small_port)  # not before: gunicorn closes what is idle for as long as the pairs take
-            for _ in range(ROUNDS):
-                one, _ = little.run(small_read, b"200", SECONDS)
-                other, _ = ours.run(read, b"200", SECONDS)
-                rates.append((one, other))
-            pair = Pair(*zip(*rates, strict=True))
-            report_pair(f"next-dose with {few:,} / with {many:,} patients", pair, "/s", at_most(1.25))
+            in_turn(f"next-dose with {few:,} / with {many:,} patients", (little, small_read), (ours, read))
             measure(
                 "POST platelet-counts",
                 lambda: ours.run(write, b"201", SECONDS),
@@ -390,6 +399,15 @@ def main() -> None:
                 ),
                 at_least(0.50),
             )
+
+
+def in_turn(name: str, small: tuple[Client, Callable[[], bytes]], large: tuple[Client, Callable[[], bytes]]) -> None:
+    """Report how many times as many answers a second a small store gives as a large one, measured in turn."""
+    rates = []
+    for _ in range(ROUNDS):
+        one, other = (client.run(read, b"200", SECONDS)[0] for client, read in (small, large))
+        rates.append((one, other))
+    report_pair(name, Pair(*zip(*rates, strict=True)), "/s", at_most(1.25))
 
 
 def _answer(place: Place) -> bytes:

@@ -261,7 +261,7 @@ def instant(moment: datetime) -> str:
 
 @lru_cache(maxsize=256)
 def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def instant_or_none(moment: datetime | None) -> str | None:
