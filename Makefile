@@ -27,6 +27,8 @@ LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-co
 
 export XDG_CACHE_HOME := $(CURDIR)/.cache
 unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
+# Where Python keeps nothing of what it has compiled, each of the hundreds of processes of the tests compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test test-long check bench screenshots mutants lock sbom clean
 .NOTPARALLEL:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -84,9 +85,10 @@ def command(folder: Path, *words: str) -> tuple[float, int]:
         env=os.environ | {"TITRATOR_INSTANCE": str(folder)},
         stdout=subprocess.DEVNULL,
     ) as process:
-        while process.poll() is None:
+        while process.returncode is None:
             peak = max(peak, anonymous(process.pid))
-            time.sleep(0.02)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02)
     if process.returncode:
         raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
     return time.perf_counter() - begun, peak

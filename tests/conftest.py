@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from werkzeug.routing import Rule
 
-from tests import backends
+from tests import backends, passwords
 from titrator.protocols import Catalogue
 
 # The same examples every time, so that a red test is red for everybody; `long` searches anew each time.
@@ -42,6 +42,7 @@ def _compiled_once(rule: Rule) -> None:
 
 
 Rule.compile = _compiled_once  # type: ignore[method-assign]
+passwords.be_quick()
 
 
 @pytest.fixture(scope="session")

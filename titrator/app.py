@@ -98,7 +98,7 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         _gather_behind(app)
     app.extensions["titrator.metrics"] = metrics = operations.Metrics()
     metrics.broken.set(len(app.extensions["titrator"].services.broken))
-    _watch(app, metrics)
+    _watch(app)
     _refuse(app)
     api = make_api(app)
     for room in (
@@ -175,7 +175,7 @@ class _Stderr:
         return None
 
 
-def _watch(app: Flask, metrics: operations.Metrics) -> None:
+def _watch(app: Flask) -> None:
     """Give each request an id, count it, and say how it went: by route, never by path, for paths name patients."""
     log = structlog.get_logger().bind()
 
@@ -192,7 +192,7 @@ def _watch(app: Flask, metrics: operations.Metrics) -> None:
         took = time.perf_counter() - g.began
         if method not in _METHODS:
             method = "OTHER"
-        metrics.count(method, route, response.status_code, took)
+        operations.counts().count(method, route, response.status_code, took)
         if "Cache-Control" not in headers:
             headers.add("Cache-Control", "no-store")
         headers.add("X-Request-Id", g.request_id)

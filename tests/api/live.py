@@ -38,6 +38,8 @@ ENVIRONMENT = {
     "TITRATOR_LOG_LEVEL": "warning",
 }
 PATIENCE = 60  # seconds
+#: gunicorn, whose first process reads in the program once for all that it starts, as that of `titrator serve` does.
+GUNICORN = (sys.executable, "-c", "import titrator.app, gunicorn.app.wsgiapp; gunicorn.app.wsgiapp.run()")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +113,11 @@ class _Gunicorn:
         """Listen before the server is there: a request waits until it is."""
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
             port = listening.getsockname()[1]
-            command = ["-m", "gunicorn", "--bind", f"fd://{listening.fileno()}", "--worker-class", "gthread"]
+            bind = ["--bind", f"fd://{listening.fileno()}", "--worker-class", "gthread"]
             settings = ["--workers", "2", "--threads", "4", "--graceful-timeout", "10", "wsgi:app"]
             with (self.instance / "server.log").open("wb") as log:
                 self.process = subprocess.Popen(
-                    [sys.executable, *command, *settings],
+                    [*GUNICORN, *bind, *settings],
                     cwd=ROOT,
                     env={
                         **os.environ,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,10 +19,13 @@ from werkzeug.routing import Rule
 
 from tests.backends import CHOSEN, new_store
 from tests.support import CATALOGUE
+from titrator.api.operations import Metrics
 from titrator.app import create_app
+from titrator.door import Door
 from titrator.notify.log import LogChannel
 from titrator.notify.schemes import SCHEMES
 from titrator.notify.texts import Texts
+from titrator.security.limits import Limit
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.secrets import new_id
 from titrator.settings import Settings
@@ -305,7 +309,28 @@ def _empty(folder: Path, policy: Policy, backend: str) -> House:
         telling=SILENT,
         imports=folder / "imports",
     )
-    return House(services, clock, create_app(_settings(folder), services), "", "", {}, {})
+    return House(services, clock, _app(folder, services), "", "", {}, {})
+
+
+_first_apps: Final[dict[Policy, Flask]] = {}
+
+
+def _app(folder: Path, services: Services) -> Flask:
+    """The app of an installation: a copy of the first of this process, with a door and counts of its own.
+
+    Its routes and templates are those of the first: to make them anew takes longer than most tests do.
+    """
+    settings = _settings(folder)
+    first = _first_apps.get(services.policy)
+    if first is None:
+        first = _first_apps[services.policy] = create_app(settings, services)
+    app = copy(first)
+    app.instance_path = str(folder)
+    limits = Limit(settings.requests_per_minute), Limit(settings.logins_per_minute)
+    door = Door(services=services, requests=limits[0], logins=limits[1])
+    app.extensions = {**first.extensions, "titrator": door, "titrator.metrics": Metrics()}
+    first.extensions.pop("titrator", None)  # or it would keep its installation
+    return app
 
 
 # Entries, with days told by how long ago they were

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.api.support import House, build, count, dose
+from tests.api.support import House, build, count
+from tests.workflow.test_evidence import treated
 from tests.workflow.test_sign_off_machine import STEADY, SignOff
 from titrator.bulk import verifying
 from titrator.bulk.evidence import last_line, take_evidence
@@ -29,24 +30,11 @@ from titrator.workflow.visit import Actor, Visit
 FORGER: Final = b"another key, of 32 bytes, or so.."
 
 
-def accept(house: House, patient: str) -> None:
-    proposal = house.get(f"/patients/{patient}/next-dose")
-    acknowledged = [alert["code"] for alert in proposal["alerts"]]
-    body = {"decision": "accept", "proposal_sha256": proposal["proposal_sha256"], "acknowledge": acknowledged}
-    house.post(f"/patients/{patient}/decisions", body)
-
-
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A patient who was given what was decided, and decided upon a week later; the first count was corrected since."""
     house = build(tmp_path_factory.mktemp("evidence"))
-    patient = house.on_course(0)
-    house.record(patient, "platelet-counts", count(0, 20))
-    accept(house, patient)
-    house.record(patient, "doses", dose(0, 75), who="technician")
-    house.clock.on(days=7)
-    house.record(patient, "platelet-counts", count(-7, 30))
-    accept(house, patient)
+    patient = treated(house)
     first = house.get(f"/patients/{patient}/platelet-counts")["items"][0]["id"]
     path = f"/patients/{patient}/platelet-counts/{first}"
     assert house.call("pharmacist", "PUT", path, {**count(0, 45), "reason": "misread"}, version=1).status == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_service import first
+
+__all__ = ["first"]  # a fixture
 TITRATOR = str(Path(sys.executable).with_name("titrator"))
 PATIENCE = 60
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def titrator(tmp_path: Path) -> Run:
+def titrator(tmp_path: Path, first: Path) -> Run:
     """Commands on an installation with a clinic."""
+    shutil.copytree(first, tmp_path / "instance")
     kept = {key: value for key, value in os.environ.items() if not key.startswith("TITRATOR_")}
     environment = kept | {"TITRATOR_INSTANCE": str(tmp_path / "instance"), "COLUMNS": "140"}
 
@@ -34,8 +39,6 @@ def titrator(tmp_path: Path) -> Run:
             timeout=PATIENCE,
         )
 
-    assert run("init").returncode == 0
-    assert run("clinics", "add", "Day Unit", "--time-zone", "Europe/Berlin").returncode == 0
     return run
 
 

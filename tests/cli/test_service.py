@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,19 +96,21 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def titrator(instance: Path) -> Run:
-    def run(*arguments: object, stdin: str = "", **more: str) -> Ran:
-        result = subprocess.run(
-            [TITRATOR, *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment(instance, **more),
-        )
-        assert "Traceback" not in result.stderr
-        return Ran(result.returncode, result.stdout, result.stderr)
+    return partial(run, instance)
 
-    return run
+
+def run(instance: Path, *arguments: object, stdin: str = "", **more: str) -> Ran:
+    """Run the installed command as a shell does."""
+    result = subprocess.run(
+        [TITRATOR, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(instance, **more),
+    )
+    assert "Traceback" not in result.stderr
+    return Ran(result.returncode, result.stdout, result.stderr)
 
 
 Serve = Callable[..., Served]
@@ -198,11 +201,19 @@ def test_init_says_when_the_first_account_may_no_longer_administer(titrator: Run
     assert secret(done(titrator("init")))
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installation with a clinic, which others are copies of."""
+    folder = tmp_path_factory.mktemp("first") / "instance"
+    done(run(folder, "init"))
+    done(run(folder, "clinics", "add", "Day Unit", "--time-zone", "Europe/Berlin", "--injection-day", "monday"))
+    return folder
+
+
 @pytest.fixture
-def made(titrator: Run) -> Run:
+def made(titrator: Run, first: Path, instance: Path) -> Run:
     """An installation with a clinic."""
-    done(titrator("init"))
-    done(titrator("clinics", "add", "Day Unit", "--time-zone", "Europe/Berlin", "--injection-day", "monday"))
+    shutil.copytree(first, instance)
     return titrator
 
 

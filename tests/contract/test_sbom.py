@@ -51,6 +51,7 @@ def test_each_has_a_licence_an_address_and_the_digests_of_its_files(bill: dict[s
         assert "Copyright" not in json.dumps(one["licenses"]), "the name of a licence, not its text"
         assert one["purl"] == f"pkg:pypi/{one['name']}@{one['version']}"
         (files,) = one["externalReferences"]
+        assert files["url"] == f"https://pypi.org/project/{one['name']}/{one['version']}/#files"
         assert files["hashes"], one["name"]
 
 

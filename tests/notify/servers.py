@@ -32,6 +32,7 @@ class MailServer:
     answers: dict[str, str] = field(default_factory=dict)
     envelopes: list[Envelope] = field(default_factory=list)
     logins: list[tuple[str, str]] = field(default_factory=list)
+    came: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def mails(self) -> list[EmailMessage]:
@@ -49,7 +50,9 @@ class MailServer:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         answer = self.answers.get("data", "250 OK")
         if answer.startswith("250"):
-            self.envelopes.append(envelope)
+            with self.came:
+                self.envelopes.append(envelope)
+                self.came.notify_all()
         return answer
 
     def login(

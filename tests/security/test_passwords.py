@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from argon2 import PasswordHasher
 
+from tests.passwords import SLOW
+from titrator.security import passwords
 from titrator.security.passwords import LONGEST, SHORTEST, hash_password, matches, outdated, unfit
 from titrator.security.secrets import PREFIX, new_id, new_secret, sha256
 
@@ -31,6 +33,11 @@ FITNESS: list[tuple[str, str, bool]] = [
     ("               ", "eva", False),
     (GOOD + "\ud800", "eva", False),
 ]
+
+
+@pytest.fixture(autouse=True)
+def as_in_earnest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "_HASHER", SLOW)
 
 
 @pytest.mark.parametrize(("password", "username", "fit"), FITNESS)

@@ -15,7 +15,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from tests.api.live import GUNICORN
 from titrator.assembly import audit_key, make_services
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.settings import Settings
@@ -161,11 +161,10 @@ def add_patient(services: Services, who: Actor, clinic: str, number: int, counte
 
 @contextmanager
 def serving(instance: Instance, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server of two processes with four threads each, in a process group of its own, and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4", "--log-level", "critical"]
+    """A server of two processes with four threads each, in a process group of its own, and its port.
+
+    The port listens before the server is there: a request waits until it is.
+    """
     environment = {
         **os.environ,
         "TITRATOR_INSTANCE": str(instance.folder),
@@ -174,31 +173,30 @@ def serving(instance: Instance, **more: str) -> Iterator[tuple[subprocess.Popen[
         "TITRATOR_LOG_LEVEL": "error",
         **more,
     }
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "wsgi:app", *options], cwd=ROOT, env=environment, start_new_session=True
-    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        options = ["--bind", f"fd://{listening.fileno()}", "--workers", "2", "--threads", "4"]
+        server = subprocess.Popen(
+            [*GUNICORN, *options, "--log-level", "critical", "wsgi:app"],
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[listening.fileno()],
+            start_new_session=True,
+        )
     try:
-        wait_until_ready(server, port)
+        wait_until_ready(port)
         yield server, port
     finally:
         kill(server)
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
-    retry = threading.Event()
-    for _ in range(600):
-        assert server.poll() is None, "the server did not start"
-        connection = HTTPConnection("127.0.0.1", port, timeout=30)
-        try:
-            connection.request("GET", "/readyz")
-            assert connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            retry.wait(0.05)
-        else:
-            return
-        finally:
-            connection.close()
-    pytest.fail("the server is not ready")
+def wait_until_ready(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/readyz")
+        assert connection.getresponse().status == 200
+    finally:
+        connection.close()
 
 
 def kill(server: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,7 @@ from tests.cluster import Cluster
 from tests.notify.servers import MailServer, mail_server
 from tests.store.samples import sample
 from tests.store.test_kills import Instance, Tally, look, made_in
-from tests.store.test_postgres_failures import Persistent, work
+from tests.store.test_postgres_failures import Persistent, Seen, work
 from titrator.assembly import make_services
 from titrator.settings import Settings
 from titrator.store.base import Where
@@ -41,6 +41,14 @@ WORKER = ROOT / "tests" / "workflow" / "reminders" / "worker.py"
 HERE = "10.231.77.1"
 LEASE_SECONDS = 15
 PATIENCE = 180
+#: Listens in the network of its machine, says so, and becomes a server there.
+LISTENS = """
+import os, socket, sys
+at = socket.create_server((sys.argv[1], 8000))
+at.set_inheritable(True)
+print("listens", flush=True)
+os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--bind", f"fd://{at.fileno()}", *sys.argv[2:]])
+"""
 #: The first half is told before the cut.
 PATIENTS = 60
 KINDS = ("dose-overdue", "count-due", "weight-due", "sign-off", "re-opened")
@@ -90,31 +98,34 @@ class Host:
             "TITRATOR_LOG_LEVEL": "error",
         }
         self.log = (folder / "host.log").open("wb")
-        bind = ["--bind", f"{self.address}:8000", "--workers", "1", "--threads", "4", "--log-level", "critical"]
-        self.server = self.run("-m", "gunicorn", "wsgi:app", *bind)
+        options = ["--workers", "1", "--threads", "4", "--log-level", "critical", "wsgi:app"]
+        self.server = self.run("-c", LISTENS, self.address, *options, stdout=subprocess.PIPE)
         self.worker = self.run(str(WORKER), str(folder), str(LEASE_SECONDS))
+        assert self.server.stdout is not None
+        assert self.server.stdout.readline() == b"listens\n"
 
-    def run(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def run(self, *arguments: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["ip", "netns", "exec", self.name, sys.executable, *arguments],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.PIPE,
-            stdout=self.log,
+            stdout=self.log if stdout is None else stdout,
             stderr=self.log,
             start_new_session=True,
         )
 
     def ready(self) -> None:
+        """Until it is: a request waits for a cable that is plugged in, for the server, and for its database."""
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.server.poll() is None:
             connection = HTTPConnection(self.address, 8000, timeout=5)
             try:
                 connection.request("GET", "/readyz")
                 if connection.getresponse().status == 200:
                     return
             except (OSError, HTTPException):
-                time.sleep(0.1)
+                continue
             finally:
                 connection.close()
         pytest.fail(f"{self.name} is not ready: {(self.folder / 'host.log').read_text()}")
@@ -137,6 +148,8 @@ class Host:
                 process.wait()
             assert process.stdin is not None
             process.stdin.close()
+        assert self.server.stdout is not None
+        self.server.stdout.close()
         self.log.close()
         ip("netns", "del", self.name, check=False)
 
@@ -172,10 +185,9 @@ def told(mail: MailServer) -> Counter[str]:
 
 
 def wait_for(mail: MailServer, messages: int) -> None:
-    until = time.monotonic() + PATIENCE
-    while len(told(mail)) < messages:
-        assert time.monotonic() < until, f"{len(mail.envelopes)} mails came, not {messages}"
-        time.sleep(0.5)
+    with mail.came:
+        enough = mail.came.wait_for(lambda: len(told(mail)) >= messages, PATIENCE)
+    assert enough, f"{len(mail.envelopes)} mails came, not {messages}"
 
 
 def test_one_of_two_machines_is_cut_off_and_the_round_goes_on(network: None, tmp_path: Path) -> None:
@@ -193,7 +205,7 @@ def go(cluster: Cluster, mail: MailServer, tmp_path: Path) -> None:
     instance = made_in(tmp_path / "one", cluster.url().replace("127.0.0.1", HERE))
     due(instance, mail, 0, PATIENTS)
     hosts: list[Host] = []
-    tally, seen, stop, days = Tally(), Counter[str](), threading.Event(), iter(range(10**6))
+    tally, seen, stop, days = Tally(), Seen(), threading.Event(), iter(range(10**6))
     threads: list[threading.Thread] = []
     try:
         hosts += [Host(number, instance, tmp_path / name) for number, name in enumerate(("one", "two"))]
@@ -222,7 +234,7 @@ def go(cluster: Cluster, mail: MailServer, tmp_path: Path) -> None:
             one.end()
     assert not tally.wrong, tally.wrong
     assert not tally.open
-    assert set(seen) - {"200", "201", "503"} <= {
+    assert set(seen.times) - {"200", "201", "503"} <= {
         "TimeoutError",
         "OSError",
         "ConnectionResetError",
@@ -238,5 +250,5 @@ def go(cluster: Cluster, mail: MailServer, tmp_path: Path) -> None:
     twice = {ident: times for ident, times in told(mail).items() if times > 1}
     assert sum(twice.values()) - len(twice) <= 1, "but for the one that was on its way when the cable was cut"
     logging.getLogger(__name__).info(
-        "%d messages, %d twice; %d writes; %s", len(told(mail)), len(twice), len(tally.answered), dict(seen)
+        "%d messages, %d twice; %d writes; %s", len(told(mail)), len(twice), len(tally.answered), dict(seen.times)
     )

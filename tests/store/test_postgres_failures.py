@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
@@ -57,11 +57,38 @@ def instance(cluster: Cluster, tmp_path: Path) -> Instance:
     return made_in(folder, cluster.url())
 
 
+class Seen:
+    """What clients have seen, statuses and kinds of errors, and how often; who waits for more of it is told."""
+
+    def __init__(self) -> None:
+        self.times = Counter[str]()
+        self.changed = threading.Condition()
+
+    def add(self, what: str) -> None:
+        with self.changed:
+            self.times[what] += 1
+            self.changed.notify_all()
+
+    def wait_for(self, what: str, times: int) -> None:
+        """Until it has been seen so many times in all."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.times[what] >= times, PATIENCE), f"{what}: {self.times}"
+
+    def pause(self) -> None:
+        """Until somebody sees something else than a refusal, or a moment is over: then it may be worth another try."""
+        with self.changed:
+            before = self._taken()
+            self.changed.wait_for(lambda: self._taken() > before, 0.05)
+
+    def _taken(self) -> int:
+        return self.times["200"] + self.times["201"]
+
+
 class Persistent(Client):
     """A client that sends again until it is answered."""
 
     def __init__(
-        self, instance: Instance, port: int, seen: Counter[str], host: str = "127.0.0.1", patience: float = PATIENCE
+        self, instance: Instance, port: int, seen: Seen, host: str = "127.0.0.1", patience: float = PATIENCE
     ) -> None:
         super().__init__(instance, port)
         self.patience = patience
@@ -74,14 +101,14 @@ class Persistent(Client):
             try:
                 answer = super().send(method, path, body, **headers)
             except (OSError, HTTPException) as error:
-                self.seen[type(error).__name__] += 1
+                self.seen.add(type(error).__name__)
                 self.connection.close()
             else:
-                self.seen[str(answer[0])] += 1
+                self.seen.add(str(answer[0]))
                 if answer[0] != 503:
                     return answer
-            time.sleep(0.05)
-        raise AssertionError(f"{method} {path}: no answer but 503 for {self.patience} seconds; {self.seen}")
+            self.seen.pause()
+        raise AssertionError(f"{method} {path}: no answer but 503 for {self.patience} seconds; {self.seen.times}")
 
 
 def work(client: Persistent, tally: Tally, name: str, days: Iterator[int], mine: str, stop: threading.Event) -> None:
@@ -115,9 +142,9 @@ def changes(client: Persistent, tally: Tally, sent: Sent) -> None:
 
 
 @contextmanager
-def load(instance: Instance, **more: str) -> Iterator[tuple[Tally, Counter[str], subprocess.Popen[bytes]]]:
+def load(instance: Instance, **more: str) -> Iterator[tuple[Tally, Seen, subprocess.Popen[bytes]]]:
     """A server under load; in the end all that was sent has been answered, and is there once."""
-    tally, seen, stop = Tally(), Counter[str](), threading.Event()
+    tally, seen, stop = Tally(), Seen(), threading.Event()
     days = iter(range(10**6))
     with serving(instance, **more) as (server, port):
         threads = [
@@ -137,40 +164,41 @@ def load(instance: Instance, **more: str) -> Iterator[tuple[Tally, Counter[str],
                 thread.join(PATIENCE + 10)
     assert not tally.wrong, tally.wrong
     assert not tally.open
-    unforeseen = set(seen) - {"200", "201", "503", "RemoteDisconnected", "ConnectionResetError", "BadStatusLine"}
-    assert not unforeseen, seen
+    unforeseen = set(seen.times) - {"200", "201", "503", "RemoteDisconnected", "ConnectionResetError", "BadStatusLine"}
+    assert not unforeseen, seen.times
     assert look(instance, tally) == (0, 0)
     logging.getLogger(__name__).info(
-        "%d writes and %d reads answered, none lost, none twice; %s", len(tally.answered), len(tally.reads), dict(seen)
+        "%d writes and %d reads answered, none lost, none twice; %s",
+        len(tally.answered),
+        len(tally.reads),
+        dict(seen.times),
     )
 
 
 def test_a_server_that_is_restarted(cluster: Cluster, instance: Instance) -> None:
     with load(instance) as (tally, seen, _):
         for mode in ("fast", "immediate", "fast"):
+            refused = seen.times["503"]
             cluster.stop(mode)
-            time.sleep(1)
+            seen.wait_for("503", refused + CLIENTS)
             cluster.start()
             tally.wait_for(tally.answers + 30)
-        assert seen["503"]
 
 
 def test_connections_that_are_cut(cluster: Cluster, instance: Instance) -> None:
     others = "datname = 'titrator' and pid != pg_backend_pid() order by random() limit 2"
-    with load(instance) as (_, seen, __):
+    with load(instance) as (tally, seen, _):
         for _ in range(60):
             cluster.sql(f"select pg_terminate_backend(pid) from pg_stat_activity where {others}", "titrator")
-            time.sleep(0.05)
-    assert seen["503"]
+            tally.wait_for(tally.answers + 1)
+    assert seen.times["503"]
 
 
 def test_a_pool_that_is_exhausted(cluster: Cluster, instance: Instance) -> None:
     one = {"TITRATOR_DATABASE_CONNECTIONS": "1", "TITRATOR_DATABASE_WAIT_SECONDS": "1"}
-    with load(instance, **one) as (tally, seen, _), closing(psycopg.connect(cluster.url())) as connection:
+    with load(instance, **one) as (_, seen, __), closing(psycopg.connect(cluster.url())) as connection:
         connection.execute("lock table patients in access exclusive mode")
-        before = seen["503"]
-        while seen["503"] < before + 10 and not tally.wrong:
-            time.sleep(0.05)
+        seen.wait_for("503", seen.times["503"] + 10)
         connection.rollback()
 
 
@@ -182,7 +210,7 @@ def test_deadlocks(cluster: Cluster, instance: Instance) -> None:
             patient = instance.decided[number % len(instance.decided)]
             try:
                 connection.execute("select 1 from audit_heads where chain = %s for update", (patient,))
-                time.sleep(0.05)
+                somebody_waits_for(connection)
                 connection.execute("select 1 from patients where id = %s for update", (patient,))
                 undone["the service, or nobody"] += 1
             except psycopg.errors.DeadlockDetected:
@@ -190,6 +218,14 @@ def test_deadlocks(cluster: Cluster, instance: Instance) -> None:
             connection.rollback()
     assert undone.total() == 40
     assert int(str(cluster.sql("select deadlocks from pg_stat_database where datname = 'titrator'")[0][0])) > 0
+
+
+def somebody_waits_for(connection: psycopg.Connection) -> None:
+    """Ask, until a session waits for a lock that a connection holds."""
+    until = time.monotonic() + PATIENCE
+    waits = b"select 1 from pg_locks where not granted and pg_backend_pid() = any(pg_blocking_pids(pid))"
+    while connection.execute(waits).fetchone() is None:
+        assert time.monotonic() < until, "nobody came"
 
 
 def test_processes_that_are_killed(cluster: Cluster, instance: Instance) -> None:
@@ -201,7 +237,7 @@ def test_processes_that_are_killed(cluster: Cluster, instance: Instance) -> None
             if children:
                 os.kill(int(chance.choice(children)), signal.SIGKILL)
             tally.wait_for(tally.answers + chance.randint(1, 12))
-    assert seen.total() > seen["200"] + seen["201"]
+    assert seen.times.total() > seen.times["200"] + seen.times["201"]
 
 
 @pytest.fixture
@@ -230,21 +266,12 @@ def test_a_disk_that_is_full(small: Path, tmp_path: Path) -> None:
         folder = tmp_path / "instance"
         folder.mkdir()
         instance = made_in(folder, cluster.url())
-        with load(instance) as (tally, seen, _):
+        with load(instance) as (_, seen, __):
             ballast = small / "ballast"
             with suppress(OSError), ballast.open("wb", buffering=0) as file:
                 while True:
                     file.write(b"x" * 8192)
-            fill_up(lambda: seen["503"] >= 10 or bool(tally.wrong))
+            seen.wait_for("503", 10)  # pages that have room are filled first
             ballast.unlink()
-        assert seen["503"] >= 10
     finally:
         cluster.end()
-
-
-def fill_up(enough: Callable[[], bool]) -> None:
-    """Wait until it is enough: pages that have room are filled first."""
-    until = time.monotonic() + PATIENCE
-    while not enough():
-        assert time.monotonic() < until, "nothing was refused"
-        time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from flask import Blueprint, Response, current_app
@@ -50,6 +50,11 @@ class Metrics:
         found[1].observe(seconds)
 
 
+def counts() -> Metrics:
+    """What is counted of the app that answers now."""
+    return cast(Metrics, current_app.extensions["titrator.metrics"])
+
+
 @blueprint.get("/livez")
 def livez() -> Response:
     """The process answers."""
@@ -72,7 +77,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Counts for Prometheus, of all processes of this server together."""
-    registry: CollectorRegistry = current_app.extensions["titrator.metrics"].registry
+    registry = counts().registry
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
