@@ -89,13 +89,15 @@ class Place:
 
     def __iter__(self) -> Iterator[Place]:
         """The items of a list; none where it is absent."""
-        if self.value is None:
-            return
-        if not isinstance(self.value, list):
+        return (Place(item, index, self.faults, self) for index, item in enumerate(self.items()))
+
+    def items(self) -> list[object]:
+        """The values of a list; none where it is absent."""
+        if isinstance(self.value, list):
+            return self.value
+        if self.value is not None:
             self.wrong(f"must be a list, not {kind_of(self.value)}")
-            return
-        for index, item in enumerate(self.value):
-            yield Place(item, index, self.faults, self)
+        return []
 
     @property
     def there(self) -> bool:

@@ -454,7 +454,7 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         text = "the clinics of this client's account do not agree on the day: a client needs an account of one clinic"
         raise Unsatisfied(Fault("", text))
     try:
-        answer = to_document(answer_document(visit, encode(made[0].document).encode()))
+        answer = to_document(answer_document(visit, made[0].document))
     except InvalidDocument as error:
         raise Unsatisfied(*(Fault(f"prefetch: {one.path}", one.message) for one in error.faults)) from None
     if service.hook == "patient-view" and not made[0].concerns:
