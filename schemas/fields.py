@@ -113,10 +113,14 @@ class Amount(ma.fields.Field[Decimal]):
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Decimal:
         if type(value) is not Decimal:
             raise ma.ValidationError(f"must be a number with at most 12 digits before the point, not {kind_of(value)}")
-        if not self.least <= value <= self.most or (self.above and value == self.least):
+        if not self.holds(value):
             low = f"above {self.least}" if self.above else f"from {self.least}"
             raise ma.ValidationError(f"must be {low} to {self.most}")
         return value
+
+    def holds(self, value: Decimal) -> bool:
+        """Whether a number lies within the bounds."""
+        return self.least <= value <= self.most and not (self.above and value == self.least)
 
 
 class Whole(ma.fields.Field[int]):

@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from http import HTTPStatus
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -197,12 +197,17 @@ def audiences(base_url: str) -> Container[str]:
     The name by which a host is called is the caller's to choose: a token for another service must not pass here.
     """
     found = {f"{base_url}{request.path}"}
-    host = urlsplit(request.base_url).hostname or ""
+    return found | {request.base_url} if _is_here(request.host) else found
+
+
+@lru_cache(maxsize=64)
+def _is_here(host: str) -> bool:
+    """Whether a host, with its port, is this computer."""
     try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
-        local = False
-    return found | {request.base_url} if local else found
+        return False
 
 
 def challenge(refusal: Refusal) -> str | None:

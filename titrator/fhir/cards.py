@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -327,10 +327,12 @@ def short(text: str) -> str:
 
 def pruned(value: object) -> object:
     """A value without anything null or empty in it; None if nothing is left."""
-    if type(value) is str:  # most are
-        return value or None
-    if isinstance(value, Mapping):
-        kept = {key: found for key, item in value.items() if (found := pruned(item)) is not None}
+    if type(value) is dict or isinstance(value, Mapping):
+        kept = {
+            key: found
+            for key, item in value.items()
+            if (found := (item or None) if type(item) is str else pruned(item)) is not None  # most are texts
+        }
         return kept or None
     if isinstance(value, list | tuple):
         return [found for item in value if (found := pruned(item)) is not None] or None
@@ -431,12 +433,18 @@ def _dilution(sizes: Iterable[int]) -> Iterator[str]:
 
 def _standing(protocol: Protocol) -> str:
     """How far a protocol may be relied upon."""
-    said = [f"Protocol {protocol.id}: {protocol.source.document}, {protocol.source.edition}."]
-    if protocol.status is Status.CASE_REPORT:
+    source = protocol.source
+    return _standing_of(protocol.id, source.document, source.edition, protocol.status, bool(source.reviewer))
+
+
+@lru_cache
+def _standing_of(ident: str, document: str, edition: str, status: Status, reviewed: bool) -> str:
+    said = [f"Protocol {ident}: {document}, {edition}."]
+    if status is Status.CASE_REPORT:
         said.append("Off label: it comes from a case report.")
-    elif protocol.status is Status.LOCAL:
+    elif status is Status.LOCAL:
         said.append("It is a protocol of this hospital, not of a label.")
-    if not protocol.source.reviewer:
+    if not reviewed:
         said.append("Unreviewed: no pharmacist has checked its file against the source.")
     return escaped(" ".join(said))
 

@@ -31,7 +31,8 @@ _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _MODIFIERS: Final = ("modifierExtension", "implicitRules")
 #: One of these is in each JSON text with such a key, of which any letter may be written as an escape.
-_OF_MODIFIERS: Final = (*(name.encode() for name in _MODIFIERS), rb"\u004", rb"\u005", rb"\u006", rb"\u007")
+_OF_MODIFIERS: Final = tuple(name.encode() for name in _MODIFIERS)
+_ESCAPED: Final = (rb"\u004", rb"\u005", rb"\u006", rb"\u007")
 
 
 def decoded(data: bytes) -> object:
@@ -89,13 +90,15 @@ class Place:
 
     def __iter__(self) -> Iterator[Place]:
         """The items of a list; none where it is absent."""
-        if self.value is None:
-            return
-        if not isinstance(self.value, list):
+        return (Place(item, index, self.faults, self) for index, item in enumerate(self.items()))
+
+    def items(self) -> list[object]:
+        """The values of a list; none where it is absent."""
+        if isinstance(self.value, list):
+            return self.value
+        if self.value is not None:
             self.wrong(f"must be a list, not {kind_of(self.value)}")
-            return
-        for index, item in enumerate(self.value):
-            yield Place(item, index, self.faults, self)
+        return []
 
     @property
     def there(self) -> bool:
@@ -251,7 +254,8 @@ _CHOICES_OF: Final = {kind: frozenset(elements.split()) & frozenset(CHOICES) for
 
 def may_be_modified(data: bytes) -> bool:
     """Whether a JSON text may have a resource that `is_modified`; most have not, and need not be walked through."""
-    return any(mark in data for mark in _OF_MODIFIERS)
+    marks = (*_OF_MODIFIERS, *_ESCAPED) if b"\\" in data else _OF_MODIFIERS
+    return any(mark in data for mark in marks)
 
 
 def is_modified(resource: Mapping[str, object]) -> bool:

@@ -27,6 +27,7 @@ from flask_cors import CORS
 from werkzeug.exceptions import UnsupportedMediaType
 
 from schemas.cds_hooks import HOOKS, REQUESTS, Feedback
+from schemas.fields import Object
 from titrator.door import Door, audiences, by_token, count_nobody, done, door, guarded, refuse_without
 from titrator.fhir import cards
 from titrator.fhir.cards import Answer, Basis, Card, Decided, Draft
@@ -240,11 +241,15 @@ def _offered() -> list[str]:
 
     What comes from one patient, and a single dose after radiation, nobody is offered who did not choose it.
     """
+    return [ident for ident in door().services.catalogue.ids() if _is_offered(ident)]
+
+
+def _is_offered(ident: str) -> bool:
+    """Whether there are services for a protocol that is there."""
     catalogue, chosen = door().services.catalogue, terms().protocols
-    usable = [ident for ident in catalogue.ids() if catalogue.fault(ident) is None]
-    if chosen:
-        return [ident for ident in usable if ident in chosen]
-    return [ident for ident in usable if _is_for_all(catalogue.get(ident))]
+    if catalogue.fault(ident) is not None:
+        return False
+    return ident in chosen if chosen else _is_for_all(catalogue.get(ident))
 
 
 def _is_for_all(protocol: Protocol) -> bool:
@@ -252,10 +257,10 @@ def _is_for_all(protocol: Protocol) -> bool:
 
 
 def _service(service_id: str) -> Service:
-    offered = _offered()
+    known = door().services.catalogue.ids()
     for hook in HOOKS:
         service = Service(service_id.removeprefix("romiplostim-").removesuffix(f"-{hook}"), hook)
-        if service.id == service_id and service.protocol in offered:
+        if service.id == service_id and service.protocol in known and _is_offered(service.protocol):
             return service
     raise Unknown("CDS service")
 
@@ -293,6 +298,31 @@ def _loaded(schema: ma.Schema, body: object) -> dict[str, Any]:
         raise BadRequest(*list(_faults(error.messages))[:_MOST_FAULTS]) from None
 
 
+def _at_once(schema: ma.Schema, body: object) -> dict[str, Any] | None:
+    """What a schema makes of a body in which nothing is at fault, and nothing for a check of several keys together.
+
+    None of any other: then the schema itself is asked, and tells what is wrong.
+    """
+    if type(body) is not dict or "fhirAuthorization" in body:
+        return None
+    made: dict[str, Any] = {}
+    try:
+        for name, one in schema.fields.items():
+            key = one.data_key or name
+            if key not in body:
+                if one.required:
+                    return None
+            elif isinstance(one, Object):
+                if (within := _at_once(one.schema, body[key])) is None:
+                    return None
+                made[name] = within
+            else:
+                made[name] = one.deserialize(body[key])
+    except ma.ValidationError:
+        return None
+    return made
+
+
 def _faults(messages: object, path: str = "") -> Iterator[Fault]:
     """The faults that marshmallow names, each with its path."""
     if isinstance(messages, Mapping):
@@ -309,7 +339,8 @@ def _faults(messages: object, path: str = "") -> Iterator[Fault]:
 
 
 def _asked(service: Service, body: object) -> Asked:
-    found = _loaded(REQUESTS[service.hook], body)
+    schema = REQUESTS[service.hook]
+    found = _at_once(schema, body) or _loaded(schema, body)
     context = found["context"]
     drafts: tuple[Draft, ...] = ()
     beside: tuple[Draft, ...] = ()
@@ -454,23 +485,24 @@ def _of_prefetch(visit: Visit, service: Service, asked: Asked, found: Mapping[st
         text = "the clinics of this client's account do not agree on the day: a client needs an account of one clinic"
         raise Unsatisfied(Fault("", text))
     try:
-        answer = to_document(answer_document(visit, encode(made[0].document).encode()))
+        answer = to_document(answer_document(visit, made[0].document))
     except InvalidDocument as error:
         raise Unsatisfied(*(Fault(f"prefetch: {one.path}", one.message) for one in error.faults)) from None
     if service.hook == "patient-view" and not made[0].concerns:
         return []
+    given = _given(made[0].document)
     basis = Basis(
         answer=answer,
         protocol=visit.services.catalogue.get(service.protocol),
         patient=asked.patient,
         at=instant(visit.now),
         notes=made[0].notes,
-        given=_given(made[0].document),
+        given=given,
         zone=next(iter(days)),
         cautions=made[0].cautions,
         stops=made[0].stops,
         suggests=not asked.beside and made[0].concerns and not made[0].doubts,
-        last_dose=_last_dose(made[0].document),
+        last_dose=_last_dose(given),
     )
     return _at_hook(service, asked, basis)
 
@@ -508,7 +540,7 @@ def _of_stored(  # noqa: PLR0913, PLR0917 (a call, and whom it is about)
         cautions=made.cautions,
         stops=made.stops,
         suggests=not asked.beside and not made.doubts and not differing,
-        last_dose=_last_dose(course_document(patient, course, facts, visit.today(patient))),
+        last_dose=_last_dose(_given(course_document(patient, course, facts, visit.today(patient)))),
         stored=True,
     )
     return [*differing, *_at_hook(service, asked, basis)]
@@ -518,9 +550,8 @@ def _base(asked: Asked) -> str | None:
     return None if asked.server is None else asked.server.base
 
 
-def _last_dose(document: Mapping[str, object]) -> str:
-    """The last dose of a course document in words."""
-    doses = _given(document)
+def _last_dose(doses: Mapping[str, Decimal]) -> str:
+    """The last of doses by day in words."""
     return f"{plain(doses[max(doses)])} micrograms on {max(doses)}" if doses else ""
 
 
@@ -655,7 +686,7 @@ def _by_day(doses: Iterable[tuple[str, Decimal]]) -> dict[str, Decimal]:
     """The micrograms of each day: doses of one day are one dose."""
     found: dict[str, Decimal] = {}
     for day, micrograms in doses:
-        found[day] = EXACT.add(found.get(day, Decimal(0)), micrograms)
+        found[day] = EXACT.add(found[day], micrograms) if day in found else micrograms
     return found
 
 

@@ -7,20 +7,20 @@ of the strict reader, and remembered. A test holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from schemas import fhir
-from titrator.fhir.codes import MICROGRAMS, UCUM, is_romiplostim
-from titrator.fhir.elements import Place, is_modified, moment_of, plain_codes
+from schemas.fields import Amount
+from titrator.fhir.codes import MICROGRAMS, is_romiplostim
+from titrator.fhir.elements import Moment, Place, is_modified, moment_of
 from titrator.fhir.taking import DAY_KEY, VALUES, measured_of, refuse_other_unit, unit_of
 from titrator.titration.course import is_right
 from titrator.titration.errors import Fault
-from titrator.titration.quantities import EXACT, tidy
-from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS, Collection
+from titrator.titration.quantities import DAYS, EXACT, tidy
+from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
 from titrator.workflow.measured import tells_of_clumps
 
 #: Whose and since when it is, the caller looks at; what is not named here makes a resource unusual.
@@ -41,13 +41,16 @@ _OF_RESULTS: Final = ("basedOn", "encounter", "issued", "bodySite", "method", "s
 _OF_DOSES: Final = ("context", "reasonCode", "request")
 _OBSERVATION: Final = frozenset((*_ANY, *_WHEN, *_OF_RESULTS, "code", "valueQuantity"))
 _ADMINISTRATION: Final = frozenset((*_ANY, *_WHEN, *_OF_DOSES, "medicationCodeableConcept", "dosage"))
-_QUANTITY: Final = frozenset(("value", "unit", "system", "code"))
 _DOSAGE: Final = frozenset(("dose", "text", "route", "site", "method"))
-_CONCEPT: Final = frozenset(("coding", "text"))
 _FINAL: Final = ("final", "amended", "corrected")
 _LISTS: Final = {WEIGHTS.name: "weights", PLATELET_COUNTS.name: "platelet_counts"}
-#: Texts that are longer are not remembered.
-_SHORT: Final = 80
+#: What is longer is for the strict reader; no more than so many are remembered.
+_SHORT: Final = 1000
+_MANY: Final = 256
+
+V = TypeVar("V")
+#: The codings of a concept: system, code and display of each, in so far as they are there.
+_Codings = tuple[tuple[object, object, object], ...]
 
 
 class Plain(NamedTuple):
@@ -59,10 +62,37 @@ class Plain(NamedTuple):
     entry: dict[str, object]
 
 
+class _Meaning(NamedTuple):
+    """What a code is of: the list of a course document, the key of the day in it, the bounds of a value."""
+
+    name: str
+    day_key: str
+    bounds: Amount
+
+
+class _Remembered(dict[tuple[object, ...], V | None]):
+    """What is read of values that stand together: remembered unless it is nothing; of long ones nothing is read."""
+
+    def __init__(self, read: Callable[..., V | None]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, key: tuple[object, ...]) -> V | None:
+        if len(str(key)) > _SHORT:
+            return None
+        found = self._read(*key)
+        if found is not None:
+            if len(self) >= _MANY:
+                self.clear()
+            self[key] = found
+        return found
+
+
 def plain(resource: object, zone: ZoneInfo, *, unmodified: bool = False) -> Plain | None:
     """What a platelet count, a weight or a dose of romiplostim says at a clinic of a time zone; None: ask strictly.
 
-    One that is `unmodified` is known to have nothing in it that may turn its meaning round.
+    Its numbers are as `documents.decode` reads them. One that is `unmodified` is known to have nothing in it that may
+    turn its meaning round.
     """
     try:
         read = _READERS.get(resource["resourceType"])  # type: ignore[index]
@@ -70,98 +100,106 @@ def plain(resource: object, zone: ZoneInfo, *, unmodified: bool = False) -> Plai
             return None
         found = read(resource, zone)  # type: ignore[arg-type]
         return found if found is not None and is_right(found.name, found.entry) else None
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
 def _observation(resource: Mapping[str, Any], zone: ZoneInfo) -> Plain | None:
-    codes = plain_codes(resource["code"])
-    if not resource.keys() <= _OBSERVATION or resource["status"] not in _FINAL or codes is None:
+    if resource["status"] not in _FINAL or not resource.keys() <= _OBSERVATION:
         return None
-    collection, quantity = _collection(tuple(codes)), resource["valueQuantity"]
-    when = moment_of(resource["effectiveDateTime"], zone)
-    if collection is None or when is None or not quantity.keys() <= _QUANTITY or quantity["system"] != UCUM:
+    code, specimen, quantity = resource["code"], resource.get("specimen"), resource["valueQuantity"]
+    meaning = _MEANINGS[_codings(code), code.get("text"), None if specimen is None else specimen.get("display")]
+    when = _moment(resource["effectiveDateTime"], zone)
+    if meaning is None or when is None or len(quantity) != 3 + ("unit" in quantity):
         return None
-    if collection is PLATELET_COUNTS and not _is_unremarkable(resource):
+    unit = _UNITS[meaning.name, quantity["system"], quantity["code"], quantity.get("unit")]
+    value = quantity["value"]
+    if unit is None or type(value) is not Decimal or not meaning.bounds.holds(value):
         return None
-    unit = _unit(collection.name, quantity["code"], quantity.get("unit"))
-    value = Place(quantity["value"], "", faults := list[Fault]()).field(VALUES[collection.name])
-    if unit is None or value is None or faults:
-        return None
-    entry = {DAY_KEY[collection.name]: when.day, "value": value, "unit": unit}
-    return Plain(_LISTS[collection.name], when.day, when.at, entry)
-
-
-def _is_unremarkable(resource: Mapping[str, Any]) -> bool:
-    """Whether the words beside the code and the specimen say nothing of a sample that is no good."""
-    code, specimen = resource["code"], resource.get("specimen", {})
-    words = [code.get("text", ""), specimen.get("display", ""), *(one.get("display", "") for one in code["coding"])]
-    return sum(map(len, words)) < 3 * _SHORT and not _tells_of_clumps(" ".join(words))
-
-
-@lru_cache(maxsize=256)
-def _tells_of_clumps(words: str) -> bool:
-    return tells_of_clumps(words)
+    return Plain(meaning.name, when.day, when.at, {meaning.day_key: when.day, "value": value, "unit": unit})
 
 
 def _administration(resource: Mapping[str, Any], zone: ZoneInfo) -> Plain | None:
+    if resource["status"] != "completed" or not resource.keys() <= _ADMINISTRATION:
+        return None
     medicine, dosage = resource["medicationCodeableConcept"], resource["dosage"]
-    if not resource.keys() <= _ADMINISTRATION or resource["status"] != "completed":
+    dose, when = dosage["dose"], _moment(resource["effectiveDateTime"], zone)
+    if len(medicine) != 1 + ("text" in medicine) or _OURS[_codings(medicine), medicine.get("text")] is None:
         return None
-    if not medicine.keys() <= _CONCEPT or not dosage.keys() <= _DOSAGE or not _is_ours(medicine):
+    if when is None or not dosage.keys() <= _DOSAGE or len(dose) != 2 + ("unit" in dose) + ("system" in dose):
         return None
-    dose, when = dosage["dose"], moment_of(resource["effectiveDateTime"], zone)
-    if when is None or not dose.keys() <= _QUANTITY:
+    power, value = _POWERS[dose["code"], dose.get("unit")], dose["value"]
+    if power is None or type(value) is not Decimal:
         return None
-    power = _power(dose["code"], dose.get("unit"))
-    if power is None or type(dose["value"]) is not Decimal:
-        return None
-    scaled = tidy(EXACT.scaleb(dose["value"], power))
-    micrograms = Place(scaled, "", faults := list[Fault]()).field(fhir.MICROGRAMS)
-    if micrograms is None or faults:
+    micrograms = tidy(EXACT.scaleb(value, power)) if power else value
+    if not _MICROGRAMS.holds(micrograms):
         return None
     return Plain("doses", when.day, when.at, {"given_on": when.day, "micrograms": micrograms})
 
 
 _READERS: Final = {"Observation": _observation, "MedicationAdministration": _administration}
+_MICROGRAMS: Final = cast(Amount, fhir.MICROGRAMS)
 
 
-@lru_cache(maxsize=256)
-def _collection(codes: tuple[tuple[str | None, str], ...]) -> Collection | None:
-    """What codings name, if it is a list of a course document."""
-    codings = [{"system": system, "code": code} for system, code in codes]
-    found = measured_of(Place({"code": {"coding": codings}}, "", faults := list[Fault]()))
-    return None if found is None or faults or found.collection.name not in _LISTS else found.collection
+def _codings(concept: Mapping[str, Any]) -> _Codings:
+    """The codings of a concept; raises TypeError and the like where they are none."""
+    codings = concept["coding"]
+    if type(codings) is not list:
+        raise TypeError
+    return tuple([(one.get("system"), one["code"], one.get("display")) for one in codings])
 
 
-def _is_ours(medicine: Mapping[str, Any]) -> bool:
-    """Whether a concept is plainly romiplostim."""
-    codes = plain_codes(medicine)
-    words = " ".join([medicine.get("text", ""), *(one.get("display", "") for one in medicine.get("coding", ()))])
-    return codes is not None and len(words) < _SHORT and _is_known(tuple(codes), words)
+def _moment(text: str, zone: ZoneInfo) -> Moment | None:
+    """As `moment_of`; raises KeyError for what is as long as a date, and none that a rule could look at."""
+    if len(text) == len("2026-03-09"):
+        DAYS[text]
+        return Moment(text, None)
+    return moment_of(text, zone)
 
 
-@lru_cache(maxsize=256)
-def _is_known(codes: tuple[tuple[str | None, str], ...], words: str) -> bool:
-    return is_romiplostim(codes, words)
+def _are_texts(*values: object) -> bool:
+    return all(value is None or type(value) is str for value in values)
 
 
-@lru_cache(maxsize=256)
-def _known_unit(collection: str, code: str, written: str | None) -> str | None:
-    quantity = {"system": UCUM, "code": code, "unit": written}
+def _meaning(codings: _Codings, text: object, specimen: object) -> _Meaning | None:
+    """What codings name, if it is a list of a course document, and no words beside them tell of a spoilt sample."""
+    displays = [display for _, _, display in codings]
+    if not _are_texts(text, specimen, *displays):
+        return None
+    concept = {"coding": [{"system": system, "code": code} for system, code, _ in codings]}
+    found = measured_of(Place({"code": concept}, "", faults := list[Fault]()))
+    if found is None or faults or (name := found.collection.name) not in _LISTS:
+        return None
+    words = " ".join(str(one) for one in (text, specimen, *displays) if one is not None)
+    if found.collection is PLATELET_COUNTS and tells_of_clumps(words):
+        return None
+    return _Meaning(_LISTS[name], DAY_KEY[name], cast(Amount, VALUES[name]))
+
+
+def _is_ours(codings: _Codings, text: object) -> bool | None:
+    """True of a concept that is plainly romiplostim."""
+    parts = [part for coding in codings for part in coding]
+    if not _are_texts(text, *parts) or any(code is None for _, code, _ in codings):
+        return None
+    words = " ".join(str(one) for one in (text, *(display for _, _, display in codings)) if one is not None)
+    return is_romiplostim([(cast("str | None", system), str(code)) for system, code, _ in codings], words) or None
+
+
+def _unit(name: str, system: object, code: object, written: object) -> str | None:
+    """The unit of a quantity of a list of a course document, by a code of UCUM."""
+    collection = next(one for one, of in _LISTS.items() if of == name)
+    quantity = {"system": system, "code": code, "unit": written}
     found = unit_of(Place(quantity, "", faults := list[Fault]()), collection)
-    return None if faults else found
+    return None if faults or code is None else found
 
 
-def _unit(collection: str, code: str, written: str | None) -> str | None:
-    return _known_unit(collection, code, written) if len(code) + len(written or "") < _SHORT else None
-
-
-@lru_cache(maxsize=256)
-def _known_power(code: str, written: str | None) -> int | None:
+def _power(code: object, written: object) -> int | None:
+    """So many powers of ten of micrograms is one of a unit."""
     refuse_other_unit(Place({"code": code, "unit": written}, "", faults := list[Fault]()))
-    return None if faults else MICROGRAMS.get(code)
+    return None if faults else MICROGRAMS.get(cast(str, code))
 
 
-def _power(code: str, written: str | None) -> int | None:
-    return _known_power(code, written) if len(code) + len(written or "") < _SHORT else None
+_MEANINGS: Final = _Remembered(_meaning)
+_OURS: Final = _Remembered(_is_ours)
+_UNITS: Final = _Remembered(_unit)
+_POWERS: Final = _Remembered(_power)

@@ -8,11 +8,13 @@ does not count (a preliminary weight, what is dated later) is told in notes, for
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -102,6 +104,11 @@ _SHOWN: Final = 200
 _RECENT: Final = 35
 _UNRELIABLE: Final = " (unreliable)"
 _FACTORS: Final = {"platelet_counts": GIGA_PER_LITRE_PER, "weights": KILOGRAMS_PER}
+#: Of an entry of a list its day, and what it is put in order by.
+_DAY: Final = itemgetter(0)
+_IN_ORDER: Final = itemgetter(0, 1, 2)
+#: What an entry says of why it was found, if it was searched for.
+_MATCHES: Final = (None, {"mode": "match"})
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -171,7 +178,7 @@ def found_in(key: str, value: object, *, unmodified: bool = False) -> Found:
     if key == PATIENT:
         return Found((Sent(value, path),))
     faults: list[Fault] = []
-    sent = tuple(one._replace(unmodified=unmodified) for one in _entries(value, path, KINDS[key], faults))
+    sent = tuple(_entries(value, path, KINDS[key], faults, unmodified=unmodified))
     return Found(sent, tuple(faults))
 
 
@@ -263,14 +270,19 @@ def _medications(sent: Iterable[Sent]) -> dict[str, object]:
     return {f"Medication/{one.get('id')}": one for one in found if one.get("resourceType") == "Medication"}
 
 
-def _entries(value: object, path: str, kind: str, faults: list[Fault]) -> Iterator[Sent]:
+def _entries(value: object, path: str, kind: str, faults: list[Fault], *, unmodified: bool) -> Iterator[Sent]:
     """The resources of a searchset that is all there is; raises nothing, what is wrong goes to the faults."""
     bundle = _searchset(value, path, faults)
     for link in bundle["link"]:
         if link["relation"].text() == "next":
             link.wrong(f"there are more pages: {_ALL}")
-    matches = 0
-    for entry in bundle["entry"]:
+    matches, entries = 0, bundle["entry"]
+    for index, value_of in enumerate(entries.items()):
+        if (matching := _plain_match(value_of, kind)) is not None:
+            matches += 1
+            yield Sent(matching, f"{path}.entry[{index}].resource", unmodified)
+            continue
+        entry = Place(value_of, index, faults, entries)
         mode, resource = entry["search"]["mode"].text(), entry["resource"]
         named = resource["resourceType"].text()
         if not resource.there:
@@ -279,12 +291,20 @@ def _entries(value: object, path: str, kind: str, faults: list[Fault]) -> Iterat
             _refuse_error(resource)
         elif named in (kind, "Medication"):
             matches += named == kind
-            yield Sent(resource.value, resource.path)
+            yield Sent(resource.value, resource.path, unmodified)
         elif mode != "include":
             resource["resourceType"].wrong(f"must be {kind}")
     total = bundle["total"].value
     if isinstance(total, Decimal) and total > matches:
         bundle["total"].wrong(f"of {total} that were found {matches} were sent: {_ALL}")
+
+
+def _plain_match(entry: object, kind: str) -> object:
+    """The resource of an entry that has one of a type because it was searched for, as most have; None of any other."""
+    if type(entry) is not dict or entry.get("search") not in _MATCHES:
+        return None
+    resource = entry.get("resource")
+    return resource if type(resource) is dict and resource.get("resourceType") == kind else None
 
 
 def _searchset(value: object, path: str, faults: list[Fault]) -> Place:
@@ -344,6 +364,21 @@ class _Reader:
     def read(self, sent: Sent) -> None:
         """Read a resource; what is no fact of the course is passed over."""
         place = Place(sent.resource, sent.path, self.faults)
+        said = plain(sent.resource, self.zone, unmodified=sent.unmodified)
+        if said is None:
+            self._read_strictly(place)
+            return
+        resource = cast("dict[str, Any]", sent.resource)
+        if "id" in resource and not self._is_new(place, resource["resourceType"]):
+            return
+        subject = resource.get("subject")
+        if type(subject) is not dict or subject.get("reference") != f"Patient/{self.patient}":
+            self._refuse_others(place)
+        if said.name != "doses" or "identifier" not in resource or not self._is_told_again(place, said.entry):
+            self._add(said.name, said.day, said.at, said.entry, resource.get("issued"))
+
+    def _read_strictly(self, place: Place) -> None:
+        """Read a resource that is not plain."""
         kind = place["resourceType"].text()
         if kind == "Medication":
             return
@@ -352,16 +387,14 @@ class _Reader:
             place["resourceType"].wrong(f"must be one of {', '.join(_READERS)}")
         elif self._is_new(place, kind or ""):
             self._refuse_others(place)
-            if (said := plain(sent.resource, self.zone, unmodified=sent.unmodified)) is None:
-                read(self, place)
-            elif said.name != "doses" or not self._is_told_again(place, said.entry):
-                self._add(said.name, said.day, said.at, said.entry, place)
+            read(self, place)
 
     def made(self) -> Made:
         """The document of what was read."""
         document: dict[str, object] = {"protocol": self.protocol, "on": self.on}
         for key, entries in self.lists.items():
-            document[key] = [one.entry for one in sorted(entries, key=lambda one: one[:3])]
+            entries.sort(key=_IN_ORDER)
+            document[key] = [one.entry for one in entries]
         if self.born_on is not None:
             document["born_on"] = self.born_on
         if self.baselines:
@@ -392,7 +425,7 @@ class _Reader:
 
     def _unlikely(self) -> list[str]:
         """What is odd about newest values: another count of the day, one that is far from that before, a dose twice."""
-        counts, weights = self._read("platelet_counts"), self._read("weights")
+        counts, weights = self._newest("platelet_counts"), self._newest("weights")
         told = []
         if counts and len(of_day := [one for one in counts if one.day == counts[-1].day]) > 1:
             values = ", ".join(
@@ -409,17 +442,20 @@ class _Reader:
                 told.append(
                     f"The newest {name}, {newest}, is far from the one before, {before}: check it and its unit."
                 )
-        doses = Counter((one.day, str(one.entry["micrograms"])) for one in self.lists["doses"])
-        told += [
-            f"Of {day} there are {times} doses of {amount} micrograms: they are added. Is it one, reported twice?"
-            for (day, amount), times in sorted(doses.items())
-            if times > 1
-        ]
+        doses = self.lists["doses"]
+        if len({one.day for one in doses}) < len(doses):
+            amounts = Counter((one.day, str(one.entry["micrograms"])) for one in doses)
+            told += [
+                f"Of {day} there are {times} doses of {amount} micrograms: they are added. Is it one, reported twice?"
+                for (day, amount), times in sorted(amounts.items())
+                if times > 1
+            ]
         return told
 
-    def _read(self, name: str) -> list[_Value]:
-        """The values of counts or weights in base units, in order."""
-        factors = _FACTORS[name]
+    def _newest(self, name: str) -> list[_Value]:
+        """The counts or weights of the last day and at least the last two, in base units, in order."""
+        factors, entries = _FACTORS[name], self.lists[name]
+        first = bisect_left(entries, entries[-1].day, key=_DAY) if entries else 0
         return [
             _Value(
                 one.day,
@@ -430,7 +466,7 @@ class _Reader:
                 ),
                 one.entry.get("unreliable") is True,
             )
-            for one in sorted(self.lists[name], key=lambda one: one[:3])
+            for one in entries[max(0, min(first, len(entries) - 2)) :]
         ]
 
     def patient_of(self, place: Place) -> None:
@@ -510,6 +546,8 @@ class _Reader:
 
     def _newer_counts(self) -> list[_Dated]:
         """Of the counts by codes that are not read those that are newer than all that are, or of unknown day."""
+        if not self.other_counts:
+            return []
         read = [(one.day, one.taken) for one in self.lists["platelet_counts"]]
         newest, at = max(read, default=("", _BEFORE_ALL))
         return [
@@ -680,16 +718,15 @@ class _Reader:
             kind = place["resourceType"].text() or ""
             self.faults += located(Invalid(*wrong), kind, place.path).faults
         else:
-            self._add(name, day, said.source.at, entry, place)
+            self._add(name, day, said.source.at, entry, place["issued"].value)
 
-    def _add(self, name: str, day: str, at: str | None, entry: dict[str, object], place: Place) -> None:
+    def _add(self, name: str, day: str, at: str | None, entry: dict[str, object], issued_at: object) -> None:
         """Add what is right to a list, but for what is of a later day."""
         if day > self.on:
             self.notes.append(f"What is dated {day}, after the day asked about, was left out ({name}).")
         else:
-            issued = _instant(place["issued"].value)
-            taken = _instant(at) or issued or _BEFORE_ALL
-            self.lists[name].append(_Entry(day, taken, issued or _BEFORE_ALL, entry))
+            issued = _instant(issued_at) or _BEFORE_ALL
+            self.lists[name].append(_Entry(day, _instant(at) or issued, issued, entry))
 
     def _is_new(self, place: Place, kind: str) -> bool:
         """Whether a resource has not been there yet: one that is in two answers is one."""
@@ -757,11 +794,13 @@ def _some(said: Said, keys: Iterable[str]) -> dict[str, object]:
 
 
 def _instant(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
     try:
-        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+        found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found is not None and found.tzinfo is not None else None
+    return None if found.tzinfo is None else found
 
 
 def _keys(place: Place) -> Iterable[str]:

@@ -31,4 +31,4 @@ def fingerprint(key: bytes, purpose: str, text: str) -> str:
 
     The purpose keeps it from ever being the code of something else under the same key.
     """
-    return hmac.new(key, f"{purpose}\n{text}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key, f"{purpose}\n{text}".encode(), "sha256").hex()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import cast
 
-from titrator.titration.documents import decode, quote
+from titrator.titration.documents import quote, reread
 from titrator.titration.preparation import DoseToGive, Vials
 from titrator.titration.quantities import HUNDREDTH, iso, plain, rounded
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
@@ -18,7 +18,7 @@ from titrator.titration.wording import Statement, alerts, reasons
 
 def to_document(answer: Recommendation) -> dict[str, object]:
     """The answer document as values: texts, Decimals, lists and dicts."""
-    return cast("dict[str, object]", decode(to_text(answer)))
+    return cast("dict[str, object]", reread(to_text(answer)))
 
 
 def to_text(answer: Recommendation) -> str:

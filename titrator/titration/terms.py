@@ -104,6 +104,7 @@ class Terms(Facts):
     def __init__(self, protocol: WeeklyProtocol, course: Course, on: int) -> None:
         super().__init__(protocol, course, on)
         self.rules = protocol
+        self._levels: dict[tuple[Decimal, Decimal], Decimal] = {}
         self._transfusions = [event.day for event in course.events if event.kind is EventKind.PLATELET_TRANSFUSION]
         self._rescues = [event.day for event in course.events if event.kind is EventKind.RESCUE_THERAPY]
         if self.reliable:
@@ -150,7 +151,12 @@ class Terms(Facts):
         if dose.level is not None:
             return dose.level
         kg = self.weight_of(dose.day)
-        return None if kg is None else level_by_weight(self.rules, dose.micrograms, kg)
+        if kg is None:
+            return None
+        amounts = dose.micrograms, kg  # most often the same as of the dose before
+        if amounts not in self._levels:
+            self._levels[amounts] = level_by_weight(self.rules, *amounts)
+        return self._levels[amounts]
 
     def on_grid(self, level: Decimal) -> bool:
         """Whether steps of the protocol lead to a level."""

@@ -196,4 +196,4 @@ def _keep(visit: Visit, service: str, item: Feedback) -> None:
 
 def _uuid(first: str, second: str) -> str:
     """The uuid of two halves in hexadecimal digits; of the second, the first two bits are those of every uuid."""
-    return str(UUID(f"{first}{int(second[0], 16) & 3 | 8:x}{second[1:_HALF]}"))
+    return f"{first[:8]}-{first[8:12]}-{first[12:]}-{int(second[0], 16) & 3 | 8:x}{second[1:4]}-{second[4:_HALF]}"

@@ -34,9 +34,12 @@ def read_request(catalogue: Catalogue, document: bytes) -> Request:
     return read_text(document, catalogue.fault)
 
 
-def propose(catalogue: Catalogue, document: bytes) -> Recommendation:
-    """The answer to a course document; raises InvalidDocument with every fault."""
-    request = read_request(catalogue, document)
+def propose(catalogue: Catalogue, document: bytes | dict[str, object]) -> Recommendation:
+    """The answer to a course document, as sent or as made here; raises InvalidDocument with every fault."""
+    if isinstance(document, bytes):
+        request = read_request(catalogue, document)
+    else:
+        request = read_document(document, catalogue.fault)
     return recommend(catalogue.get(request.protocol), request.course, request.on)
 
 
@@ -53,8 +56,8 @@ class Proposal(NamedTuple):
     later: tuple[str, ...]
 
 
-def answer_document(visit: Visit, document: bytes) -> Recommendation:
-    """The answer to a course document that was sent; raises Unready, InvalidDocument."""
+def answer_document(visit: Visit, document: bytes | dict[str, object]) -> Recommendation:
+    """The answer to a course document that was sent, or that was made of what was; raises Unready, InvalidDocument."""
     refuse_if_broken(visit.services)
     answer = propose(visit.services.catalogue, document)
     visit.note(
