@@ -117,6 +117,9 @@ class Translated(NamedTuple):
     wrong: Sequence[Wrong]
 
 
+NOTHING_SAID: Final = Translated((), ())
+
+
 def refusals(message: Message) -> list[Wrong]:
     """Why a message is turned away, whatever stands in it: another kind, a test, no control id."""
     head, found = message.head, []
