@@ -206,8 +206,8 @@ class _Work:
             self.control_id, self.version = error.control_id, error.version
             self._turn_away([error.wrong])
             return
-        self.head, self.control_id, self.version = message.head, message.control_id, message.head[12].part(1)
-        application, facility = self.head[3].part(1), self.head[4].part(1)
+        self.head, self.control_id, self.version = message.head, message.control_id, message.head.part(12)
+        application, facility = self.head.part(3), self.head.part(4)
         self.feed = next((one for one in self.sender.feeds if one.is_sender(application, facility)), None)
         found = refusals(message)
         if self.feed is None:
@@ -372,10 +372,10 @@ def _located(refusal: Refusal, one: Observation) -> list[Wrong]:
     """What a refusal finds wrong with an observation, by places of the message."""
     code = _CODES.get(refusal.code, 102)
     if not refusal.faults:
-        return [Wrong(one.places["saying"]._replace(field=0), code, refusal.message)]
+        return [Wrong(one.places.of("saying")._replace(field=0), code, refusal.message)]
     return [_placed(fault, one, code) for fault in refusal.faults]
 
 
 def _placed(fault: Fault, one: Observation, code: int) -> Wrong:
-    spot = one.places.get(fault.path, one.places[""])
+    spot = one.places.of(fault.path)
     return Wrong(spot, 204 if fault.path == "saying" else code, fault.message)

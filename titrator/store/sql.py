@@ -29,6 +29,8 @@ SHOWN: Final = 20
 #: for statements without their values, which do not know of those indexes. So they stand in the text.
 OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
 
+_COMPARES: Final = frozenset(("=", "!=", "<", "<=", ">", ">="))
+
 #: What must never be found: each with how it is told.
 BROKEN: Final = {
     "facts without exactly one current version, the last": """
@@ -88,32 +90,26 @@ class Dialect(NamedTuple):
         parts: list[str] = []
         values: list[Parameter] = []
         for column, operator, value in where if self.zeros else map(_without_zero, where):
-            if operator == "=" and column not in OF_PARTS and value is not NOTHING:  # most of them
-                parts.append(f"{column} = {self.mark}")
-                values.append(cast(Value, value))
-                continue
-            match operator:
-                case _ if value is NOTHING:
-                    parts.append("false")
-                case "in" if not self.lists:
-                    items = cast("tuple[Value, ...]", value)
-                    parts.append(f"{column} in ({', '.join([self.mark] * len(items))})")
-                    values.extend(items)
-                case "in":
-                    parts.append(f"{column} = any({self.mark})")
-                    values.append(list(cast("tuple[Value, ...]", value)))
-                case "contains":
-                    parts.append(self.contains.format(column))
-                    values.append(cast(str, value))
-                case "is null" | "is not null":
-                    parts.append(f"{column} {operator}")
-                case _ if column in OF_PARTS and isinstance(value, int):
-                    parts.append(f"{column} {operator} {value:d}")
-                case _ if column in OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
-                    parts.append(f"{column} {operator} '{value}'")  # in which nothing is to be escaped
-                case _:
+            if value is NOTHING:
+                parts.append("false")
+            elif operator in _COMPARES:
+                if column in OF_PARTS and (text := _in_text(value)) is not None:
+                    parts.append(f"{column} {operator} {text}")
+                else:
                     parts.append(f"{column} {operator} {self.mark}")
                     values.append(cast(Value, value))
+            elif operator == "in" and self.lists:
+                parts.append(f"{column} = any({self.mark})")
+                values.append(list(cast("tuple[Value, ...]", value)))
+            elif operator == "in":
+                items = cast("tuple[Value, ...]", value)
+                parts.append(f"{column} in ({', '.join([self.mark] * len(items))})")
+                values.extend(items)
+            elif operator == "contains":
+                parts.append(self.contains.format(column))
+                values.append(cast(str, value))
+            else:
+                parts.append(f"{column} {operator}")
         return (" where " + " and ".join(parts) if parts else ""), values
 
     def order(self, record: type[Record], names: tuple[str, ...], where: Iterable[Where]) -> str:
@@ -387,6 +383,13 @@ def _unreadable(rows: Callable[[str], Iterable[tuple[Any, ...]]], record: type[R
             made.to_record(row)
         except (ArithmeticError, TypeError, ValueError):
             yield " ".join(str(row[made.columns.index(name)]) for name in record.KEY)
+
+
+def _in_text(value: object) -> str | None:
+    """A value as it stands in a statement; None of one in which something would have to be escaped."""
+    if isinstance(value, int):
+        return f"{value:d}"
+    return f"'{value}'" if isinstance(value, str) and value.replace("-", "").isalnum() else None
 
 
 #: The value of a condition that nothing meets.
