@@ -264,7 +264,7 @@ class _Work:
 
     def take(self, session: Session, kept: _Kept, clinic: Clinic | None, ahead: Ahead) -> Answer:
         """Take all that the message says, if anything; its acknowledgement. Raises _AtFault, and the store's errors."""
-        visit, wrong = self._visit(session, kept), list[Wrong]()
+        visit, wrong, self.again = self._visit(session, kept), list[Wrong](), False
         self.taken.clear()
         local = None if self.known.time_zone is None else ZoneInfo(self.known.time_zone)
         for group in self.said.groups:
