@@ -417,6 +417,24 @@ def waits(store: PostgresStore) -> None:
             pass
 
 
+def test_what_is_got_of_several_keys_is_held_as_what_is_got_by_one(store: PostgresStore) -> None:
+    """Rows that are there, those that are not there yet, and both in the same order whichever way they are named."""
+    with store.writing() as session:
+        session.add(sample(Job, name="there"))
+
+    def first(session: Session) -> list[str]:
+        found = session.get_all(Job, [("there",), ("b",), ("a",)])
+        session.change(replace(found["there",], version=2))
+        session.add(sample(Job, name="a"))
+        return sorted(one.name for one in found.values())
+
+    def second(session: Session) -> list[tuple[str, int]]:
+        found = session.get_all(Job, [("a",), ("b",), ("there",)])
+        return sorted((one.name, one.version) for one in found.values())
+
+    assert in_order(store, first, second) == [["there"], [("a", sample(Job).version), ("there", 2)]]
+
+
 def test_what_is_got_is_held(store: PostgresStore) -> None:
     with store.writing() as session:
         add_referred_to(session)

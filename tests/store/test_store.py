@@ -527,6 +527,19 @@ def test_what_is_not_there_is_none(store: Store) -> None:
         assert session.course_facts("p") == []
 
 
+def test_of_several_keys_those_that_are_there_are_given(filled: Store) -> None:
+    add(filled, *(sample(Identifier, system=system, value="1") for system in ("a", "b")), sample(Job, name="a"))
+    asked = [("b", "1"), ("a", "2"), ("a", "1"), ("b", "1"), ("a\0", "1")]
+    for transaction in (filled.reading, filled.writing):
+        with transaction() as session:
+            there = session.get_all(Identifier, asked)
+            assert there == {(system, "1"): session.get(Identifier, system, "1") for system in ("a", "b")}
+            assert session.get_all(Job, [("b",), ("a",)]) == {("a",): session.get(Job, "a")}
+            assert session.get_all(Job, []) == {}
+    with filled.reading() as session:
+        assert Draft(session).get_all(Identifier, asked) == there
+
+
 # Transactions
 
 

@@ -139,3 +139,18 @@ def test_several_steps_of_one_thread_share_a_commit_and_one_that_fails_is_undone
     assert isinstance(store.carry_out_each([lambda session: session.add(job("d"))])[0], Duplicate)
     assert names(store) == ["a", "b", "c", "d"]
     assert not store._together._queue
+
+
+def test_what_does_as_much_as_several_steps_is_done_in_their_place_unless_it_raises(store: SqliteStore) -> None:
+    steps = [lambda session, name=name: session.add(job(name)) for name in ("a", "b", "a")]
+    done = []
+
+    def as_one(session: Session) -> None:
+        done.append("as one")
+        for name in ("a", "b", "a"):
+            session.add(job(name))
+
+    assert [type(one) for one in store.carry_out_each(steps, as_one)] == [type(None), type(None), Duplicate]
+    assert (names(store), done) == (["a", "b"], ["as one"])
+    assert store.carry_out_each(steps[:2], lambda session: session.add(job("c"), job("d"))) == [None, None]
+    assert names(store) == ["a", "b", "c", "d"]

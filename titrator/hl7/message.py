@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 #: By what MSH-18 may say: the codec. Where it says nothing, HL7 has it be ASCII.
@@ -91,6 +92,8 @@ class Field(NamedTuple):
     @property
     def text(self) -> str:
         """All of it as text, its escapes taken out; a line for each repetition."""
+        if self.by.repetition not in self.raw and self.by.escape not in self.raw:
+            return self.raw
         return "\n".join(_unescaped(one, self.by) for one in self.raw.split(self.by.repetition))
 
     @property
@@ -100,27 +103,35 @@ class Field(NamedTuple):
 
     def part(self, component: int, subcomponent: int = 1) -> str:
         """A component's subcomponent, without spaces around it; empty where there is none, or HL7's null."""
-        raw = self.raw
-        if component == subcomponent == 1 and raw.isalnum():
-            return raw
-        if not raw:
-            return ""
-        if self.by.repetition in raw:
-            raw = raw.split(self.by.repetition, 1)[0]
-        parts = raw.split(self.by.component) if self.by.component in raw else [raw]
-        if component > len(parts):
-            return ""
-        found = parts[component - 1]
-        if self.by.subcomponent in found or subcomponent > 1:
-            pieces = found.split(self.by.subcomponent)
-            found = pieces[subcomponent - 1] if subcomponent <= len(pieces) else ""
-        text = _unescaped(found, self.by).strip()
-        return "" if text == '""' else text
+        return _part(self.raw, self.by, component, subcomponent)
 
     @property
     def components(self) -> int:
         """How many components its first repetition has."""
         return self.raw.split(self.by.repetition, 1)[0].count(self.by.component) + 1
+
+
+def _part(raw: str, by: Separators, component: int, subcomponent: int) -> str:
+    """A component's subcomponent of a field as it was sent; of most fields there is just one."""
+    if not raw:
+        return ""
+    _, component_mark, repetition_mark, escape, subcomponent_mark = by
+    if repetition_mark in raw:
+        raw = raw.split(repetition_mark, 1)[0]
+    if component_mark in raw:
+        parts = raw.split(component_mark)
+        if component > len(parts):
+            return ""
+        found = parts[component - 1]
+    elif component > 1:
+        return ""
+    else:
+        found = raw
+    if subcomponent_mark in found or subcomponent > 1:
+        pieces = found.split(subcomponent_mark)
+        found = pieces[subcomponent - 1] if subcomponent <= len(pieces) else ""
+    text = (_unescaped(found, by) if escape in found else found).strip()
+    return "" if text == '""' else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,11 @@ class Segment:
     def __getitem__(self, field: int) -> Field:
         """A field by its number; an empty one where there is none."""
         return Field(self.fields[field] if field < len(self.fields) else "", self.by)
+
+    def part(self, field: int, component: int = 1, subcomponent: int = 1) -> str:
+        """A part of a field, as `self[field].part` gives it."""
+        fields = self.fields
+        return _part(fields[field], self.by, component, subcomponent) if field < len(fields) else ""
 
     def at(self, field: int = 0) -> Spot:
         """The place of a field."""
@@ -166,21 +182,23 @@ def read_message(sent: bytes) -> Message:
     first = sent.replace(b"\n", b"\r").split(b"\r", 1)[0].decode("latin-1")
     by = _separators(first)
     head = _segment(first, 1, by)
-    control_id, version = head[10].text.strip(), head[12].part(1)
-    spot = Spot("MSH", 1, 18)
     codec = CHARACTER_SETS.get(head[18].raw.strip())
     if codec is None:
         said = f"must be one of {', '.join(filter(None, CHARACTER_SETS))}, or empty for ASCII"
-        raise Unreadable(Wrong(spot, 103, said), control_id, version)
+        raise _unreadable(head, 103, said)
     try:
         text = sent.decode(codec)
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # a zero byte is of no character set, and of no text of a database
-        said = f"the message has bytes that are not {codec}; say here what they are"
-        raise Unreadable(Wrong(spot, 102, said), control_id, version)
+        raise _unreadable(head, 102, f"the message has bytes that are not {codec}; say here what they are")
     lines = text.replace("\r\n", "\r").split("\r") if "\r" in text else text.split("\n")
     return _message([line for line in lines if line.strip()], by)
+
+
+def _unreadable(head: Segment, code: int, said: str) -> Unreadable:
+    """That the characters of a message are not read, with what its head tells all the same."""
+    return Unreadable(Wrong(head.at(18), code, said), head[10].text.strip(), head.part(12))
 
 
 def _message(lines: Sequence[str], by: Separators) -> Message:
@@ -254,14 +272,17 @@ def acknowledge(  # noqa: PLR0913 (all that an acknowledgement says)
 ) -> str:
     """An acknowledgement: MSH, MSA and an ERR for each thing that is wrong, in the usual separators."""
     version = version if version in VERSIONS else "2.5.1"
-    swapped = ["", "", "", ""] if head is None else [escaped(head[place].part(1)) for place in (5, 6, 3, 4)]
-    at = now.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
-    ours, theirs = "|".join(swapped[:2]), "|".join(swapped[2:])
-    said = f"MSH|^~\\&|{ours}|{theirs}|{at}||ACK^R01^ACK|{own_id}|P|{version}||||||UNICODE UTF-8\r"
+    swapped = ["", "", "", ""] if head is None else [escaped(head.part(place)) for place in (5, 6, 3, 4)]
+    said = f"MSH|^~\\&|{'|'.join(swapped)}|{_time(now)}||ACK^R01^ACK|{own_id}|P|{version}||||||UNICODE UTF-8\r"
     errors = [one for one in wrong if not one.warning]
     text = escaped(f"{errors[0]}{f' (and {len(errors) - 1} more)' if errors[1:] else ''}"[:80]) if errors else ""
     said += f"MSA|{code}|{escaped(control_id)}{f'|{text}' if text else ''}\r"
     return said + "".join(_error(one, version) for one in wrong[:_SHOWN_FAULTS])
+
+
+@lru_cache(maxsize=16)
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%d%H%M%S+0000")
 
 
 def _error(wrong: Wrong, version: str) -> str:

@@ -16,6 +16,7 @@ On SIGTERM nothing new is read; what has come whole is carried out and acknowled
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -98,6 +99,7 @@ def unusable(services: Services) -> list[Fault]:
 def serve(services: Services, listener: socket.socket, terms: Terms, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called once signals are heard and peers may come."""
     know_feeds(services, services.clock())
+    gc.freeze()  # what is there by now stays: it need not be looked through for what could be let go
     asyncio.run(_Server(services, listener, terms).run(ready))
 
 
@@ -175,7 +177,7 @@ class _Server:
         return None
 
     async def _open_one(self, peer: socket.socket, address: str) -> None:
-        connection = _Connection(self, address)
+        connection = _Connection(self, address, Sender(senders_at(self.services, address)))
         tls = self.terms.tls
         limit = None if tls is None else self.terms.frame_seconds
         try:
@@ -228,9 +230,8 @@ class _Server:
 
     def _answers(self, some: list[tuple[_Connection, bytes]]) -> list[Answer | None]:
         """The acknowledgements of some messages; None where not even that can be told."""
-        sent = [(Sender(senders_at(self.services, one.address)), frame) for one, frame in some]
         try:
-            return [*answer_all(self.services, sent)]
+            return [*answer_all(self.services, [(one.sender, frame) for one, frame in some])]
         except Exception:  # noqa: BLE001 (whatever it is, the others must be served, and who sent it sends it again)
             structlog.get_logger().exception("mllp-unforeseen")
             return [None] * len(some)
@@ -248,8 +249,8 @@ class _Server:
 class _Connection(asyncio.Protocol):
     """A peer's connection: frames in, acknowledgements out, in order."""
 
-    def __init__(self, server: _Server, address: str) -> None:
-        self.address = address
+    def __init__(self, server: _Server, address: str, sender: Sender) -> None:
+        self.address, self.sender = address, sender
         self.was_open = False
         self._server = server
         self._terms = server.terms

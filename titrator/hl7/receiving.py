@@ -1,8 +1,10 @@
 """Messages in, acknowledgements out, once all is stored. The same behind MLLP and HTTP; any number at a time.
 
 1. what is no result for patients is turned away (AR) before anything is looked up
-2. the others are carried out in order, in one durable commit: each all or nothing, its acknowledgement kept with it
-3. one that is at fault is undone alone; that it came, and what was answered, is kept by a second commit (AE)
+2. the others are carried out in order, in one durable commit: each all or nothing, its acknowledgement kept with it.
+   What is there of all of them is looked up together, and their entries and acknowledgements are written together
+3. of one at fault the same commit keeps that it came, and what was answered (AE); one that only the record finds at
+   fault is undone alone, and that it came is kept by a second commit
 
 A message that was taken is known again by its control id and its bytes, and gets the same acknowledgement. One that was
 at fault is looked at anew when it comes again: what was wrong may have been the settings here.
@@ -11,7 +13,7 @@ at fault is looked at anew when it comes again: what was wrong may have been the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -22,8 +24,8 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from titrator.hl7.message import Message, Segment, Spot, Unreadable, Wrong, acknowledge, read_message
-from titrator.hl7.translate import Group, Observation, Translated, refusals, translate
+from titrator.hl7.message import Segment, Spot, Unreadable, Wrong, acknowledge, read_message
+from titrator.hl7.translate import NOTHING_SAID, Group, Observation, Translated, refusals, translate
 from titrator.security.secrets import new_id
 from titrator.store.base import Session, StoreError
 from titrator.store.records import Clinic, ReceivedMessage
@@ -31,8 +33,8 @@ from titrator.titration.errors import Fault
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Code, Refusal, Unauthorised
 from titrator.workflow.feeds import Feed
-from titrator.workflow.results import match_of, take
-from titrator.workflow.visit import Actor, Services, Visit, instant, leave
+from titrator.workflow.results import Ahead, Match, match_of, seen_again, take
+from titrator.workflow.visit import Actor, Entry, Services, Visit, enter, instant
 
 ACCEPTED: Final = "AA"
 AT_FAULT: Final = "AE"
@@ -59,6 +61,10 @@ class Answer(NamedTuple):
         return self.text.encode()
 
 
+#: What a message is known by: the feed, MSH-10, the SHA-256 of all of it.
+_Key = tuple[str, str, str]
+
+
 class Unusable(Exception):
     """The account of a feed is not there, is not a system's, or belongs to several clinics and none is named."""
 
@@ -80,8 +86,8 @@ def senders_at(services: Services, address: str) -> list[Feed]:
 
 def answer_all(services: Services, sent: Sequence[tuple[Sender, bytes]]) -> list[Answer]:
     """The acknowledgements of some messages, in order, once all that they say is stored."""
-    now = services.clock()
-    works = [_Work(services, sender, raw, now) for sender, raw in sent]
+    now, actors = services.clock(), dict[str, Actor]()
+    works = [_Work(services, sender, raw, now, actors) for sender, raw in sent]
     _carry_out(services, [work for work in works if work.answer is None])
     for work in works:
         work.tell()
@@ -91,19 +97,71 @@ def answer_all(services: Services, sent: Sequence[tuple[Sender, bytes]]) -> list
 
 
 def _carry_out(services: Services, works: Sequence[_Work]) -> None:
-    """Carry out what is not answered yet; what is at fault is written down thereafter."""
+    """Carry out what is not answered yet; what turns out to be at fault is written down thereafter."""
     if not works:
         return
     try:
-        for work, error in zip(works, services.store.carry_out_each([work.take for work in works]), strict=True):
-            work.ended(error)
-        faulty = [work for work in works if work.wrong]
-        if faulty:
-            raised = services.store.carry_out_each([work.note_fault for work in faulty])
-            for work, error in zip(faulty, raised, strict=True):
-                work.noted(error)
+        _each(services, works, _take_all)
+        if faulty := [work for work in works if work.wrong and work.answer is None]:
+            _each(services, faulty, _note_faults)
     except StoreError:
         structlog.get_logger().exception("hl7-store")
+
+
+def _each(services: Services, works: Sequence[_Work], step: _Step) -> None:
+    """A step for some messages together; if that does not go well, for each as a part, which is undone alone."""
+    steps = [partial(step, services, [work]) for work in works]
+    raised = services.store.carry_out_each(steps, partial(step, services, works))
+    for work, error in zip(works, raised, strict=True):
+        work.ended(error)
+
+
+def _take_all(services: Services, works: Sequence[_Work], session: Session) -> None:
+    """Take all that messages say, and keep their acknowledgements; raises _AtFault, Unusable, the store's errors.
+
+    One that was accepted before, or that is among them twice, gets the same acknowledgement again.
+    """
+    before = session.get_all(ReceivedMessage, [work.key for work in works])
+    accepted = {key: Answer(one.code, one.acknowledgement) for key, one in before.items() if one.code == ACCEPTED}
+    some = [work for work in works if work.key not in accepted and work.said.groups and not work.faults]
+    clinics = {name: work.clinic(session) for name, work in {work.known.name: work for work in some}.items()}
+    ahead = Ahead(
+        session,
+        [group.subject for work in some for group in work.said.groups],
+        [name for work in some for name in work.names],
+        {one.id for one in clinics.values()},
+    )
+    kept = _Kept({one.id: one for one in clinics.values()}, [], {})
+    for work in works:
+        if (answer := accepted.get(work.key)) is not None:
+            work.made, work.again = answer, True
+        elif work.faults:
+            work.wrong = work.said.wrong
+            work.refuse(session, kept)
+        else:
+            accepted[work.key] = work.take(session, kept, clinics.get(work.known.name), ahead)
+    kept.write(services, session)
+
+
+def _note_faults(services: Services, works: Sequence[_Work], session: Session) -> None:
+    """Write down that messages came, and were at fault; what they say is not kept."""
+    kept = _Kept({}, [], {})
+    for work in works:
+        work.refuse(session, kept)
+    kept.write(services, session)
+
+
+class _Kept(NamedTuple):
+    """What messages that are carried out together have in common: the clinics that were read, what is to be written."""
+
+    clinics: dict[str, Clinic]
+    entries: list[Entry]
+    rows: dict[_Key, ReceivedMessage]
+
+    def write(self, services: Services, session: Session) -> None:
+        """Write it."""
+        session.put(*self.rows.values())
+        enter(services.audit_key, session, self.entries)
 
 
 def usable(session: Session, feed: Feed, actor: Actor) -> Clinic:
@@ -125,6 +183,7 @@ class _Work:
     sender: Sender
     raw: bytes
     now: datetime
+    actors: dict[str, Actor]
     answer: Answer | None = None
     made: Answer | None = None
     wrong: Sequence[Wrong] = ()
@@ -133,7 +192,8 @@ class _Work:
     version: str = ""
     head: Segment | None = None
     digest: str = ""
-    message: Message | None = None
+    key: _Key = ("", "", "")
+    said: Translated = NOTHING_SAID
     actor: Actor | None = None
     taken: Counter[str] = field(default_factory=Counter)
     again: bool = False
@@ -141,13 +201,13 @@ class _Work:
     def __post_init__(self) -> None:
         """Read it as far as is needed to know whether it is for patients here at all."""
         try:
-            message = self.message = read_message(self.raw)
+            message = read_message(self.raw)
         except Unreadable as error:
             self.control_id, self.version = error.control_id, error.version
             self._turn_away([error.wrong])
             return
-        self.head, self.control_id, self.version = message.head, message.control_id, message.head[12].part(1)
-        application, facility = self.head[3].part(1), self.head[4].part(1)
+        self.head, self.control_id, self.version = message.head, message.control_id, message.head.part(12)
+        application, facility = self.head.part(3), self.head.part(4)
         self.feed = next((one for one in self.sender.feeds if one.is_sender(application, facility)), None)
         found = refusals(message)
         if self.feed is None:
@@ -156,86 +216,104 @@ class _Work:
             self._turn_away(found)
             return
         self.digest = sha256(self.raw).hexdigest()
-        try:  # before there is a transaction: it may have to look the account up
-            self.actor = self.sender.actor or actor_of(self.services, cast(Feed, self.feed).account)
+        self.key = (self.known.name, self.control_id, self.digest)
+        try:  # before there is a transaction: it may have to look the account up, and it takes its time to translate
+            self.actor = self.sender.actor or self._actor(self.known.account)
+            self.said = translate(message, self.known)
         except Unauthorised as error:
-            structlog.get_logger().error("hl7-feed-unusable", feed=cast(Feed, self.feed).name, why=str(error))
+            structlog.get_logger().error("hl7-feed-unusable", feed=self.known.name, why=str(error))
             self.answer = self.failed()
         except StoreError as error:
-            structlog.get_logger().error("hl7-store", feed=cast(Feed, self.feed).name, why=str(error))
+            structlog.get_logger().error("hl7-store", feed=self.known.name, why=str(error))
             self.answer = self.failed()
+        except Exception:  # noqa: BLE001 (whatever it is, the messages that came with it must be served)
+            structlog.get_logger().exception("hl7-unforeseen", feed=self.known.name)
+            self.answer = self.failed()
+
+    def _actor(self, account: str) -> Actor:
+        if account not in self.actors:
+            self.actors[account] = actor_of(self.services, account)
+        return self.actors[account]
 
     @property
     def code(self) -> str:
         """What is answered."""
         return self.answer.code if self.answer else TURNED_AWAY
 
-    def take(self, session: Session) -> None:
-        """Take all that the message says, and keep its acknowledgement; raises _AtFault, and the store's errors."""
-        feed, message = self._known()
-        before = session.get(ReceivedMessage, feed.name, self.control_id, self.digest)
-        if before is not None and before.code == ACCEPTED:
-            self.made, self.again = Answer(before.code, before.acknowledgement), True
-            return
+    @property
+    def known(self) -> Feed:
+        """The feed whose message it is."""
+        if self.feed is None:
+            raise RuntimeError("what was turned away is not taken")
+        return self.feed
+
+    @property
+    def faults(self) -> bool:
+        """Whether it is at fault by itself, whatever is recorded here."""
+        return any(not one.warning for one in self.said.wrong)
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """The external ids of its results."""
+        ids = [one.body["external_id"] for group in self.said.groups for one in group.observations]
+        return [(one["system"], one["value"]) for one in ids]
+
+    def clinic(self, session: Session) -> Clinic:
+        """The clinic of its feed; raises Unusable."""
+        return usable(session, self.known, cast(Actor, self.actor))
+
+    def take(self, session: Session, kept: _Kept, clinic: Clinic | None, ahead: Ahead) -> Answer:
+        """Take all that the message says, if anything; its acknowledgement. Raises _AtFault, and the store's errors."""
+        visit, wrong, self.again = self._visit(session, kept), list[Wrong](), False
         self.taken.clear()
-        said = translate(message, feed)
-        if any(not one.warning for one in said.wrong):
-            raise _AtFault(said.wrong)
-        visit = self._visit(session, feed)
-        if said.groups:
-            self._take_groups(visit, feed, said)
-        made = self.made = self._acknowledge(ACCEPTED, said.wrong)
-        session.put(self._row(feed, made))
-        leave(visit, session, visit.entries)
-
-    def _take_groups(self, visit: Visit, feed: Feed, said: Translated) -> None:
-        wrong: list[Wrong] = []
-        clinic = usable(visit.session, feed, visit.who)
-        visit.known_clinics[clinic.id] = clinic
-        local = None if feed.time_zone is None else ZoneInfo(feed.time_zone)
-        for group in said.groups:
-            wrong += self._take_group(visit, group, clinic, local)
+        local = None if self.known.time_zone is None else ZoneInfo(self.known.time_zone)
+        for group in self.said.groups:
+            match = match_of(visit, group.subject, cast(Clinic, clinic), ahead)
+            wrong += self._take_group(visit, match, group, local, ahead)
         if wrong:
-            raise _AtFault([*wrong, *said.wrong])
+            raise _AtFault([*wrong, *self.said.wrong])
+        made = self.made = self._acknowledge(ACCEPTED, self.said.wrong)
+        kept.rows[self.key] = self._row(made)
+        return made
 
-    def _take_group(self, visit: Visit, group: Group, clinic: Clinic, local: ZoneInfo | None) -> list[Wrong]:
+    def _take_group(
+        self, visit: Visit, match: Match, group: Group, local: ZoneInfo | None, ahead: Ahead
+    ) -> list[Wrong]:
         wrong: list[Wrong] = []
-        match = match_of(visit, group.subject, clinic)
-        for one in group.observations:
+        for place, one in enumerate(group.observations):
             try:
-                self.taken[str(take(visit, match, partial(one.sent, local)))] += 1
+                as_now = seen_again(visit, match) if place else match
+                self.taken[str(take(visit, as_now, partial(one.sent, local), ahead))] += 1
             except Refusal as refusal:
                 wrong += _located(refusal, one)
         return wrong
 
-    def _visit(self, session: Session, feed: Feed) -> Visit:
-        request = f"{feed.name}/{self.control_id}"[:_LONGEST_REQUEST]
-        return Visit(services=self.services, session=session, actor=self.actor, now=self.now, request_id=request)
-
-    def note_fault(self, session: Session) -> None:
-        """Write down that the message came, and was at fault; what it says is not kept."""
-        feed, _ = self._known()
+    def refuse(self, session: Session, kept: _Kept) -> None:
+        """Keep that the message came, and was at fault; what it says is not kept."""
         made = self.made = self._acknowledge(AT_FAULT, self.wrong)
-        session.put(self._row(feed, made))
-        visit = self._visit(session, feed)
-        visit.note("refused", f"hl7/{feed.name}", places=[str(one.spot) for one in self.wrong][:20])
-        leave(visit, session, visit.entries)
+        kept.rows[self.key] = self._row(made)
+        places = [str(one.spot) for one in self.wrong][:20]
+        self._visit(session, kept).note("refused", f"hl7/{self.known.name}", places=places)
+
+    def _visit(self, session: Session, kept: _Kept) -> Visit:
+        return Visit(
+            services=self.services,
+            session=session,
+            actor=self.actor,
+            now=self.now,
+            request_id=f"{self.known.name}/{self.control_id}"[:_LONGEST_REQUEST],
+            entries=kept.entries,
+            known_clinics=kept.clinics,
+        )
 
     def ended(self, error: BaseException | None) -> None:
-        """Hear how `take` went: only what has been kept is answered."""
+        """Hear how a step went: only what has been kept is answered."""
         if error is None:
             self.answer = self.made
         elif isinstance(error, _AtFault):
             self.wrong = error.wrong
         elif isinstance(error, Unusable):
             structlog.get_logger().error("hl7-feed-unusable", feed=self.feed and self.feed.name, why=str(error))
-        else:
-            structlog.get_logger().error("hl7-unforeseen", feed=self.feed and self.feed.name, exc_info=error)
-
-    def noted(self, error: BaseException | None) -> None:
-        """Hear how `note_fault` went."""
-        if error is None:
-            self.answer = self.made
         else:
             structlog.get_logger().error("hl7-unforeseen", feed=self.feed and self.feed.name, exc_info=error)
 
@@ -272,21 +350,19 @@ class _Work:
         )
         return Answer(code, text)
 
-    def _known(self) -> tuple[Feed, Message]:
-        if self.feed is None or self.message is None:
-            raise RuntimeError("what was turned away is not taken")
-        return self.feed, self.message
-
-    def _row(self, feed: Feed, answer: Answer) -> ReceivedMessage:
+    def _row(self, answer: Answer) -> ReceivedMessage:
+        feed, control_id, digest = self.key
         return ReceivedMessage(
-            feed=feed.name,
-            control_id=self.control_id,
-            sha256=self.digest,
+            feed=feed,
+            control_id=control_id,
+            sha256=digest,
             at=instant(self.now),
             code=answer.code,
             acknowledgement=answer.text,
         )
 
+
+_Step = Callable[[Services, Sequence[_Work], Session], None]
 
 #: What is told of a refusal that names no place of its own.
 _CODES: Final[Mapping[Code, int]] = {Code.EXTERNAL_ID_TAKEN: 205}
@@ -296,10 +372,10 @@ def _located(refusal: Refusal, one: Observation) -> list[Wrong]:
     """What a refusal finds wrong with an observation, by places of the message."""
     code = _CODES.get(refusal.code, 102)
     if not refusal.faults:
-        return [Wrong(one.places["saying"]._replace(field=0), code, refusal.message)]
+        return [Wrong(one.places.of("saying")._replace(field=0), code, refusal.message)]
     return [_placed(fault, one, code) for fault in refusal.faults]
 
 
 def _placed(fault: Fault, one: Observation, code: int) -> Wrong:
-    spot = one.places.get(fault.path, one.places[""])
+    spot = one.places.of(fault.path)
     return Wrong(spot, 204 if fault.path == "saying" else code, fault.message)

@@ -56,6 +56,8 @@ _LOINC: Final = "LN"
 #: Types of values that are remarks, when they are words.
 _WORDS: Final = ("ST", "TX", "FT", "CE", "CWE", "CNE")
 _DAY_KEY: Final = {"weights": "measured_on", "platelet-counts": "collected_on", "observations": "observed_on"}
+#: By path in an entry: the field of OBX in which it stands.
+_PLACES: Final = {"saying": 11, "value": 5, "unit": 6, "code": 3, "lower_limit_of_normal": 7}
 _FIELDS: Final[Mapping[str, Mapping[str, ma.fields.Field[Any]]]] = {
     "weights": WeightIn().fields,
     "platelet-counts": CountIn().fields,
@@ -82,6 +84,21 @@ class Moment(NamedTuple):
         return at.astimezone(clinic).date().isoformat(), at.isoformat()
 
 
+class Places(NamedTuple):
+    """Where in a message the parts of an observation stand: its own fields, and what its order says for it."""
+
+    obx: Segment
+    order: _Order
+
+    def of(self, path: str) -> Spot:
+        """The place of a part, by its path in the entry; of what has no place of its own, that of its time."""
+        if path in _PLACES:
+            return self.obx.at(_PLACES[path])
+        if path == "external_id":
+            return _numbered(self.order)[1]
+        return self.obx.at(14) if self.obx[14].raw else self.order.obr.at(7)
+
+
 class Observation(NamedTuple):
     """An observation that is ours: an entry without its day, and where in the message its parts stand."""
 
@@ -91,7 +108,7 @@ class Observation(NamedTuple):
     preliminary: bool
     corrected: bool
     when: Moment | None
-    places: Mapping[str, Spot]
+    places: Places
 
     def sent(self, local: ZoneInfo | None, clinic: ZoneInfo) -> Sent:
         """What is sent, by the days of a clinic; times without an offset are of `local`, or of the clinic."""
@@ -117,18 +134,22 @@ class Translated(NamedTuple):
     wrong: Sequence[Wrong]
 
 
+NOTHING_SAID: Final = Translated((), ())
+
+
 def refusals(message: Message) -> list[Wrong]:
     """Why a message is turned away, whatever stands in it: another kind, a test, no control id."""
     head, found = message.head, []
     kind = head[9]
     if (kind.part(1), kind.part(2)) != ("ORU", "R01"):
         found.append(Wrong(Spot("MSH", 1, 9), 200, "only ORU^R01, results of observations, is taken"))
-    if not 0 < len(message.control_id) <= LONGEST_CONTROL_ID or not message.control_id.isprintable():
+    control_id = message.control_id
+    if not 0 < len(control_id) <= LONGEST_CONTROL_ID or not control_id.isprintable():
         said = f"required: a control id of at most {LONGEST_CONTROL_ID} characters"
         found.append(Wrong(Spot("MSH", 1, 10), 101, said))
-    if head[11].part(1) != "P":
+    if head.part(11) != "P":
         found.append(Wrong(Spot("MSH", 1, 11), 202, "must be P: what is for tests or training reaches no patient"))
-    if head[12].part(1) not in VERSIONS:
+    if head.part(12) not in VERSIONS:
         found.append(Wrong(Spot("MSH", 1, 12), 203, f"must be one of {', '.join(VERSIONS)}"))
     return found
 
@@ -217,7 +238,7 @@ class _Reader:
         return Subject(tuple(dict.fromkeys(names)), born) if names else None
 
     def _birth_date(self, pid: Segment) -> str | None:
-        text = pid[7].part(1)
+        text = pid.part(7)
         if not text:
             return None
         if (moment := _moment(text)) is None:
@@ -229,12 +250,12 @@ class _Reader:
         """The observations of an order that are ours; None for one that is at fault."""
         ours = [(obx, notes, self._measured(obx)) for obx, notes in order.observations]
         remarks = [note[3].text for note in order.remarks]
-        remarks += [obx[5].text for obx, _, one in ours if one is None and obx[2].part(1) in _WORDS]
+        remarks += [obx[5].text for obx, _, one in ours if one is None and obx.part(2) in _WORDS]
         found = []
         for obx, notes, measured in ours:
             if measured is None:
                 self._warn_of_count(obx)
-            elif STATUS.get(obx[11].part(1), "") is not None:
+            elif STATUS.get(obx.part(11), "") is not None:
                 found.append(self._observation(order, obx, notes, measured, remarks))
         return found
 
@@ -242,7 +263,7 @@ class _Reader:
         """Say of what looks like a count, and is not mapped, that it was passed over."""
         code = obx[3]
         loinc = [code.part(place) for place in (1, 4) if code.part(place + 2) == _LOINC]
-        if obx[2].part(1) in ("NM", "SN") and is_like_a_count(loinc, f"{code.part(2)} {code.part(5)}"):
+        if obx.part(2) in ("NM", "SN") and is_like_a_count(loinc, f"{code.part(2)} {code.part(5)}"):
             said = "passed over: it looks like a platelet count, but no code of it is mapped"
             self.wrong.append(Wrong(obx.at(3), 103, said, warning=True))
 
@@ -263,24 +284,21 @@ class _Reader:
         self, order: _Order, obx: Segment, notes: list[Segment], measured: Measured, remarks: list[str]
     ) -> Observation | None:
         before = len(self.wrong)
-        code = obx[11].part(1)
+        code = obx.part(11)
         if code not in STATUS:
             said = f"must be one of {', '.join(STATUS)}" if code else "required: the status of the result"
             self._fault(obx.at(11), 103 if code else 101, said)
         status, saying = STATUS.get(code), _saying(code, obx)
-        places = {"saying": obx.at(11), "value": obx.at(5), "unit": obx.at(6), "code": obx.at(3)}
-        places["lower_limit_of_normal"] = obx.at(7)
         body: dict[str, Any] = {"external_id": self._name(order, obx)}
-        when, places[""] = None, obx.at(14) if obx[14].raw else order.obr.at(7)
+        when = None
         if saying is Saying.RESULT:
             when = self._when(order, obx)
             body |= self._value(obx, measured)
             self._remark(body, measured, obx, notes, remarks)
-        places |= {_DAY_KEY[measured.collection.name]: places[""], "external_id": _numbered(order)[1]}
         if len(self.wrong) > before:
             return None
         is_new = status in ("amended", "corrected")
-        return Observation(measured, saying, body, status == "preliminary", is_new, when, places)
+        return Observation(measured, saying, body, status == "preliminary", is_new, when, Places(obx, order))
 
     def _remark(
         self, body: dict[str, Any], measured: Measured, obx: Segment, notes: list[Segment], remarks: list[str]
@@ -291,7 +309,7 @@ class _Reader:
             clean = "".join(sign for sign in note if sign.isprintable() or sign == "\n")
             body["note"] = clean if len(clean) <= _LONGEST_NOTE else f"{clean[: _LONGEST_NOTE - 6]} [...]"
         said = [*own, *remarks, obx[8].text]
-        if measured.collection is PLATELET_COUNTS and any(tells_of_clumps(one) for one in said):
+        if measured.collection is PLATELET_COUNTS and any(one and tells_of_clumps(one) for one in said):
             body["unreliable"] = True
 
     def _value(self, obx: Segment, measured: Measured) -> dict[str, Any]:
@@ -308,7 +326,7 @@ class _Reader:
         return {key: one for key, one in body.items() if one is not None}
 
     def _number(self, obx: Segment) -> Decimal | None:
-        kind, value = obx[2].part(1), obx[5]
+        kind, value = obx.part(2), obx[5]
         if kind not in ("NM", "SN"):
             self._fault(obx.at(2), 102, "must be NM, a number, or a plain SN")
             return None
@@ -335,7 +353,7 @@ class _Reader:
 
     def _unit(self, obx: Segment, field: ma.fields.Field[Any]) -> str | None:
         """The unit, by the feed's aliases, else by UCUM and what is written for it; there must be one."""
-        code, words = obx[6].part(1), obx[6].part(2)
+        code, words = obx.part(6), obx.part(6, 2)
         written = code or words
         if not written:
             self._fault(obx.at(6), 101, "required: an amount without its unit means nothing")
@@ -352,7 +370,7 @@ class _Reader:
     def _when(self, order: _Order, obx: Segment) -> Moment | None:
         """When it was: OBX-14, else OBR-7."""
         segment, field = (obx, 14) if obx[14].raw else (order.obr, 7)
-        text = segment[field].part(1)
+        text = segment.part(field)
         if not text:
             self._fault(segment.at(field), 101, "required: when it was observed, in OBX-14 or OBR-7")
             return None
@@ -366,7 +384,7 @@ class _Reader:
         if not number:
             self._fault(spot, 101, "required: a filler or placer order number, by which a correction finds its result")
             return None
-        code = "^".join((obx[3].part(1) or obx[3].part(4), obx[3].part(3) or obx[3].part(6)))
+        code = "^".join((obx.part(3) or obx.part(3, 4), obx.part(3, 3) or obx.part(3, 6)))
         name = "|".join([number, code, *([sub] if (sub := obx[4].text.strip()) else [])])
         if name in self._names:
             self._fault(obx.at(4), 205, f"the same order, code and sub-id as {self._names[name]}: which is meant?")
@@ -414,7 +432,7 @@ def _saying(code: str, obx: Segment) -> Saying:
             return Saying.TAKEN_BACK
         case "X":
             return Saying.CANCELLED
-        case "U" if not obx[5].part(1) and not obx[5].part(2):
+        case "U" if not obx.part(5) and not obx.part(5, 2):
             return Saying.NOW_FINAL
         case _:
             return Saying.RESULT

@@ -10,7 +10,7 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -87,6 +87,10 @@ class Session(Protocol):
 
     def get(self, record: type[R], *key: object) -> R | None:
         """The record with that key."""
+        ...
+
+    def get_all(self, record: type[R], keys: Collection[tuple[object, ...]]) -> dict[tuple[object, ...], R]:
+        """The records with those keys, each by its key, as `get` gives one; what is not there is left out."""
         ...
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
@@ -186,10 +190,13 @@ class Store(Protocol):
         """
         ...
 
-    def carry_out_each(self, steps: Sequence[Callable[[Session], object]]) -> list[BaseException | None]:
+    def carry_out_each(
+        self, steps: Sequence[Callable[[Session], object]], as_one: Callable[[Session], object] | None = None
+    ) -> list[BaseException | None]:
         """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
 
-        A step may be called twice: what it did the first time has been undone then.
+        A step may be called twice: what it did the first time has been undone then. `as_one` does what all of them do,
+        with less to ask of the database: it is called in their place, and they only where it raises.
         """
         ...
 

@@ -7,7 +7,7 @@ decision `decided`, and other changes the version. A draft does not see what it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from titrator.store.base import CourseFact, Session, Stale, Where
@@ -31,6 +31,14 @@ class Draft:
         found = self._session.get(record, *key)
         if isinstance(found, Patient):
             self._seen.setdefault(found.id, found)
+        return found
+
+    def get_all(self, record: type[R], keys: Collection[tuple[object, ...]]) -> dict[tuple[object, ...], R]:
+        """The records with those keys."""
+        found = self._session.get_all(record, keys)
+        for one in found.values():
+            if isinstance(one, Patient):
+                self._seen.setdefault(one.id, one)
         return found
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:

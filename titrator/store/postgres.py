@@ -16,7 +16,7 @@ import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
@@ -143,6 +143,17 @@ class PostgresSession(SqlSession):
             rows = self._rows(by_key, cast("tuple[str]", key))
         return mapping(record).to_record(rows[0]) if rows else None
 
+    def get_all(self, record: type[R], keys: Collection[tuple[object, ...]]) -> dict[tuple[object, ...], R]:
+        """The records with those keys, held as by `get`; in the order of their keys, lest two wait for each other."""
+        wanted = sorted({key for key in keys if not any("\0" in part for part in key if isinstance(part, str))})
+        holds = _HOLD if self._writes and record.TABLE not in HELD_LOOSELY else ""
+        found = self._got(record, wanted, f" order by {', '.join(record.KEY)}{holds}")
+        if holds and len(found) < len(wanted) and record.TABLE in _HELD_UNBORN:
+            places = sorted(_place(record, key) for key in wanted if key not in found)
+            self._rows("select pg_advisory_xact_lock(one) from unnest(%s::bigint[]) one", (places,))  # type: ignore[arg-type]
+            found = self._got(record, wanted, f" order by {', '.join(record.KEY)}{holds}")
+        return found
+
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate, after which the transaction goes on if it was one record."""
         if len(records) == 1:
@@ -268,13 +279,13 @@ class PostgresStore:
         """A step as a durable writing transaction; done again where another one was in its way."""
         again_if(Overtaken, lambda: self._carried_out([step]))
 
-    def carry_out_each(self, steps: Sequence[Step]) -> list[BaseException | None]:
+    def carry_out_each(self, steps: Sequence[Step], as_one: Step | None = None) -> list[BaseException | None]:
         """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
 
         Most often none does. So they are tried as a whole first, and each as a part only if that did not go well.
         """
         try:
-            self._carried_out(steps)
+            self._carried_out(steps if as_one is None else [as_one])
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 (whatever it was, each is told what it raised)

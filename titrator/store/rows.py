@@ -59,6 +59,8 @@ class Mapping(Generic[R]):
         self.columns = tuple(field.name for field in fields(record))
         coders = [_CODERS[cast(str, field.type)] for field in fields(record)]
         self._all = attrgetter(*self.columns)
+        key = attrgetter(*record.KEY)
+        self.key_of: Callable[[R], tuple[object, ...]] = key if len(record.KEY) > 1 else lambda one: (key(one),)
         # A record is frozen by its class, not by its slots: to fill these takes half the time of its own way.
         self._setters = [getattr(record, column).__set__ for column in self.columns]
         self._to = [(place, to) for place, (to, _) in enumerate(coders) if to is not _plain]

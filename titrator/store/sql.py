@@ -5,7 +5,7 @@ What databases differ in is told by a `Dialect`, and by what a session of one of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from itertools import chain, groupby, islice
@@ -19,8 +19,8 @@ R = TypeVar("R", bound=Record)
 #: A value of a parameter: one, or for a dialect that has them a list.
 Parameter = Value | list[Value]
 
-#: Rows that are inserted together.
-_ROWS: Final = 25
+#: How many rows are inserted together: as many as there are, in statements of few sizes, for each size is prepared.
+_ROWS: Final = (25, 8, 4, 2, 1)
 #: How many of a kind of fault are named.
 SHOWN: Final = 20
 
@@ -28,6 +28,8 @@ SHOWN: Final = 20
 #: with such a value bound anew, at three times the cost of a look-up, each time one is bound; PostgreSQL makes plans
 #: for statements without their values, which do not know of those indexes. So they stand in the text.
 OF_PARTS: Final = frozenset(("current", "status", "settled", "reviewed"))
+
+_COMPARES: Final = frozenset(("=", "!=", "<", "<=", ">", ">="))
 
 #: What must never be found: each with how it is told.
 BROKEN: Final = {
@@ -88,28 +90,26 @@ class Dialect(NamedTuple):
         parts: list[str] = []
         values: list[Parameter] = []
         for column, operator, value in where if self.zeros else map(_without_zero, where):
-            match operator:
-                case _ if value is NOTHING:
-                    parts.append("false")
-                case "in" if not self.lists:
-                    items = cast("tuple[Value, ...]", value)
-                    parts.append(f"{column} in ({', '.join([self.mark] * len(items))})")
-                    values.extend(items)
-                case "in":
-                    parts.append(f"{column} = any({self.mark})")
-                    values.append(list(cast("tuple[Value, ...]", value)))
-                case "contains":
-                    parts.append(self.contains.format(column))
-                    values.append(cast(str, value))
-                case "is null" | "is not null":
-                    parts.append(f"{column} {operator}")
-                case _ if column in OF_PARTS and isinstance(value, int):
-                    parts.append(f"{column} {operator} {value:d}")
-                case _ if column in OF_PARTS and isinstance(value, str) and value.replace("-", "").isalnum():
-                    parts.append(f"{column} {operator} '{value}'")  # in which nothing is to be escaped
-                case _:
+            if value is NOTHING:
+                parts.append("false")
+            elif operator in _COMPARES:
+                if column in OF_PARTS and (text := _in_text(value)) is not None:
+                    parts.append(f"{column} {operator} {text}")
+                else:
                     parts.append(f"{column} {operator} {self.mark}")
                     values.append(cast(Value, value))
+            elif operator == "in" and self.lists:
+                parts.append(f"{column} = any({self.mark})")
+                values.append(list(cast("tuple[Value, ...]", value)))
+            elif operator == "in":
+                items = cast("tuple[Value, ...]", value)
+                parts.append(f"{column} in ({', '.join([self.mark] * len(items))})")
+                values.extend(items)
+            elif operator == "contains":
+                parts.append(self.contains.format(column))
+                values.append(cast(str, value))
+            else:
+                parts.append(f"{column} {operator}")
         return (" where " + " and ".join(parts) if parts else ""), values
 
     def order(self, record: type[Record], names: tuple[str, ...], where: Iterable[Where]) -> str:
@@ -143,6 +143,7 @@ class Statements:
         key = " and ".join(f"{name} = {mark}" for name in record.KEY)
         self.select = f"select {names} from {record.TABLE}"  # noqa: S608 (names of ours)
         self.by_key = f"{self.select} where {key}"
+        self.of_key = f"({key})"
         self.insert = f"insert into {record.TABLE} ({names}) values {self.marks}"  # noqa: S608 (names of ours)
         rest = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in record.KEY)
         self.instead = f" on conflict ({key_names}) do update set {rest}"
@@ -161,6 +162,18 @@ class SqlSession:
         """The record with that key."""
         rows = self._rows(self.statements[record].by_key, cast("tuple[str]", key))
         return mapping(record).to_record(rows[0]) if rows else None
+
+    def get_all(self, record: type[R], keys: Collection[tuple[object, ...]]) -> dict[tuple[object, ...], R]:
+        """The records with those keys, each by its key."""
+        return self._got(record, list(dict.fromkeys(keys)))
+
+    def _got(self, record: type[R], keys: Sequence[tuple[object, ...]], ends: str = "") -> dict[tuple[object, ...], R]:
+        if not keys:
+            return {}
+        statements, key_of = self.statements[record], mapping(record).key_of
+        sql = f"{statements.select} where {' or '.join([statements.of_key] * len(keys))}{ends}"
+        rows = self._rows(sql, cast("list[Value]", list(chain.from_iterable(keys))))
+        return {key_of(one): one for one in map(mapping(record).to_record, rows)}
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
@@ -336,15 +349,16 @@ def statements_in(dialect: Dialect) -> dict[type[Record], Statements]:
 
 
 def batches(records: Sequence[Record]) -> Iterator[tuple[type[Record], Sequence[Record]]]:
-    """Records of one class after another, as many together as a statement takes; few sizes, as each is prepared."""
+    """Records of one class after another, as many together as a statement takes."""
+    if len(records) == 1:
+        yield type(records[0]), records
+        return
     for kind, group in groupby(records, type):
-        some = list(group)
-        for start in range(0, len(some), _ROWS):
-            batch = some[start : start + _ROWS]
-            if len(batch) == _ROWS:
-                yield kind, batch
-            else:
-                yield from ((kind, [one]) for one in batch)
+        some, start = list(group), 0
+        while left := len(some) - start:
+            size = next(size for size in _ROWS if size <= left)
+            yield kind, some[start : start + size]
+            start += size
 
 
 def contradictions(rows: Callable[[str], Iterable[tuple[Any, ...]]]) -> Iterator[str]:
@@ -369,6 +383,13 @@ def _unreadable(rows: Callable[[str], Iterable[tuple[Any, ...]]], record: type[R
             made.to_record(row)
         except (ArithmeticError, TypeError, ValueError):
             yield " ".join(str(row[made.columns.index(name)]) for name in record.KEY)
+
+
+def _in_text(value: object) -> str | None:
+    """A value as it stands in a statement; None of one in which something would have to be escaped."""
+    if isinstance(value, int):
+        return f"{value:d}"
+    return f"'{value}'" if isinstance(value, str) and value.replace("-", "").isalnum() else None
 
 
 #: The value of a condition that nothing meets.

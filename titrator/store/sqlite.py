@@ -185,14 +185,18 @@ class SqliteStore:
         """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
         self._together.carry_out(cast("Step", step), self.writing)
 
-    def carry_out_each(self, steps: Sequence[Callable[[SqliteSession], object]]) -> list[BaseException | None]:
+    def carry_out_each(
+        self,
+        steps: Sequence[Callable[[SqliteSession], object]],
+        as_one: Callable[[SqliteSession], object] | None = None,
+    ) -> list[BaseException | None]:
         """Several steps in order, in one durable commit; one that raises is undone alone. What each raised.
 
         Most often none does. So they are tried as a whole first, and each as a part only if that did not go well.
         """
         try:
             with self.writing() as session:
-                for step in steps:
+                for step in steps if as_one is None else (as_one,):
                     step(session)
         except Exception as error:  # noqa: BLE001 (whatever it was, each is told what it raised)
             if len(steps) == 1:

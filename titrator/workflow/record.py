@@ -310,6 +310,17 @@ def record(visit: Visit, patient_id: str, collection: Collection, body: Body, so
             visit.session.add(_external(patient, external, twin.id))
         visit.note("link", _subject(twin), patient=patient, external_id=external and dict(external))
         return Recorded(twin, new=False)
+    return _recorded(visit, patient, draft, body, source)
+
+
+def record_first(visit: Visit, patient: Patient, collection: Collection, body: Body, source: Source) -> Recorded:
+    """As `record`, of a result of a patient who is active and read as he is now, where no fact has its external id."""
+    return _recorded(visit, patient, _draft(visit, patient, collection, body, source), body, source)
+
+
+def _recorded(visit: Visit, patient: Patient, draft: Draft, body: Body, source: Source) -> Recorded:
+    """A new fact, whatever else is there."""
+    external = cast("Mapping[str, str] | None", body.get("external_id"))
     judged = _plausible(visit, patient, draft, body, source)
     _refuse_too_many(visit, patient, draft)
     patient = visit.raise_revision(patient)

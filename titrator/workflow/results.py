@@ -14,17 +14,19 @@ from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from titrator.security.secrets import new_id
-from titrator.store.base import Where
+from titrator.store.base import Session, Where
 from titrator.store.records import Clinic, ExternalId, Fact, Identifier, Patient, UnmatchedResult
 from titrator.titration.documents import encode, join, reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.facts import BY_KIND, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection, read_draft
-from titrator.workflow.record import Recorded, Source, Which, correct, enter_in_error, record
+from titrator.workflow.record import Recorded, Source, Which, correct, enter_in_error, record, record_first
 from titrator.workflow.sent import Saying, Sent, lateness, says_the_same, versions_of
 from titrator.workflow.visit import Visit, day_at, instant
 
 Body = Mapping[str, object]
+#: A system and a value of it.
+Name = tuple[str, str]
 
 #: By key of a result: the collection that it belongs to.
 _COLLECTIONS: Final[Mapping[str, Collection]] = {
@@ -73,6 +75,54 @@ class Match(NamedTuple):
     patient: Patient | None
     why: Why | None
     might_be: tuple[str, ...]
+
+
+class Ahead:
+    """What is there of some results before any of them is taken, looked up for all of them together.
+
+    Once a result has been taken, what was looked up for it may be otherwise. So each is given once; who asks for it
+    again has it looked up again.
+    """
+
+    def __init__(
+        self, session: Session, subjects: Iterable[Subject], names: Iterable[Name], clinics: Iterable[str]
+    ) -> None:
+        """Look up who the subjects are and, patients being held, what has the external ids; what waits, by clinic."""
+        self._session = session
+        identifiers = list(dict.fromkeys(name for subject in subjects for name in subject.identifiers))
+        found = session.get_all(Identifier, identifiers)
+        self._who = {name: found[name].patient_id if name in found else None for name in identifiers}
+        self._patients = session.get_all(Patient, [(one.patient_id,) for one in found.values()])
+        among = sorted({*clinics, *(one.clinic_id for one in self._patients.values())})
+        self._facts: dict[Name, list[ExternalId]] = {name: [] for name in names}
+        self._rows: dict[tuple[str, Name], UnmatchedResult | None] = {
+            (clinic, name): None for name in self._facts for clinic in among
+        }
+        for system in dict.fromkeys(system for system, _ in self._facts):
+            values = tuple(value for of, value in self._facts if of == system)
+            for one in session.find(ExternalId, Where("system", "=", system), Where("value", "in", values)):
+                self._facts[system, one.value].append(one)
+            same = Where("external_system", "=", system), Where("external_value", "in", values)
+            for row in session.find(UnmatchedResult, Where("clinic_id", "in", tuple(among)), *same):
+                self._rows[row.clinic_id, (system, cast(str, row.external_value))] = row
+
+    def patients(self, names: Iterable[Name]) -> list[Patient]:
+        """Who has any of some identifiers of a subject."""
+        idents = dict.fromkeys(ident for name in names if (ident := self._who[name]) is not None)
+        found = [self._patients.pop((one,), None) or self._session.get(Patient, one) for one in idents]
+        return [one for one in found if one is not None]
+
+    def facts(self, name: Name) -> list[ExternalId]:
+        """Which facts have an external id."""
+        if (found := self._facts.pop(name, None)) is not None:
+            return found
+        return self._session.find(ExternalId, Where("system", "=", name[0]), Where("value", "=", name[1]))
+
+    def row(self, clinic: str, name: Name) -> UnmatchedResult | None:
+        """The row of a result by its external id, whatever has become of it."""
+        if (clinic, name) in self._rows:
+            return self._rows.pop((clinic, name))
+        return _row_of(self._session, clinic, name)
 
 
 class Taken(StrEnum):
@@ -161,12 +211,12 @@ def dismiss(visit: Visit, ident: str, reason: str) -> UnmatchedResult:
 # What feeds send
 
 
-def match_of(visit: Visit, subject: Subject, clinic: Clinic) -> Match:
+def match_of(visit: Visit, subject: Subject, clinic: Clinic, ahead: Ahead) -> Match:
     """Who a subject is: only who has an identifier of it and its birth date, and is the only one who has any.
 
     Results that are not certain are held at the `clinic`, or at that of who they might be of.
     """
-    found = {one.id: one for name in subject.identifiers if (one := _patient(visit, *name)) is not None}
+    found = {one.id: one for one in ahead.patients(subject.identifiers) if one.clinic_id in visit.who.clinics}
     if len(found) != 1:
         why = Why.SEVERAL_PATIENTS if found else Why.NO_PATIENT
         return Match(subject, clinic, None, why, tuple(sorted(found)))
@@ -181,16 +231,21 @@ def match_of(visit: Visit, subject: Subject, clinic: Clinic) -> Match:
     return Match(subject, of, patient, None, (patient.id,))
 
 
-def take(visit: Visit, match: Match, sent_at: Callable[[ZoneInfo], Sent]) -> Taken:
+def seen_again(visit: Visit, match: Match) -> Match:
+    """The same with the patient as he is now: a result of his has been taken since."""
+    patient = match.patient
+    return match if patient is None else match._replace(patient=visit.session.get(Patient, patient.id))
+
+
+def take(visit: Visit, match: Match, sent_at: Callable[[ZoneInfo], Sent], ahead: Ahead) -> Taken:
     """What becomes of a result of a feed; `sent_at` reads it by the days at a time zone. Raises Refusals.
 
-    It has an external id, by which what was said of it before is found.
+    It has an external id, by which what was said of it before is found. The patient is as he is now (`seen_again`).
     """
     sent = sent_at(ZoneInfo(match.clinic.time_zone))
     named = cast("Mapping[str, str]", sent.body["external_id"])
-    same = Where("system", "=", named["system"]), Where("value", "=", named["value"])
-    known = visit.session.find(ExternalId, *same)
-    row = _row_of(visit, match.clinic.id, named)
+    name = named["system"], named["value"]
+    known, row = ahead.facts(name), ahead.row(match.clinic.id, name)
     if match.patient is None:
         others = _seen(visit, (one.patient_id for one in known))
         return _hold(visit, match._replace(might_be=(*match.might_be, *others)), sent, row, known)
@@ -215,7 +270,7 @@ def _first(visit: Visit, patient: Patient, sent: Sent, row: UnmatchedResult | No
         return _nothing_there(sent)
     if row is not None and waits and _is_older(sent, row):
         return _let_be(visit, row)
-    recorded = record(visit, patient.id, sent.collection, sent.body, sent.source)
+    recorded = record_first(visit, patient, sent.collection, sent.body, sent.source)
     if row is not None and waits:
         _settle(visit, row, status="assigned", patient_id=patient.id, fact_id=recorded.fact.id)
         visit.note("assign-result", f"result/{row.id}", patient=patient, fact=recorded.fact.id)
@@ -428,17 +483,17 @@ def _shown(visit: Visit, row: UnmatchedResult) -> tuple[UnmatchedResult, str | N
     return replace(row, might_be=tuple(_seen(visit, row.might_be))), None if named is None else named.id
 
 
-def _row_of(visit: Visit, clinic: str, external: Mapping[str, str]) -> UnmatchedResult | None:
+def _row_of(session: Session, clinic: str, name: Name) -> UnmatchedResult | None:
     """The row of a result by its external id, whatever has become of it."""
-    same = Where("external_system", "=", external["system"]), Where("external_value", "=", external["value"])
-    found = visit.session.find(UnmatchedResult, Where("clinic_id", "=", clinic), *same)
+    same = Where("external_system", "=", name[0]), Where("external_value", "=", name[1])
+    found = session.find(UnmatchedResult, Where("clinic_id", "=", clinic), *same)
     return found[0] if found else None
 
 
 def _kept_before(visit: Visit, clinic: str, entry: Body) -> UnmatchedResult | None:
     """The row of a message that came before; raises Conflict where it said something else."""
     external = cast("Mapping[str, str] | None", entry.get("external_id"))
-    found = None if external is None else _row_of(visit, clinic, external)
+    found = None if external is None else _row_of(visit.session, clinic, (external["system"], external["value"]))
     if found is not None and found.body != encode(dict(entry)):
         raise Conflict(
             Code.EXTERNAL_ID_TAKEN,
