@@ -251,15 +251,15 @@ def test_where_the_store_fails_the_import_ends_and_goes_on_later(
 ) -> None:
     rows = [visit(f"{number:04}", day(7), 70, 20, 70) for number in range(250)]
     store, calls = house.services.store, []
-    carry_out_each = type(store).carry_out_each
+    carry_out = type(store).carry_out
 
-    def full(self: object, steps: Any) -> Any:
-        calls.append(len(steps))
+    def full(self: object, step: Any) -> None:
+        calls.append(step)
         if len(calls) == 2:
-            return [StoreError("disk full")] * len(steps)
-        return carry_out_each(self, steps)  # type: ignore[arg-type]
+            raise StoreError("disk full")
+        carry_out(self, step)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(store), "carry_out_each", full)
+    monkeypatch.setattr(type(store), "carry_out", full)
     with pytest.raises(StoreError, match="disk full"):
         visits(house, tmp_path, *rows)
     assert patient(house, "0000") is not None
