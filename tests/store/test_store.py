@@ -329,6 +329,23 @@ def test_of_many_records_none_is_added_if_one_is_there(store: Store) -> None:
     assert found(store, Job) == 1
 
 
+def test_many_come_back_as_they_were_whatever_is_in_their_texts(filled: Store) -> None:
+    texts = [None, "", "\\N", "\\", "\\t", "\t", "a\nb", "\r\n", "\\.", "'", '"', "ü 漢"]
+    facts = [sample(Fact, id=number, reason=text, code=text) for number, text in enumerate(texts, 1)]
+    add(filled, *facts)
+    with filled.reading() as session:
+        assert session.find(Fact, order=("id",)) == facts
+
+
+@pytest.mark.parametrize("wrong", [{"code": b"x"}, {"day": None}, {"patient_id": "nobody"}, {"unreliable": "one"}])
+def test_what_is_refused_alone_is_refused_among_many(filled: Store, wrong: dict[str, Any]) -> None:
+    many = [sample(Fact, id=number) for number in range(1, 30)]
+    with pytest.raises((StoreError, ValueError)) as caught:
+        add(filled, *many, sample(Fact, id=30, **wrong), *(sample(Fact, id=number) for number in range(31, 40)))
+    assert not isinstance(caught.value, Duplicate)
+    assert found(filled, Fact) == 0
+
+
 def test_what_others_refer_to_is_not_removed(filled: Store) -> None:
     with pytest.raises(StoreError), filled.writing() as session:
         session.remove(Clinic)

@@ -11,12 +11,20 @@ import pytest
 
 from tests.api.support import House, build, day
 from titrator.security.permissions import PERMISSIONS, Role
-from titrator.store.base import Where
-from titrator.store.records import Fact
+from titrator.store.base import Duplicate, Where
+from titrator.store.records import CourseVersion, DoseMismatch, Fact, Identifier, Patient, Record
 from titrator.workflow import courses
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, WEIGHTS
-from titrator.workflow.history import Outcome, Person, Told, import_history
-from titrator.workflow.record import add_patient, record
+from titrator.workflow.history import (
+    ENDED_BEFORE,
+    Outcome,
+    Person,
+    Told,
+    import_history,
+    prepare_histories,
+    record_histories,
+)
+from titrator.workflow.record import add_patient, change_patient, record
 from titrator.workflow.visit import Actor, Visit
 
 SYSTEM = "urn:titrator:import:x"
@@ -149,3 +157,88 @@ def test_a_weight_that_would_move_the_baseline_waits(house: House) -> None:
     outcome, facts = at_once(house, told, "us-itp-adult", "1960-05-01", "moved")
     assert facts == one_by_one(house, told, "us-itp-adult", "1960-05-01")
     assert dict(outcome.unverified)[3] == ("WEIGHT-FAR-FROM-LAST", "DOSING-WEIGHT-WOULD-CHANGE")
+
+
+WEIGHED = [Told(1, "w", WEIGHTS, {"measured_on": day(3), "value": Decimal(70), "unit": "kg"})]
+DOSED = [*WEIGHED, Told(2, "d", DOSES, {"given_on": day(0), "micrograms": Decimal(70)})]
+
+
+def kept(house: House, patient_id: str) -> list[list[Record]]:
+    """The patient, the versions of courses and the doses that depart, as they are kept."""
+    with house.services.store.reading() as session:
+        mine = Where("patient_id", "=", patient_id)
+        found: list[list[Record]] = [
+            list(session.find(Patient, Where("id", "=", patient_id))),
+            list(session.find(Identifier, mine)),
+            list(session.find(CourseVersion, mine, order=("id", "version"))),
+            list(session.find(DoseMismatch, mine)),
+        ]
+    return [
+        [replace(one, **{"id" if isinstance(one, Patient) else "patient_id": ""}) for one in some] for some in found
+    ]
+
+
+@pytest.mark.parametrize("started_ago", [0, 3])
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("told", [WEIGHED, DOSED], ids=["weighed", "dosed today"])
+def test_patient_and_course_are_as_if_made_one_by_one(
+    house: House, told: list[Told], ended: bool, started_ago: int
+) -> None:
+    number, begun = f"{len(told)}-{ended}-{started_ago}", day(started_ago)
+    person = Person("urn:n", number, house.clinic, "B", "A", "1960-05-01", "us-itp-adult", begun)
+    person = person._replace(ended_on=day(0)) if ended else person
+    with house.services.store.writing() as session:
+        outcome = import_history(visit(house, session, Role.PHARMACIST), person, told, SYSTEM, {})
+    assert outcome.patient_id is not None, outcome.refusal
+    at_once = kept(house, outcome.patient_id)
+    with house.services.store.writing() as session:
+        session.remove(Identifier, Where("value", "=", number))
+        here = visit(house, session, Role.PRESCRIBER)
+        body = {"clinic": house.clinic, "family_name": "B", "given_name": "A", "born_on": "1960-05-01"}
+        made = add_patient(here, {**body, "identifiers": [{"system": "urn:n", "value": number}]})
+        courses.start(here, made.id, {"protocol": "us-itp-adult", "started_on": begun})
+        for one in told:
+            record(visit(house, session, Role.EHR), made.id, one.collection, one.body)
+        if ended:
+            courses.discontinue(here, made.id, {"ended_on": day(0), "reason": ENDED_BEFORE}, None)
+    assert at_once == kept(house, made.id)
+
+
+def persons(house: House, *numbers: str) -> list[tuple[Person, list[Told]]]:
+    return [(Person("urn:n", number, house.clinic, "B", "A", "1960-05-01"), WEIGHED) for number in numbers]
+
+
+def test_who_has_come_since_it_was_prepared_is_recorded_onto(house: House) -> None:
+    both = persons(house, "since-1", "since-2")
+    with house.services.store.reading() as session:
+        prepared = prepare_histories(visit(house, session, Role.PHARMACIST), both, SYSTEM)
+    with house.services.store.writing() as session:
+        first = import_history(visit(house, session, Role.PHARMACIST), *both[1], SYSTEM, {})
+    with house.services.store.writing() as session:
+        outcomes = record_histories(visit(house, session, Role.PHARMACIST), prepared, {})
+    assert [(one.new, one.recorded, one.known) for one in outcomes] == [(True, {"weight": 1}, 0), (False, {}, 1)]
+    assert outcomes[1].patient_id == first.patient_id
+
+
+def test_who_has_gone_since_it_was_prepared_is_new(house: House) -> None:
+    (one,) = persons(house, "gone")
+    with house.services.store.writing() as session:
+        first = import_history(visit(house, session, Role.PHARMACIST), *one, SYSTEM, {})
+    with house.services.store.reading() as session:
+        prepared = prepare_histories(visit(house, session, Role.PHARMACIST), [one], SYSTEM)
+    with house.services.store.writing() as session:
+        taken = {"identifiers": [], "reason": "of somebody else"}
+        change_patient(visit(house, session, Role.PHARMACIST), str(first.patient_id), taken, None)
+        (outcome,) = record_histories(visit(house, session, Role.PHARMACIST), prepared, {})
+    assert outcome.new
+    assert outcome.patient_id != first.patient_id
+
+
+def test_of_two_who_are_the_same_neither_is_recorded(house: House) -> None:
+    twice = persons(house, "twice", "twice")
+    with house.services.store.reading() as session:
+        prepared = prepare_histories(visit(house, session, Role.PHARMACIST), twice, SYSTEM)
+    with pytest.raises(Duplicate), house.services.store.writing() as session:
+        record_histories(visit(house, session, Role.PHARMACIST), prepared, {})
+    with house.services.store.reading() as session:
+        assert session.get(Identifier, "urn:n", "twice") is None

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
-from itertools import count
+from itertools import count, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -106,6 +106,9 @@ _ID: Final = itemgetter(9)
 #: these one that is not there yet is held, too.
 _HELD_UNBORN: Final = frozenset(("jobs", "kept_answers", "received_messages", "spool_places"))
 
+#: So many rows of one table are copied; fewer are inserted, each by a statement that is prepared.
+_COPIED_FROM: Final = 4
+
 _HOLD: Final = " for no key update"
 _SKIP: Final = " for no key update skip locked"
 
@@ -159,8 +162,9 @@ class PostgresSession(SqlSession):
         if len(records) == 1:
             if self._insert(type(records[0]), records, " on conflict do nothing") != 1:
                 raise Duplicate(records[0].TABLE)
-        else:
-            super().add(*records)
+            return
+        for kind, group in groupby(records, type):
+            self._add_alike(kind, list(group))
 
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, held; with a limit, those that another one holds are passed over."""
@@ -198,15 +202,32 @@ class PostgresSession(SqlSession):
 
     def load(self, record: type[Record], rows: Iterable[tuple[Value, ...]]) -> int:
         """Add rows as they were stored; how many they were."""
-        self._refuse_unless_writing()
-        columns, loaded = ", ".join(mapping(record).columns), 0
-        copying = f"copy {record.TABLE} ({columns}) from stdin".encode()
-        with _store_errors(), self._connection.cursor() as cursor, cursor.copy(copying) as copy:
-            for row in rows:
-                copy.write_row(row)
-                loaded += 1
+        loaded = self._copy(record, rows)
         self._write(f"analyze {record.TABLE}", ())  # what is read of it next is planned by how much there is
         return loaded
+
+    def _add_alike(self, kind: type[Record], records: Sequence[Record]) -> None:
+        """Add records of one class; many in one go: a statement with so many values would be taken apart each time."""
+        if len(records) < _COPIED_FROM:
+            for one in records:
+                self._insert(kind, [one], "")
+        else:
+            to_row = mapping(kind).to_row
+            self._copy(kind, map(to_row, records))
+
+    def _copy(self, record: type[Record], rows: Iterable[Sequence[Value]]) -> int:
+        """Add rows as they are stored, in one go; how many they were."""
+        self._refuse_unless_writing()
+        copying = f"copy {record.TABLE} ({', '.join(mapping(record).columns)}) from stdin".encode()
+        try:
+            with self._connection.cursor() as cursor:
+                with cursor.copy(copying) as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                return cursor.rowcount
+        except psycopg.Error as error:
+            self._failed = _told(error)
+            raise self._failed from None  # whose details have the values of a row
 
     def _holds(self, limit: int | None) -> str:
         return _HOLD if limit is None else _SKIP

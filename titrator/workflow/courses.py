@@ -57,9 +57,19 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
     if any(started_on <= day for day in ended):
         raise Invalid(Fault("started_on", f"must be after {max(ended)}, when the course before ended"))
     raised = visit.raise_revision(patient)
-    course = CourseVersion(
-        patient_id=patient.id,
-        id=raised.revision,
+    reason = cast("str | None", body.get("reason"))
+    course = first_version(visit, (patient.id, raised.revision), protocol, started_on)
+    course = replace(course, eligibility=confirmed, reason=reason)
+    visit.session.add(course)
+    visit.note("start-course", _subject(course), patient=patient, new=fields(course))
+    return course
+
+
+def first_version(visit: Visit, key: tuple[str, int], protocol: str, started_on: str) -> CourseVersion:
+    """A course as it begins, by the id of its patient and its own: active, with nothing confirmed."""
+    return CourseVersion(
+        patient_id=key[0],
+        id=key[1],
         version=1,
         current=True,
         protocol=protocol,
@@ -67,15 +77,18 @@ def start(visit: Visit, patient_id: str, body: Body) -> CourseVersion:
         started_on=started_on,
         ended_on=None,
         baseline_on=None,
-        eligibility=confirmed,
+        eligibility=(),
         change="start",
-        reason=cast("str | None", body.get("reason")),
+        reason=None,
         changed_by=visit.who.account_id,
         changed_at=instant(visit.now),
     )
-    visit.session.add(course)
-    visit.note("start-course", _subject(course), patient=patient, new=fields(course))
-    return course
+
+
+def next_version(visit: Visit, course: CourseVersion, change: str, reason: str, **changes: object) -> CourseVersion:
+    """A course as it becomes by a change, for a reason."""
+    about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
+    return replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]
 
 
 def confirm_eligibility(visit: Visit, patient_id: str, body: Body, version: int | None) -> CourseVersion:
@@ -220,8 +233,7 @@ def _change(
     reason = cast(str, body["reason"])
     raised = visit.raise_revision(patient)
     visit.session.change(replace(course, current=False))
-    about = {"change": change, "reason": reason, "changed_by": visit.who.account_id, "changed_at": instant(visit.now)}
-    new = replace(course, version=course.version + 1, current=True, **{**about, **changes})  # type: ignore[arg-type]
+    new = next_version(visit, course, change, reason, **changes)
     visit.session.add(new)
     visit.note(change, _subject(new), patient=patient, old=fields(course), new=fields(new), why=reason)
     void(visit, raised, f"course: {change}")

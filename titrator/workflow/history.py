@@ -18,9 +18,9 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final, NamedTuple, cast
 
-from titrator.security.secrets import new_id, sha256
+from titrator.security.secrets import sha256
 from titrator.store.base import Where
-from titrator.store.records import ExternalId, Fact, Identifier, Patient
+from titrator.store.records import CourseVersion, ExternalId, Fact, Identifier, Patient
 from titrator.store.rows import mapping
 from titrator.titration.course import MOST_ENTRIES, Course, Dose, Weight
 from titrator.titration.errors import Fault
@@ -42,11 +42,11 @@ from titrator.workflow.plausibility import (
 from titrator.workflow.record import (
     FINAL,
     Source,
-    add_patient,
     change_patient,
     dated_draft,
     new_fact,
-    patient_fields,
+    new_patient,
+    patient_shown,
     record,
     says,
     unanswered,
@@ -121,91 +121,101 @@ class _Read(NamedTuple):
     draft: Draft
 
 
+class New(NamedTuple):
+    """All that is to be added of a patient who is new here, each as it is in the end; `detail` is for the trail."""
+
+    patient: Patient
+    identifier: Identifier
+    courses: Sequence[CourseVersion]
+    facts: Sequence[Fact]
+    names: Sequence[ExternalId]
+    detail: Body
+
+
 class Prepared(NamedTuple):
     """A history as far as it could be told before anything is written.
 
-    Of a patient who is new here that is all of it: the `facts` under the id that the patient will get, and the `names`
-    of them. Of one who is here (`known`) nothing, but that the entries can be read.
+    Of a patient who is `new` here that is all of it; of one who is here (`known`) nothing, but that the entries can be
+    read. Of one who is refused, as the outcome says, there is neither.
     """
 
     person: Person
     told: Sequence[Told]
     system: str
     outcome: Outcome
-    known: Patient | None = None
     read: Sequence[_Read] = ()
     started_on: str | None = None
-    facts: Sequence[Fact] = ()
-    names: Sequence[ExternalId] = ()
+    known: Patient | None = None
+    new: New | None = None
 
 
 def import_history(visit: Visit, person: Person, told: Sequence[Told], system: str, about: Body) -> Outcome:
     """Record what is told of a person under names of a system; `about` says in the trail where it comes from."""
-    return record_history(visit, prepare_history(visit, person, told, system), about)
+    (outcome,) = record_histories(visit, prepare_histories(visit, [(person, told)], system), about)
+    return outcome
 
 
-def prepare_history(visit: Visit, person: Person, told: Sequence[Told], system: str) -> Prepared:
-    """What is told of a person, read and judged; a visit that only reads will do, so others may write meanwhile.
+def prepare_histories(visit: Visit, all_told: Sequence[tuple[Person, Sequence[Told]]], system: str) -> list[Prepared]:
+    """What is told of persons, read and judged; a visit that only reads will do, so others may write meanwhile.
 
     What is refused is refused here: then the outcome says why, and nothing is raised.
     """
+    here = _here(visit, [person for person, _ in all_told])
+    return [_prepared(visit, person, told, system, here) for person, told in all_told]
+
+
+def record_histories(visit: Visit, prepared: Sequence[Prepared], about: Body) -> list[Outcome]:
+    """Record what was prepared, of different persons; anew what somebody else has changed since.
+
+    Patients who are new go in together. Raises Duplicate where somebody else adds one of them at the same moment, and
+    whatever else changes under one's hands as Stale. Nothing is raised for what is refused.
+    """
+    here = _here(visit, [one.person for one in prepared if one.new is not None])
+    now = [
+        _prepared(visit, one.person, one.told, one.system, None)
+        if one.known is not None or _key(one.person) in here
+        else one
+        for one in prepared
+    ]
+    _add_new(visit, [one.new for one in now if one.new is not None], about)
+    return [one.outcome if one.known is None else _record_onto(visit, one, one.known, about) for one in now]
+
+
+def _key(person: Person) -> tuple[str, str]:
+    return person.system, person.number
+
+
+def _here(visit: Visit, persons: Iterable[Person]) -> set[tuple[str, str]]:
+    """Those of persons who are here, by system and number."""
+    numbers: dict[str, list[str]] = {}
+    for person in persons:
+        numbers.setdefault(person.system, []).append(person.number)
+    return {
+        (found.system, found.value)
+        for system, some in numbers.items()
+        for found in visit.session.find(Identifier, Where("system", "=", system), Where("value", "in", tuple(some)))
+    }
+
+
+def _prepared(
+    visit: Visit, person: Person, told: Sequence[Told], system: str, here: set[tuple[str, str]] | None
+) -> Prepared:
+    """What is told of a person, read and judged; who is `here` has been looked up, unless that is None."""
     try:
-        patient = _known(visit, person)
+        patient = _known(visit, person) if here is None or _key(person) in here else None
         today = day_at(visit.clinic(person.clinic if patient is None else patient.clinic_id), visit.now)
         read, refused = _read_all(told, person.born_on if patient is None else patient.born_on or person.born_on, today)
         started_on = _course_from(visit, person, patient, read)
         if started_on is not None and person.ended_on is not None:
             _refuse_end(person.ended_on, started_on, today, read)
-        if patient is None:
-            _refuse_new(person, today, started_on)
+        outcome = Outcome(new=patient is None, course=started_on is not None, refused=tuple(refused))
+        prepared = Prepared(person, told, system, outcome, read, started_on, patient)
+        if patient is not None:
+            return prepared
+        _refuse_new(person, today, started_on)
+        return _judged(visit, prepared, new_patient(visit, _particulars(person)))
     except Refusal as refusal:
         return Prepared(person, told, system, Outcome(refusal=reason_of(refusal)))
-    outcome = Outcome(new=patient is None, course=started_on is not None, refused=tuple(refused))
-    prepared = Prepared(person, told, system, outcome, patient, read, started_on)
-    return prepared if patient is not None else _judged(visit, prepared)
-
-
-def record_history(visit: Visit, prepared: Prepared, about: Body) -> Outcome:
-    """Record what was prepared; anew what somebody else has changed since. Nothing is raised for what is refused."""
-    person = prepared.person
-    if prepared.outcome.refusal is not None:
-        return prepared.outcome
-    if prepared.known is not None or visit.session.get(Identifier, person.system, person.number) is not None:
-        prepared = prepare_history(visit, person, prepared.told, prepared.system)
-        if prepared.outcome.refusal is not None:
-            return prepared.outcome
-    before = len(visit.entries)
-    patient, made = _made(visit, prepared)
-    if prepared.started_on is not None:
-        asked = {"protocol": person.protocol, "started_on": prepared.started_on}
-        course = courses.start(visit, patient.id, asked)
-        made["course"] = courses.fields(course)
-        patient = replace(patient, revision=course.id, settled=False)
-    if prepared.known is None:
-        outcome, facts = prepared.outcome, prepared.facts
-        _record_new(visit, patient, prepared)
-    else:
-        outcome, facts = _record_onto(visit, patient, prepared)
-    if prepared.started_on is not None and person.ended_on is not None:
-        over = {"ended_on": person.ended_on, "reason": ENDED_BEFORE}
-        made["course"] = courses.fields(courses.discontinue(visit, patient.id, over, None))
-    outcome = outcome._replace(patient_id=patient.id)
-    visit.entries[before:] = [one for one in visit.entries[before:] if one.action not in _TOLD_TOGETHER]
-    if made or outcome.recorded:
-        visit.note("import", f"patient/{patient.id}", patient=patient, **about, **made, **_summary(outcome, facts))
-    return outcome
-
-
-def _made(visit: Visit, prepared: Prepared) -> tuple[Patient, dict[str, object]]:
-    """The patient of a history, made or with a birth date added where need be; and what the trail says of that."""
-    person, patient = prepared.person, prepared.known
-    if patient is None:
-        patient = add_patient(visit, _particulars(person), prepared.outcome.patient_id)
-        return patient, {"new": patient_fields(visit, patient)}
-    if patient.born_on is None and person.born_on is not None:
-        patient = change_patient(visit, patient.id, {"born_on": person.born_on}, None)
-        return patient, {"new": {"born_on": person.born_on}}
-    return patient, {}
 
 
 def reason_of(refusal: Refusal) -> str:
@@ -297,19 +307,18 @@ def _course_from(visit: Visit, person: Person, patient: Patient | None, read: Se
     return person.started_on or first
 
 
-def _judged(visit: Visit, prepared: Prepared) -> Prepared:
-    """What was prepared of a new patient, with its facts."""
-    person, ident, system = prepared.person, new_id(), prepared.system
-    protocol = None
-    if prepared.started_on is not None and person.protocol is not None:
-        protocol = visit.services.catalogue.get(person.protocol)
+def _judged(visit: Visit, prepared: Prepared, patient: Patient) -> Prepared:
+    """What was prepared of a new patient, with all that is to be added."""
+    person, ident, system = prepared.person, patient.id, prepared.system
+    begun = [] if prepared.started_on is None else [_begun(visit, ident, person, prepared.started_on)]
+    protocol = visit.services.catalogue.get(begun[0].protocol) if begun else None
     chart = _Chart(person.born_on, protocol, prepared.started_on)
     facts: list[Fact] = []
     names: list[ExternalId] = []
     refused = list(prepared.outcome.refused)
     unverified: list[tuple[int, tuple[str, ...]]] = []
     recorded: Counter[str] = Counter()
-    revision = 0 if prepared.started_on is None else 1
+    revision = len(begun)
     for (place, name, _, _, source), draft in prepared.read:
         if recorded[draft.kind] >= MOST_ENTRIES:
             refused.append((place, f"{MOST_ENTRIES} entries of this kind are recorded of the patient"))
@@ -328,26 +337,78 @@ def _judged(visit: Visit, prepared: Prepared) -> Prepared:
     outcome = prepared.outcome._replace(
         patient_id=ident, recorded=dict(recorded), unverified=tuple(unverified), refused=tuple(refused)
     )
-    return prepared._replace(outcome=outcome, facts=facts, names=names)
+    versions = begun if person.ended_on is None else [version for one in begun for version in _over(visit, one, person)]
+    identifier = Identifier(patient_id=ident, system=person.system, value=person.number)
+    detail = {
+        "new": patient_shown(patient, [identifier]),
+        **({"course": courses.fields(versions[-1])} if versions else {}),
+        **_summary(outcome, facts),
+    }
+    whole = replace(patient, revision=len(versions) + len(facts), settled=not (versions or facts))
+    return prepared._replace(outcome=outcome, new=New(whole, identifier, versions, facts, names, detail))
 
 
-def _record_new(visit: Visit, patient: Patient, prepared: Prepared) -> None:
-    """Record the facts of a patient of whom nothing was recorded before."""
-    facts = prepared.facts
-    if not facts:
-        return
-    patient = visit.change(patient, replace(patient, revision=facts[-1].id, settled=False))
-    visit.session.add(*facts)
-    visit.session.add(*prepared.names)
-    if prepared.started_on is not None:  # a dose of a day before the course was kept here needs no decision
-        today = visit.today(patient)
-        for fact in facts:
-            if fact.kind == "dose" and fact.day >= today:
-                after_fact(visit, patient, None, fact)
+def _begun(visit: Visit, ident: str, person: Person, started_on: str) -> CourseVersion:
+    """The course of a new patient, which is the first that is recorded of one."""
+    return courses.first_version(visit, (ident, 1), cast(str, person.protocol), started_on)
 
 
-def _record_onto(visit: Visit, patient: Patient, prepared: Prepared) -> tuple[Outcome, list[Fact]]:
+def _over(visit: Visit, course: CourseVersion, person: Person) -> tuple[CourseVersion, CourseVersion]:
+    """A course as it was, and as it ended."""
+    ended = {"status": "discontinued", "ended_on": person.ended_on}
+    return replace(course, current=False), courses.next_version(visit, course, "discontinue", ENDED_BEFORE, **ended)
+
+
+def _add_new(visit: Visit, new: Sequence[New], about: Body) -> None:
+    """Add patients of whom nothing was recorded before."""
+    visit.session.add(
+        *(one.patient for one in new),
+        *(one.identifier for one in new),
+        *(course for one in new for course in one.courses),
+        *(fact for one in new for fact in one.facts),
+        *(name for one in new for name in one.names),
+    )
+    for one in new:
+        before = len(visit.entries)
+        if one.courses:  # a dose of a day before the course was kept here needs no decision
+            today = visit.today(one.patient)
+            for fact in one.facts:
+                if fact.kind == "dose" and fact.day >= today:
+                    after_fact(visit, one.patient, None, fact)
+        _note(visit, one.patient, before, {**about, **one.detail})
+
+
+def _record_onto(visit: Visit, prepared: Prepared, patient: Patient, about: Body) -> Outcome:
     """Record what is new of a patient who was here before, each entry as a feed's."""
+    person, before = prepared.person, len(visit.entries)
+    made: dict[str, object] = {}
+    if patient.born_on is None and person.born_on is not None:
+        patient = change_patient(visit, patient.id, {"born_on": person.born_on}, None)
+        made["new"] = {"born_on": person.born_on}
+    if prepared.started_on is not None:
+        asked = {"protocol": person.protocol, "started_on": prepared.started_on}
+        course = courses.start(visit, patient.id, asked)
+        made["course"] = courses.fields(course)
+        patient = replace(patient, revision=course.id, settled=False)
+    outcome, facts = _record_each(visit, patient, prepared)
+    if prepared.started_on is not None and person.ended_on is not None:
+        over = {"ended_on": person.ended_on, "reason": ENDED_BEFORE}
+        made["course"] = courses.fields(courses.discontinue(visit, patient.id, over, None))
+    outcome = outcome._replace(patient_id=patient.id)
+    detail = {**about, **made, **_summary(outcome, facts)} if made or outcome.recorded else None
+    _note(visit, patient, before, detail)
+    return outcome
+
+
+def _note(visit: Visit, patient: Patient, before: int, detail: Body | None) -> None:
+    """Leave one entry for all of a history in place of those of its steps; none where there is nothing to tell."""
+    visit.entries[before:] = [one for one in visit.entries[before:] if one.action not in _TOLD_TOGETHER]
+    if detail is not None:
+        visit.note("import", f"patient/{patient.id}", patient=patient, **detail)
+
+
+def _record_each(visit: Visit, patient: Patient, prepared: Prepared) -> tuple[Outcome, list[Fact]]:
+    """Record the entries that are not there yet, each as a feed's."""
     before = _named(visit, patient, prepared.system)
     facts: list[Fact] = []
     refused = list(prepared.outcome.refused)

@@ -7,7 +7,7 @@ and two people who change the same patient at once cannot both be right unseen.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final, NamedTuple, cast
@@ -163,13 +163,22 @@ def clinics(visit: Visit) -> list[Clinic]:
     return [clinic for clinic in found if clinic.id in visit.who.clinics]
 
 
-def add_patient(visit: Visit, body: Body, ident: str | None = None) -> Patient:
-    """A new patient of a clinic of the account, under a new id unless one was drawn before."""
+def add_patient(visit: Visit, body: Body) -> Patient:
+    """A new patient of a clinic of the account."""
+    patient = new_patient(visit, body)
+    visit.session.add(patient)
+    _set_identifiers(visit, patient, body)
+    visit.note("create", f"patient/{patient.id}", patient=patient, new=patient_fields(visit, patient))
+    return patient
+
+
+def new_patient(visit: Visit, body: Body) -> Patient:
+    """A patient under a new id, as it is to be added; raises Invalid for another clinic, or born after today."""
     clinic_id = cast(str, body["clinic"])
     _refuse_other_clinic(visit, clinic_id)
     family, given = cast(str, body["family_name"]), cast(str, body["given_name"])
     patient = Patient(
-        id=ident or new_id(),
+        id=new_id(),
         version=1,
         revision=0,
         clinic_id=clinic_id,
@@ -185,9 +194,6 @@ def add_patient(visit: Visit, body: Body, ident: str | None = None) -> Patient:
         decision_id=None,
     )
     _refuse_future(visit.today(patient), "born_on", patient.born_on)
-    visit.session.add(patient)
-    _set_identifiers(visit, patient, body)
-    visit.note("create", f"patient/{patient.id}", patient=patient, new=patient_fields(visit, patient))
     return patient
 
 
@@ -238,6 +244,11 @@ def change_patient(visit: Visit, patient_id: str, body: Body, version: int | Non
 def patient_fields(visit: Visit, patient: Patient) -> dict[str, object]:
     """A patient as it is sent."""
     identifiers = visit.session.find(Identifier, Where("patient_id", "=", patient.id), order=("system", "value"))
+    return patient_shown(patient, identifiers)
+
+
+def patient_shown(patient: Patient, identifiers: Sequence[Identifier]) -> dict[str, object]:
+    """A patient as it is sent, with identifiers in order of system and value."""
     return {
         "id": patient.id,
         "version": patient.version,

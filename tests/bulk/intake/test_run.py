@@ -207,6 +207,39 @@ def test_a_history_is_added_to_a_patient_who_is_here(house: House, tmp_path: Pat
     assert house.services.store.check() == []
 
 
+def test_one_who_is_refused_as_it_is_written_keeps_none_of_the_others_back(house: House, tmp_path: Path) -> None:
+    """The course would begin after a dose that was recorded before: seen only once the patient is held."""
+    visits(house, tmp_path, visit("7", day(21), 70, 20, 70), course=False, protocol=None)
+    rows = [visit(number, day(14), 70, 20, 70) for number in ("6", "7", "8")]
+    tried = visits(house, tmp_path, *rows, keeps=False)
+    done = visits(house, tmp_path, *rows)
+    ((line, why),) = done.refused
+    assert line == 3
+    assert f"started_on: must not be after {day(21)}" in why
+    assert (done.report.new_patients, done.report.refused_patients, done.report.facts) == (2, 1, 6)
+    assert tried == done
+    assert house.services.store.check() == []
+    assert len(facts(house, "7")) == 3
+
+
+def test_who_comes_while_a_commit_is_written_is_recorded_onto(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else adds a patient after it was looked who is here: nobody of the commit is lost or doubled."""
+    store, body = house.services.store, {"clinic": house.clinic, "family_name": "Berg", "given_name": "Anna"}
+    carry_out, theirs = type(store).carry_out, iter(["8"])
+
+    def late(self: object, step: Any) -> None:
+        for number in theirs:
+            house.call("pharmacist", "POST", "/patients", body | {"identifiers": [{"system": SYSTEM, "value": number}]})
+        carry_out(self, step)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "carry_out", late)
+    done = visits(house, tmp_path, *(visit(number, day(14), 70, 20, 70) for number in ("7", "8", "9")))
+    assert (done.report.new_patients, done.report.facts, done.refused) == (2, 9, [])
+    assert house.services.store.check() == []
+
+
 def test_a_dose_that_is_recorded_is_not_recorded_again(house: House, tmp_path: Path) -> None:
     visits(house, tmp_path, visit("7", day(14), 70, 20, 70))
     done = visits(house, tmp_path, visit("7", day(14), "", "", 70), source="other")
@@ -251,15 +284,15 @@ def test_where_the_store_fails_the_import_ends_and_goes_on_later(
 ) -> None:
     rows = [visit(f"{number:04}", day(7), 70, 20, 70) for number in range(250)]
     store, calls = house.services.store, []
-    carry_out_each = type(store).carry_out_each
+    carry_out = type(store).carry_out
 
-    def full(self: object, steps: Any) -> Any:
-        calls.append(len(steps))
+    def full(self: object, step: Any) -> None:
+        calls.append(step)
         if len(calls) == 2:
-            return [StoreError("disk full")] * len(steps)
-        return carry_out_each(self, steps)  # type: ignore[arg-type]
+            raise StoreError("disk full")
+        carry_out(self, step)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(store), "carry_out_each", full)
+    monkeypatch.setattr(type(store), "carry_out", full)
     with pytest.raises(StoreError, match="disk full"):
         visits(house, tmp_path, *rows)
     assert patient(house, "0000") is not None

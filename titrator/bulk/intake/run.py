@@ -11,7 +11,8 @@ A run that is killed in between is simply run again: what was recorded is known 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -22,12 +23,14 @@ from titrator.bulk.intake.stage import Stage
 from titrator.store.base import Duplicate, Session, Stale
 from titrator.store.records import Clinic
 from titrator.workflow.errors import Refusal
-from titrator.workflow.history import Outcome, Prepared, prepare_history, reason_of, record_history
+from titrator.workflow.history import Outcome, Prepared, prepare_histories, reason_of, record_histories
 from titrator.workflow.visit import Actor, Services, Visit, leave
 
 #: So many rows and patients in one commit: the longer it is, the longer others wait who write.
 _ROWS_AT_ONCE: Final = 1000
 _PATIENTS_AT_ONCE: Final = 100
+#: What may be the matter with one patient, and is no reason to record none of the others.
+_OF_ONE: Final = (Refusal, Stale, Duplicate)
 #: So many of those that wait to be verified, and of each reason, are shown.
 SHOWN: Final = 20
 
@@ -135,38 +138,30 @@ def _batches(work: Work, of: Span) -> Iterator[Batch]:
         yield Batch(found[-1][0], found)
 
 
-def _steps(work: Work, batch: Batch, outcomes: dict[str, Outcome]) -> dict[str, Callable[[Session], None]]:
-    """What records each history of a batch, by patient."""
-    now = work.services.clock()
+def _prepared(work: Work, batch: Batch) -> dict[str, Prepared]:
+    """The histories of a batch, read and judged, by patient."""
+    told = {number: (told.person, told.told) for number, told, _ in batch.histories if told.person is not None}
     with work.services.store.reading() as session:
-        visit = Visit(
-            services=work.services, session=session, actor=work.actor, now=now, known_clinics=dict(work.clinics)
-        )
-        prepared = {
-            number: prepare_history(visit, told.person, told.told, work.plan.names_system)
-            for number, told, _ in batch.histories
-            if told.person is not None
-        }
-    return {number: _step(work, number, one, outcomes) for number, one in prepared.items()}
+        prepared = prepare_histories(_visit(work, session), list(told.values()), work.plan.names_system)
+    return dict(zip(told, prepared, strict=True))
 
 
-def _step(work: Work, number: str, prepared: Prepared, outcomes: dict[str, Outcome]) -> Callable[[Session], None]:
-    """The recording of one history, which may be called twice: what it did the first time is undone then."""
+def _record(work: Work, prepared: Mapping[str, Prepared], outcomes: dict[str, Outcome], session: Session) -> None:
+    """Record histories; a step that may be called twice, as what it did the first time is undone then."""
+    visit = _visit(work, session)
+    outcomes.update(zip(prepared, record_histories(visit, list(prepared.values()), work.about), strict=True))
+    leave(visit, session, visit.entries)
 
-    def step(session: Session) -> None:
-        outcomes.pop(number, None)
-        services, now = work.services, work.services.clock()
-        visit = Visit(services=services, session=session, actor=work.actor, now=now, known_clinics=dict(work.clinics))
-        outcomes[number] = record_history(visit, prepared, work.about)
-        leave(visit, session, visit.entries)
 
-    return step
+def _visit(work: Work, session: Session) -> Visit:
+    now = work.services.clock()
+    return Visit(services=work.services, session=session, actor=work.actor, now=now, known_clinics=dict(work.clinics))
 
 
 def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) -> dict[str, Outcome]:
     """The outcomes of a batch, by patient; raises StoreError where the store is at fault."""
     outcomes: dict[str, Outcome] = {}
-    store, steps = work.services.store, _steps(work, batch, outcomes)
+    store, prepared = work.services.store, _prepared(work, batch)
 
     def last(session: Session) -> None:
         if also is not None:
@@ -174,6 +169,15 @@ def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) ->
             _tell(work, batch, outcomes, told, keeps=False)
             also(session, batch, told)
 
+    def whole(session: Session) -> None:
+        _record(work, prepared, outcomes, session)
+        last(session)
+
+    with suppress(*_OF_ONE):
+        store.carry_out(whole)
+        return outcomes
+    outcomes.clear()
+    steps = {number: partial(_alone, work, number, one, outcomes) for number, one in prepared.items()}
     *errors, at_last = store.carry_out_each([*steps.values(), last])
     for (number, step), error in zip(steps.items(), errors, strict=True):
         # Where somebody was faster, once more, alone.
@@ -183,6 +187,12 @@ def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) ->
     if at_last is not None:
         raise at_last
     return outcomes
+
+
+def _alone(work: Work, number: str, prepared: Prepared, outcomes: dict[str, Outcome], session: Session) -> None:
+    """Record one history."""
+    outcomes.pop(number, None)
+    _record(work, {number: prepared}, outcomes, session)
 
 
 def _failed(error: BaseException) -> Outcome:
@@ -200,19 +210,21 @@ class _Undone(Exception):
 def _tried_out(work: Work, batch: Batch) -> dict[str, Outcome]:
     """The outcomes that a batch would have."""
     outcomes: dict[str, Outcome] = {}
-    for number, step in _steps(work, batch, outcomes).items():
+    prepared = _prepared(work, batch)
+    with suppress(*_OF_ONE):
+        _try_out(work, partial(_record, work, prepared, outcomes))
+        return outcomes
+    for number, one in prepared.items():
         try:
-            _try_out(work, step)
-        except _Undone:
-            continue
+            _try_out(work, partial(_alone, work, number, one, outcomes))
         except Refusal as refusal:
             outcomes[number] = _failed(refusal)
     return outcomes
 
 
 def _try_out(work: Work, step: Callable[[Session], None]) -> None:
-    """Do a step and undo it; raises _Undone, or what the step raises."""
-    with work.services.store.writing(durable=False) as session:
+    """Do a step and undo it; raises what the step raises."""
+    with suppress(_Undone), work.services.store.writing(durable=False) as session:
         step(session)
         raise _Undone
 
