@@ -121,7 +121,9 @@ def run(
     """
     for batch in _batches(work, of):
         outcomes = _carried_out(work, batch, report, also) if keeps else _tried_out(work, batch)
-        _tell(work, batch, outcomes, report)
+        refused = _tell(batch, outcomes, report)
+        if also is None:
+            (work.refuse or work.stage.refuse)(refused)
         yield batch
 
 
@@ -166,7 +168,9 @@ def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) ->
     def last(session: Session) -> None:
         if also is not None:
             told = Report.of_json(report.as_json())
-            _tell(work, batch, outcomes, told, keeps=False)
+            refused = _tell(batch, outcomes, told)
+            # Before the commit that passes them over: whoever is killed in between finds them again.
+            work.stage.refuse(refused, among=[row for _, _, rows in batch.histories for row in rows])
             also(session, batch, told)
 
     def whole(session: Session) -> None:
@@ -178,14 +182,12 @@ def _carried_out(work: Work, batch: Batch, report: Report, also: Also | None) ->
         return outcomes
     outcomes.clear()
     steps = {number: partial(_alone, work, number, one, outcomes) for number, one in prepared.items()}
-    *errors, at_last = store.carry_out_each([*steps.values(), last])
-    for (number, step), error in zip(steps.items(), errors, strict=True):
+    for (number, step), error in zip(steps.items(), store.carry_out_each([*steps.values()]), strict=True):
         # Where somebody was faster, once more, alone.
         still = store.carry_out_each([step])[0] if isinstance(error, Stale | Duplicate) else error
         if still is not None:
             outcomes[number] = _failed(still)
-    if at_last is not None:
-        raise at_last
+    store.carry_out(last)
     return outcomes
 
 
@@ -229,9 +231,9 @@ def _try_out(work: Work, step: Callable[[Session], None]) -> None:
         raise _Undone
 
 
-def _tell(work: Work, batch: Batch, outcomes: dict[str, Outcome], report: Report, *, keeps: bool = True) -> None:
-    """Add a batch to the report, and keep the rows that were not taken."""
-    recorded, unverified = Counter(report.recorded), Counter(report.unverified)
+def _tell(batch: Batch, outcomes: dict[str, Outcome], report: Report) -> list[tuple[Row, str]]:
+    """Add a batch to the report; the rows that were not taken."""
+    recorded, unverified, not_taken = Counter(report.recorded), Counter(report.unverified), list[tuple[Row, str]]()
     for number, told, rows in batch.histories:
         outcome = outcomes.get(number, Outcome())
         refused = _refused(told, rows, outcome)
@@ -247,9 +249,9 @@ def _tell(work: Work, batch: Batch, outcomes: dict[str, Outcome], report: Report
             unverified.update(codes)
             if len(report.to_verify) < SHOWN:
                 report.to_verify.append({"line": line, "patient": number, "asked": list(codes)})
-        if refused and keeps:
-            (work.refuse or work.stage.refuse)(refused)
+        not_taken += refused
     report.recorded, report.unverified = dict(recorded), dict(unverified)
+    return not_taken
 
 
 def _refused(told: History, rows: Sequence[Row], outcome: Outcome) -> list[tuple[Row, str]]:

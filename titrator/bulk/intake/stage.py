@@ -51,12 +51,17 @@ class Stage:
         self.file = file
         os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-        for pragma in ("journal_mode = off", "synchronous = off", "temp_store = file"):
+        for pragma in ("synchronous = off", "temp_store = file"):
             self._connection.execute(f"pragma {pragma}")
+        self._journal("truncate" if self.is_filled else "off")
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+    def _journal(self, mode: str) -> None:
+        """Fill without one, as what is not filled to its end is filled anew; thereafter a kill must not spoil it."""
+        self._connection.execute(f"pragma journal_mode = {mode}").fetchall()
 
     def remove(self) -> None:
         """Remove the file, and what it held."""
@@ -73,6 +78,8 @@ class Stage:
     def put(self, rows: Iterable[Staging], advance: Callable[[int], None] = lambda _: None) -> Staged:
         """Take rows, in place of what was there."""
         run = self._connection.execute
+        run("pragma user_version = 0")
+        self._journal("off")
         run("drop table if exists rows")
         run("drop table if exists refused")
         run("create table rows (number text not null, line integer not null, cells text not null)")
@@ -99,13 +106,14 @@ class Stage:
         why = f"more than {MOST_OF_PATIENT} rows have this number of a patient"
         if run(moved, (why, MOST_OF_PATIENT)).rowcount:
             run(f"delete from rows where number in ({many})", (MOST_OF_PATIENT,))  # noqa: S608
+        run("pragma user_version = 1")
+        self._journal("truncate")
         return Staged(total, run("select count(distinct number) from rows").fetchone()[0])
 
     @property
     def is_filled(self) -> bool:
         """Whether all rows of a table have been taken."""
-        names = self._connection.execute("select name from sqlite_master where type = 'index'").fetchall()
-        return ("rows_by_number",) in names
+        return bool(self._connection.execute("pragma user_version").fetchone()[0])
 
     def patients(self, after: str | None = None, until: str | None = None) -> Iterator[tuple[str, list[Row]]]:
         """The patients with their rows, in order of their numbers, those after one of them and up to another.
@@ -139,10 +147,13 @@ class Stage:
         if last is not None:
             yield after, last
 
-    def refuse(self, rows: Iterable[tuple[Row, str]]) -> None:
-        """Keep why rows were not taken."""
+    def refuse(self, rows: Iterable[tuple[Row, str]], among: Iterable[Row] = ()) -> None:
+        """Keep why rows were not taken; `among` are those of which nothing holds any more that was kept before."""
         told = [(row.line, _encode(row.cells), why) for row, why in rows]
+        self._connection.execute("begin")
+        self._connection.executemany("delete from refused where line = ?", [(row.line,) for row in among])
         self._connection.executemany("insert or replace into refused values (?, ?, ?)", told)
+        self._connection.execute("commit")
 
     def refused(self, most: int | None = None) -> Iterator[tuple[int, list[str], str]]:
         """The rows that were not taken: line, cells, why, in order of lines."""
