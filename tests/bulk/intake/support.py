@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,16 @@ class Imported(NamedTuple):
 
 def imports(house: House, file: Path, kind: str = "csv", *, keeps: bool = True, **said: Any) -> Imported:
     """Import a file as a pharmacist of clinic A; what is None is not said."""
+    with staged(house, file, kind, **said) as work:
+        report = Report()
+        for _ in run(work, report, keeps=keeps):
+            pass
+        return Imported(report, [(line, why) for line, _, why in work.stage.refused()], work.plan)
+
+
+@contextmanager
+def staged(house: House, file: Path, kind: str = "csv", **said: Any) -> Iterator[Work]:
+    """What is to be done with a file, its rows put by."""
     asked = read_said({key: value for key, value in {**SAID, **said}.items() if value is not None})
     table = open_table(file, kind, sheet=asked.sheet, encoding=asked.encoding, delimiter=asked.delimiter)
     drawn = draw_up(table.header, asked, name=file.name, systems=None, clinics={"A": house.clinic})
@@ -53,10 +64,7 @@ def imports(house: House, file: Path, kind: str = "csv", *, keeps: bool = True, 
         clinics = {clinic.id: clinic for clinic in session.find(Clinic)}
     try:
         stage.fill(drawn.plan, table)
-        report = Report()
-        for _ in run(Work(house.services, actor, drawn.plan, stage, {"source": "ward"}, clinics), report, keeps=keeps):
-            pass
-        return Imported(report, [(line, why) for line, _, why in stage.refused()], drawn.plan)
+        yield Work(house.services, actor, drawn.plan, stage, {"source": "ward"}, clinics)
     finally:
         stage.remove()
 

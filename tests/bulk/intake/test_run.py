@@ -9,9 +9,21 @@ from typing import Any
 import pytest
 
 from tests.api.support import House, day
-from tests.bulk.intake.support import SYSTEM, VISITS, Imported, facts, imports, patient, told, visit, write_csv
+from tests.bulk.intake.support import (
+    SYSTEM,
+    VISITS,
+    Imported,
+    facts,
+    imports,
+    patient,
+    staged,
+    told,
+    visit,
+    write_csv,
+)
 from titrator.bulk.intake import stage
-from titrator.store.base import StoreError, Where
+from titrator.bulk.intake.run import Batch, Report, run
+from titrator.store.base import Session, Stale, StoreError, Where
 from titrator.store.records import AuditRow, CourseVersion, DoseMismatch, ExternalId
 from titrator.workflow.standing import settle_all
 
@@ -299,6 +311,56 @@ def test_where_the_store_fails_the_import_ends_and_goes_on_later(
     assert patient(house, "0249") is None
     done = visits(house, tmp_path, *rows)
     assert (done.report.new_patients, done.report.known, done.refused) == (150, 300, [])
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+def test_what_was_not_taken_is_kept_before_it_is_passed_over(house: House, tmp_path: Path) -> None:
+    """Killed as the progress is kept, with all of a batch undone: the rows are found again, and each once."""
+    rows = [visit("7", day(7), 70, "?", 70), visit("8", day(7), 70, 20, 70)]
+    before = house.everything()
+    with staged(house, write_csv(tmp_path / "ward.csv", VISITS, rows)) as work:
+
+        def kept() -> list[tuple[int, list[str], str]]:
+            return list(work.stage.refused())
+
+        def killed(session: Session, batch: Batch, report: Report) -> None:
+            assert [line for line, *_ in kept()] == [2]
+            raise Killed
+
+        with pytest.raises(Killed):
+            list(run(work, Report(), also=killed))
+        assert house.everything() == before
+        work.stage.refuse([(row, "it was so then") for _, rows in work.stage.patients("7") for row in rows])
+        told = Report()
+        for _ in run(work, told, also=lambda *_: None):
+            pass
+        assert [line for line, *_ in kept()] == [2]
+    assert (told.new_patients, told.facts, told.known) == (2, 5, 0)
+
+
+def test_the_progress_is_kept_only_after_who_was_in_the_way_was_tried_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in between, the import goes on with all of the batch."""
+    visits(house, tmp_path, visit("7", day(21), 70, 20, 70), course=False, protocol=None)
+    rows = [visit(number, day(14), 70, 20, 70) for number in ("6", "7", "8")]
+    store, passed = house.services.store, list[str]()
+    carry_out_each, tries = type(store).carry_out_each, list[int]()
+
+    def in_the_way(self: object, steps: Any) -> Any:
+        tries.append(len(steps))
+        if len(tries) == 2:
+            assert not passed
+            raise Killed
+        return [*carry_out_each(self, steps)[:-1], Stale("somebody was faster")]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "carry_out_each", in_the_way)
+    with staged(house, write_csv(tmp_path / "ward.csv", VISITS, rows)) as work, pytest.raises(Killed):
+        list(run(work, Report(), also=lambda _, batch, __: passed.append(batch.last)))
+    assert (tries, passed) == ([3, 1], [])
 
 
 LIST = ("MRN", "Last name", "First name", "DOB", "Date", "Test", "Result", "Unit")
