@@ -43,6 +43,7 @@ from titrator.store.records import (
     Patient,
     ProtocolEdition,
     Reminder,
+    Token,
 )
 from titrator.store.schema import MIGRATIONS, Migration
 from titrator.store.sqlite import SqliteStore
@@ -764,6 +765,21 @@ def test_a_clinic_in_which_nobody_is_told_is_told(place: Path) -> None:
 def test_no_administrator_is_told(place: Path) -> None:
     add(place, sample(Account, id="a", username="admin", role="admin", active=False, password_hash="x"))
     assert "titrator init" in only(findings(place), "accounts", WARNING).todo
+
+
+def test_the_link_of_the_first_administrator_is_told_while_it_waits(place: Path) -> None:
+    """Right after `titrator init` all is as it must be, and nobody is to be sent for another link."""
+    add(place, sample(Account, id="a", username="admin", role="admin", active=True, password_hash=None))
+    ended = sample(Token, account_id="a", kind="activation", expires_at=instant(NOW), revoked_at=None)
+    later = instant(LATER + timedelta(days=9))
+    add(place, ended, replace(ended, sha256="1" * 64, id="u", expires_at=later, revoked_at=instant(NOW)))
+    assert only(findings(place), "accounts", WARNING).what == "No administrator can log in."
+    add(place, replace(ended, sha256="2" * 64, id="v", expires_at=instant(LATER)))
+    found = only(findings(place), "accounts", WARNING)
+    assert (
+        found.what == f"No administrator can log in yet: the link of admin waits to be opened, until {instant(LATER)}."
+    )
+    assert found.todo.startswith("Open it while the service runs")
 
 
 def test_a_table_that_is_gone_is_told_and_the_rest_still_looked_at(place: Path) -> None:

@@ -125,7 +125,7 @@ def _of_store(
         yield from condition.texts(session, chosen.texts)
         yield from condition.protocols_in_use(session, catalogue)
         systems = [(f"The CDS client {one.issuer}", one.account) for one in chosen.cds_clients]
-        yield from condition.accounts(session, systems)
+        yield from condition.accounts(session, systems, clock())
         yield from condition.spooled(session, Spool(chosen.instance / "spool"), clock())
     yield from _of_key(chosen, store, catalogue, clock)
 

@@ -38,6 +38,7 @@ from titrator.store.records import Clinic
 from titrator.titration.documents import legible
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
+from titrator.workflow.condition import many
 from titrator.workflow.errors import Invalid
 from titrator.workflow.history import Told
 from titrator.workflow.record import usual_system
@@ -51,13 +52,13 @@ _SHOWN_KINDS: Final = 30
 _SHOWN_LETTERS: Final = 40
 #: Endings of files that may have resources.
 _OF_RESOURCES: Final = (".json", ".ndjson", ".jsonl")
-#: How a kind of fact is called in a report.
+#: How one of a kind of fact is called in a report.
 _CALLED: Final = {
-    "weight": "weights",
-    "platelet-count": "platelet counts",
-    "observation": "other values",
-    "dose": "doses",
-    "event": "events",
+    "weight": "weight",
+    "platelet-count": "platelet count",
+    "observation": "other value",
+    "dose": "dose",
+    "event": "event",
 }
 
 Advance = Callable[[int, str], None]
@@ -336,8 +337,8 @@ def _show_kinds(work: Work) -> None:
     if column is None:
         return
     said = [
-        f"{visible(word[:_SHOWN_LETTERS]) or 'empty'} is {known_kind(word) or 'nothing that is kept'} ({many} rows)"
-        for word, many in work.stage.tally(column.at, _SHOWN_KINDS)
+        f"{visible(word[:_SHOWN_LETTERS]) or 'empty'} is {known_kind(word) or 'nothing that is kept'} ({found})"
+        for word, found in ((word, many(rows, "row")) for word, rows in work.stage.tally(column.at, _SHOWN_KINDS))
     ]
     console.out().print(f"{column.header}: {'; '.join(said)}.")
 
@@ -401,21 +402,21 @@ def _show_refused(work: Work, *, dry: bool) -> None:
 
 def _show_report(report: Report, rejected: Path | None, *, dry: bool) -> None:
     would = "would be " if dry else ""
-    facts = ", ".join(f"{many} {_CALLED.get(kind, kind)}" for kind, many in report.recorded.items()) or "none"
+    facts = ", ".join(many(number, _CALLED.get(kind, kind)) for kind, number in report.recorded.items()) or "none"
     click.echo(
-        f"{report.rows} rows of {report.patients} patients: {report.new_patients} {would}new here, "
-        f"{report.courses} courses {would}started."
+        f"{many(report.rows, 'row')} of {many(report.patients, 'patient')}: {report.new_patients} {would}new here, "
+        f"{many(report.courses, 'course')} {would}started."
     )
     click.echo(f"Facts {would}recorded: {facts}. {report.known} were there already.")
     if report.unverified:
-        asked = ", ".join(f"{many} {code}" for code, many in sorted(report.unverified.items()))
+        asked = ", ".join(f"{number} {code}" for code, number in sorted(report.unverified.items()))
         click.echo(f"To be verified before they count: {asked}.")
         for one in report.to_verify[:_SHOWN_ROWS]:
             codes = ", ".join(cast("list[str]", one["asked"]))
             click.echo(f"  line {one['line']}, patient {one['patient']}: {codes}")
     if report.refused:
         where = f"; they are in {rejected}, each with why" if rejected else ""
-        click.echo(legible(f"{report.refused} rows {would}refused{where}."))
+        click.echo(legible(f"{many(report.refused, 'row')} {would}refused{where}."))
     if dry:
         click.echo("Nothing was changed.")
 

@@ -122,11 +122,17 @@ def _serve_demonstration(chosen: Settings, listener: socket.socket, address: str
 
 def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
     """Open and migrate the database before there are other processes, and tell what an administrator should know."""
+    is_new = not is_there(chosen.database_url)
     with opened(chosen, anew=True) as services, services.store.reading() as session:
         if not trail.fits(session, services.audit_key):
             raise Unusable(f"{chosen.key_file}: not the key of this database's audit trail; put the right one back")
         administrated = any(account.password_hash for account in session.find(Account, Where("role", "=", "admin")))
     said = [f"No dose is computed, for the self-test failed: {fault}" for fault in services.broken]
+    if is_new:
+        where = f"{chosen.instance}, its database is {name_of(chosen.database_url)}"
+        said.append(
+            f"There was no installation, so a new one was made in {where}. Is that the right TITRATOR_INSTANCE?"
+        )
     if not administrated:
         said.append("No administrator is active yet: `titrator init` prints a link for the first.")
     said += [f"{found.what} {found.todo}" for found in doctor.proxy(chosen) if found.severity is Severity.FAULT]
@@ -231,11 +237,13 @@ def remind_command(often: str | None, as_json: bool) -> None:
     if as_json:
         write_json({"done": told._asdict(), "health": found._asdict()})
         return
-    click.echo(f"{told.planned} messages planned, {told.sent} sent, {told.failed} failed so far, {told.dead} given up.")
+    click.echo(
+        f"{many(told.planned, 'message')} planned, {told.sent} sent, {told.failed} failed so far, {told.dead} given up."
+    )
     if found.due or found.dead:
         click.echo(f"{found.due} wait, {found.dead} were given up: GET /api/v1/deliveries/undelivered lists them.")
     if found.silent_clinics:
-        click.echo(f"{found.silent_clinics} clinics have nobody who is told: titrator channels add")
+        click.echo(f"{many(found.silent_clinics, 'clinic')} without anybody who is told: titrator channels add")
 
 
 def _until_stopped(services: Services, seconds: int) -> None:
@@ -264,7 +272,7 @@ def verify_command(as_json: bool) -> None:
     if as_json:
         write_json({"entries": count, "seals": seals, "faults": faults})
     else:
-        _tell_faults(f"{count} entries, {seals} seals", faults)
+        _tell_faults(f"{many(count, 'entry', 'entries')}, {many(seals, 'seal')}", faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
 
 
@@ -327,7 +335,7 @@ def replay_decisions_command(patient: str | None, as_json: bool) -> None:
         sys.stdout.buffer.flush()
     if not as_json:
         by_older = f", {older} of them made by an older engine" if older else ""
-        _tell_faults(f"{count} decisions derived again{by_older}", faults)
+        _tell_faults(f"{many(count, 'decision')} derived again{by_older}", faults)
     raise click.exceptions.Exit(WRONG_INPUT if faults else 0)
 
 
@@ -380,9 +388,8 @@ def restore_command(file: Path, yes: bool) -> None:
     if there:
         click.echo(f"What was there before is {Path(database).name}.before-restore, beside it.")
     if waiting or in_use:
-        click.echo(
-            f"{waiting} messages wait and {in_use} channels are in use: a copy that is served tells people again."
-        )
+        click.echo(f"Waiting: {many(waiting, 'message')}; in use: {many(in_use, 'channel')}.")
+        click.echo("A copy that is served tells people again.")
         click.echo("Set reminder_seconds = 0 in a copy, and do not run `titrator remind` there.")
 
 
@@ -453,8 +460,8 @@ def copy_command(source: str, target: str, as_json: bool) -> None:
         write_json({"from": names[0], "to": names[1], "entries": entries, "tables": [one._asdict() for one in done]})
         return
     rows = sum(one.rows for one in done)
-    compared = f"{rows} rows of {len(done)} tables, each compared"
-    click.echo(f"{names[1]}: {compared}; {entries} entries of the trail verified.")
+    compared = f"{many(rows, 'row')} of {len(done)} tables, each compared"
+    click.echo(f"{names[1]}: {compared}; {many(entries, 'entry', 'entries')} of the trail verified.")
     click.echo("To serve it, let the setting database name it: TITRATOR_DATABASE or config.toml.")
 
 
@@ -588,7 +595,7 @@ def _tell_faults(what: str, faults: list[str]) -> None:
     if not faults:
         console.out().print(Text(f"{what}: in order", style="green"))
         return
-    lines = [f"{what}: {len(faults)} faults", *(f"  {fault}" for fault in faults[:_SHOWN_FAULTS])]
+    lines = [f"{what}: {many(len(faults), 'fault')}", *(f"  {fault}" for fault in faults[:_SHOWN_FAULTS])]
     if len(faults) > _SHOWN_FAULTS:
         lines.append(f"  and {len(faults) - _SHOWN_FAULTS} more; --json tells all")
     console.out().print(Text(legible("\n".join(lines)), style="bold red"))

@@ -26,7 +26,7 @@ from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
 from titrator.web.cohort_charts import CHARTS, chart
 from titrator.workflow.cohort import Numbers, Question
-from titrator.workflow.cohort_report import WORDS, Report, asked, report, responded
+from titrator.workflow.cohort_report import WORDS, Line, Report, asked, report, responded
 from titrator.workflow.errors import Invalid
 from titrator.workflow.visit import Services, Visit
 
@@ -162,8 +162,13 @@ def _show_table(question: Question, found: Report) -> None:
         for line in lines:
             number = "" if line.number is None else plain(line.number)
             percent = "" if line.percent is None else plain(line.percent)
-            rows.add_row(WORDS.get(line.item, line.item), line.detail, number, line.unit, percent)
+            rows.add_row(WORDS.get(line.item, line.item), line.detail, number, _of_one(line), percent)
         screen.print(rows)
+
+
+def _of_one(line: Line) -> str:
+    """The unit of a line, as a person says it."""
+    return line.unit.removesuffix("s") if line.number == 1 else line.unit
 
 
 def _write_csv(question: Question, found: Report) -> None:

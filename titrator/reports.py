@@ -27,6 +27,7 @@ from titrator.store.base import Session, Where
 from titrator.store.records import Account, Clinic, Identifier, Patient
 from titrator.titration.documents import legible, printable
 from titrator.titration.errors import Fault
+from titrator.workflow.condition import many
 from titrator.workflow.errors import Invalid
 from titrator.workflow.visit import Services, Visit, leave
 from titrator.workflow.whole import Whole, wholes
@@ -244,7 +245,7 @@ def _show(found: Verified, *, asked: bool) -> None:
         said = "the key asked for" if asked else "compare it with `titrator evidence key` of the installation"
         screen.print(f"Signed with {found.public_key}: {said}")
     macs = "held against the audit key" if found.chained else "their MACs not checked, which takes --audit-key"
-    screen.print(f"{found.entries} entries of the trail, {macs}")
+    screen.print(f"{many(found.entries, 'entry', 'entries')} of the trail, {macs}")
     if found.decisions:
         rows = table("Decision", "On", "What", "Status", "Derived again")
         for made, one in found.decisions:
@@ -261,4 +262,4 @@ def _show(found: Verified, *, asked: bool) -> None:
         return
     lines = [printable(fault)[1:-1] for fault in found.faults]
     lines += [f"{differ} of {len(found.decisions)} decisions do not come out again"] if differ else []
-    screen.print(Text("\n  ".join([f"NOT IN ORDER, {len(lines)} faults", *lines]), style="bold red"))
+    screen.print(Text("\n  ".join([f"NOT IN ORDER, {many(len(lines), 'fault')}", *lines]), style="bold red"))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,7 @@ from titrator.bulk.intake import jobs
 from titrator.bulk.intake.files import open_table
 from titrator.bulk.intake.jobs import work_off
 from titrator.security.permissions import Role
+from titrator.store.base import Unavailable
 from titrator.store.records import Account, ImportJob
 
 MAPPING: dict[str, Any] = {
@@ -287,6 +289,86 @@ def test_whoever_dies_at_any_commit_another_one_goes_on(house: House, monkeypatc
 
 def dying(at: int) -> AbstractContextManager[object]:
     return pytest.raises(Killed) if at <= 7 else nullcontext()
+
+
+def killed(*_: object, **__: object) -> Any:
+    raise Killed
+
+
+def test_a_file_that_ends_whoever_reads_it_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt is counted before anything is read: three deaths, and the fourth says so without reading."""
+    path = send(house, table(*ROWS)).headers["Location"].removeprefix(API)
+    later = send(house, table(visit("9", day(7), 80))).headers["Location"].removeprefix(API)
+    monkeypatch.setattr(jobs, "open_table", killed)
+    for attempt in range(1, jobs.MOST_ATTEMPTS + 1):
+        with pytest.raises(Killed):
+            work_off(house.services)
+        with house.services.store.reading() as session:
+            job = session.get(ImportJob, path.rpartition("/")[2])
+        assert job is not None
+        assert (job.status, job.attempts) == ("running", attempt)
+        house.clock.on(minutes=6)
+    monkeypatch.undo()
+    assert work_off(house.services) == 2
+    found = house.call("pharmacist", "GET", path).json
+    assert (found["status"], found["report"]["rows"]) == ("failed", 0)
+    assert len(found["faults"]) == 1
+    assert found["faults"][0].startswith("file: was begun 3 times and did not get on")
+    assert patient(house, "7") is None
+    assert house.call("pharmacist", "GET", later).json["status"] == "done", "nobody waits behind it"
+    assert files(house) == []
+    assert [row.action for row in house.trail()].count("end-import") == 2
+    house.clock.on(days=1)
+    assert work_off(house.services) == 0
+
+
+def test_an_import_that_gets_on_is_not_given_up_however_often_its_process_dies(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [visit(f"{number:03}", day(7), 70) for number in range(550)]  # six batches, and a death after each
+    path = send(house, table(*rows)).headers["Location"].removeprefix(API)
+    deaths = 0
+    monkeypatch.setattr(jobs._Held, "alive", lambda held, _=0: killed() if held.job.done_number else None)
+    while True:
+        try:
+            work_off(house.services)
+        except Killed:
+            deaths += 1
+            house.clock.on(minutes=6)
+        else:
+            break
+    found = house.call("pharmacist", "GET", path).json
+    assert (deaths, found["status"], found["report"]["new_patients"]) == (6, "done", 550)
+
+
+def test_a_database_that_is_away_is_not_held_against_a_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = send(house, table(*ROWS)).headers["Location"].removeprefix(API)
+    monkeypatch.setattr(jobs, "run", raising(Unavailable("away")))
+    for _ in range(jobs.MOST_ATTEMPTS + 2):
+        with pytest.raises(Unavailable):
+            work_off(house.services)
+        assert work_off(house.services) == 0, "the claim holds"
+        house.clock.on(minutes=6)
+    monkeypatch.undo()
+    assert work_off(house.services) == 1
+    assert house.call("pharmacist", "GET", path).json["status"] == "done"
+
+
+def test_what_a_power_failure_broke_is_made_anew(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = send(house, table(*ROWS)).headers["Location"].removeprefix(API)
+    monkeypatch.setattr(jobs, "run", killed)
+    with pytest.raises(Killed):
+        work_off(house.services)
+    monkeypatch.undo()
+    assert house.services.imports is not None
+    (stage,) = house.services.imports.glob("*.stage")
+    stage.write_bytes(b"\xff" * 8192)
+    house.clock.on(minutes=6)
+    with pytest.raises(sqlite3.Error):
+        work_off(house.services)
+    house.clock.on(minutes=6)
+    assert work_off(house.services) == 1
+    assert house.call("pharmacist", "GET", path).json["status"] == "done"
 
 
 def test_a_process_that_is_to_end_leaves_the_rest_to_others(house: House) -> None:

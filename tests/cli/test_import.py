@@ -58,7 +58,7 @@ def test_a_dry_run_shows_all_and_changes_nothing(made: Run, ward: Path, instance
     assert "The first patient: 7, Berg, Anna, born 1960-05-01." in said
     assert "2 2025-03-03 dose 70 micrograms" in said
     assert "line 3: Platelets (10^9/L): “<5” is no exact value" in said
-    assert "3 rows of 2 patients: 2 would be new here, 1 courses would be started." in said
+    assert "3 rows of 2 patients: 2 would be new here, 1 course would be started." in said
     assert "Nothing was changed." in said
     assert not list((instance / "imports").iterdir())
     assert (instance / "titrator.db").read_bytes() == before
@@ -67,14 +67,14 @@ def test_a_dry_run_shows_all_and_changes_nothing(made: Run, ward: Path, instance
 def test_rows_that_were_refused_stand_beside_the_file(made: Run, ward: Path) -> None:  # noqa: F811
     ran = made("import", ward, *SURE)
     assert (ran.code, ran.err) == (3, "")
-    assert "Facts recorded: 2 weights, 1 platelet counts, 1 doses. 0 were there already." in ran.out
+    assert "Facts recorded: 2 weights, 1 platelet count, 1 dose. 0 were there already." in ran.out
     rejected = ward.with_name("ward.csv.rejected.csv")
     rows = cells(rejected)
     assert rows[0] == [*VISITS, "line", "reason"]
     assert rows[1][:5] == visit("7", "2025-03-10")[:5]
     assert rows[1][-2:] == ["3", "Platelets (10^9/L): “<5” is no exact value"]
     write_csv(ward, VISITS, [visit("7", "2025-03-03", 70, 20, 70), visit("7", "2025-03-10", 70, 45, 140)])
-    assert "Facts recorded: 1 weights, 1 platelet counts, 1 doses. 3 were there already." in done(
+    assert "Facts recorded: 1 weight, 1 platelet count, 1 dose. 3 were there already." in done(
         made("import", ward, *SURE)
     )
     assert not rejected.exists()
@@ -217,7 +217,7 @@ def test_a_bundle_is_imported_from_its_file(made: Run, tmp_path: Path) -> None: 
     assert "all.json: FHIR resources." in ran.out
     assert "weight 75 kg" in words(ran.out)
     ran = made("import", file, "--system", "urn:mrn", "--no-course", "--yes", "--source", "ehr")
-    assert "Facts recorded: 1 weights." in done(ran)
+    assert "Facts recorded: 1 weight." in done(ran)
     ran = made("import", file, "--yes", "--source", "ehr")
     assert (ran.code, "protocol: required" in ran.err) == (3, True)
 
@@ -272,7 +272,5 @@ def test_what_rows_of_one_fact_tell_of_is_shown(made: Run, tmp_path: Path) -> No
     header = ("MRN", "Surname", "Forename", "Date", "Test", "Result", "Unit")
     rows = [("7", "B", "A", "2025-03-03", kind, "20", "K/uL") for kind in ("PLT", "PLT", "ANC", "Ferritin", "")]
     ran = made("import", write_csv(tmp_path / "a.csv", header, rows), "--system", "urn:x", "--no-course", "--dry-run")
-    shown = (
-        "PLT is platelets (2 rows); empty is nothing that is kept (1 rows); ANC is neutrophils (1 rows); Ferritin is"
-    )
-    assert f"Test: {shown} nothing that is kept (1 rows)." in words(ran.out)
+    shown = "PLT is platelets (2 rows); empty is nothing that is kept (1 row); ANC is neutrophils (1 row); Ferritin is"
+    assert f"Test: {shown} nothing that is kept (1 row)." in words(ran.out)

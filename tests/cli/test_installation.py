@@ -337,7 +337,7 @@ def test_a_terminal_is_asked_for_an_address_and_does_not_show_it(made: Run, monk
 
 
 def test_a_restore_says_whom_a_copy_would_tell(made: Run, tmp_path: Path) -> None:
-    for name, said in (("before", ""), ("after", "0 messages wait and 1 channels are in use: ")):
+    for name, said in (("before", ""), ("after", "Waiting: 0 messages; in use: 1 channel.")):
         backup = tmp_path / f"{name}.db"
         done(made("backup", backup))
         out = done(made("restore", backup, "--yes"))
@@ -355,7 +355,7 @@ def test_verify_finds_what_was_changed(made: Run, instance: Path) -> None:
     fault = "chain system: entry 2 has been changed or has taken another's place"
     code, out, _ = made("audit", "verify")
     assert code == 3
-    assert rows(out) == ["3 entries, 0 seals: 1 faults", fault]
+    assert rows(out) == ["3 entries, 0 seals: 1 fault", fault]
     code, out, _ = made("audit", "verify", "--json")
     assert (code, json.loads(out)["faults"]) == (3, [fault])
 

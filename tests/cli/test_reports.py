@@ -218,7 +218,7 @@ def test_the_report_is_a_table_csv_and_json(cohort: tuple[House, Run]) -> None:
     house, titrator = cohort
     said = words(titrator("--protocol", "us-itp-adult").stdout)
     assert "the same amount 5 points 83.3" in said
-    assert "higher than proposed 1 points 16.7" in said
+    assert "higher than proposed 1 point 16.7" in said
     rows = list(csv.DictReader(io.StringIO(titrator("--protocol", "us-itp-adult", "--format", "csv").stdout)))
     found = {(row["section"], row["item"]): row for row in rows}
     assert found["agreement", "agreed"] == {

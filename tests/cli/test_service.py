@@ -431,6 +431,10 @@ def test_a_server_without_an_installation_makes_one(serve: Serve, instance: Path
     served = serve()
     assert ask_get(f"{served.url}/readyz").status_code == 200
     assert (instance / "titrator.db").exists()
+    said = f"There was no installation, so a new one was made in {instance}, its database is {instance}/titrator.db."
+    assert served.said.splitlines()[0].startswith(said)
+    served.end()
+    assert "There was no installation" not in serve().said
 
 
 def test_a_key_of_another_installation_is_refused(made: Run, instance: Path) -> None:

@@ -84,7 +84,7 @@ def test_what_is_locked_is_installed_and_serves_from_a_read_only_root(tmp_path: 
                 copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copied(ROOT / name, into)
     runs = steps("RUN")
-    first = next(number for number, step in enumerate(runs) if "useradd" in step)
+    first = next(number for number, step in enumerate(runs) if "groupadd" in step)
     command = [*json.loads(steps("ENTRYPOINT")[0]), *json.loads(steps("CMD")[0])]
     health = json.loads(steps("HEALTHCHECK")[0].partition("CMD ")[2])
     looked_at = LOOKED_AT.format(command=shlex.join(command), health=shlex.join(health))

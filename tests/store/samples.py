@@ -389,6 +389,7 @@ _SAMPLES: dict[type[Record], Record] = {
             faults=(),
             made_at=NOON,
             ended_at=None,
+            attempts=1,
             leased_until=NOON,
             leased_by="",
         ),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
@@ -313,6 +315,16 @@ def test_a_patient_who_is_gone_with_all_entries_is_found_by_the_seal(hospital: H
 
 
 # Seals
+
+
+def test_a_seal_is_for_its_owner_only_whatever_else_is_made_by_this_user(hospital: Hospital) -> None:
+    before = os.umask(0)
+    try:
+        sealed = hospital.seal("2026-03-09")
+    finally:
+        os.umask(before)
+    assert sealed
+    assert [stat.S_IMODE(file.stat().st_mode) for file in (sealed, sealed.parent)] == [0o600, 0o700]
 
 
 def test_a_seal_is_made_once_a_day_and_of_what_has_grown(hospital: Hospital) -> None:

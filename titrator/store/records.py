@@ -683,7 +683,8 @@ class ImportJob(Record):
 
     `clinics` are those that its patients may be of, `plan` says how it is read, both as JSON where they are no lists of
     texts. `rows` and `patients` are None until it has been looked through; patients up to `done_number` are done, and
-    `report` is of those. While `leased_until` is ahead, `leased_by` works on it.
+    `report` is of those. While `leased_until` is ahead, `leased_by` works on it. `attempts` counts the claims since it
+    last got on.
     """
 
     TABLE = "imports"
@@ -706,6 +707,7 @@ class ImportJob(Record):
     faults: tuple[str, ...]
     made_at: str
     ended_at: str | None
+    attempts: int
     leased_until: str
     leased_by: str
 

@@ -302,7 +302,8 @@ MIGRATIONS: Final = (
                 size integer not null, plan text not null,
                 status text not null check (status in ('waiting', 'running', 'done', 'failed', 'cancelled')),
                 rows integer, patients integer, done_number text, report text not null, faults text not null,
-                made_at text not null, ended_at text, leased_until text not null, leased_by text not null
+                made_at text not null, ended_at text, attempts integer not null,
+                leased_until text not null, leased_by text not null
             ) strict, without rowid""",
             "create index imports_to_do on imports (made_at) where status in ('waiting', 'running')",
             """create table jobs (

@@ -90,9 +90,9 @@ def some(names: Iterable[str]) -> str:
     return ", ".join(shown[:_NAMED]) + (" and more" if len(shown) > _NAMED else "")
 
 
-def many(number: int, noun: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def many(number: int, noun: str, nouns: str = "") -> str:
+    """A number of things, in words: one, or several, which end in s unless they are called otherwise."""
+    return f"{number} {noun}" if number == 1 else f"{number} {nouns or noun + 's'}"
 
 
 def clock(store: Store, now: datetime) -> Iterator[Finding]:
@@ -308,8 +308,8 @@ def protocols_in_use(session: Session, catalogue: Catalogue) -> Iterator[Finding
         yield fine("protocols-in-use", f"{many(len(in_use), 'protocol')} in use, each as decisions rest on it.")
 
 
-def accounts(session: Session, systems: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """Whether somebody can administer, and the accounts that settings name are there.
+def accounts(session: Session, systems: Iterable[tuple[str, str]], now: datetime) -> Iterator[Finding]:
+    """Whether somebody can administer, or has a link to begin, and the accounts that settings name are there.
 
     `systems` are pairs: what a setting is of, and the username of the account of a system that it names.
     """
@@ -317,7 +317,7 @@ def accounts(session: Session, systems: Iterable[tuple[str, str]]) -> Iterator[F
     administrators = [one for one in found.values() if one.role == "admin" and one.active and one.password_hash]
     well = bool(administrators)
     if not well:
-        yield odd("accounts", "No administrator can log in.", "titrator init prints a link for the first one.")
+        yield _unadministered(session, found.values(), now)
     for of, username in systems:
         account = found.get(username.casefold())
         if account is None or account.role != "ehr" or not account.active:
@@ -328,6 +328,22 @@ def accounts(session: Session, systems: Iterable[tuple[str, str]]) -> Iterator[F
         yield fine(
             "accounts", f"{many(len(administrators), 'administrator')} can log in, and who the settings name is there."
         )
+
+
+def _unadministered(session: Session, found: Iterable[Account], now: datetime) -> Finding:
+    """That no administrator can log in, and the one-time link that waits to be opened, if any does."""
+    waiting = [
+        (token.expires_at, one.username)
+        for one in found
+        if one.role == "admin" and one.active
+        for token in session.find(Token, Where("account_id", "=", one.id), Where("kind", "=", "activation"))
+        if token.revoked_at is None and token.expires_at > instant(now)
+    ]
+    if not waiting:
+        return odd("accounts", "No administrator can log in.", "titrator init prints a link for the first one.")
+    until, username = max(waiting)
+    said = f"No administrator can log in yet: the link of {username} waits to be opened, until {until}."
+    return odd("accounts", said, "Open it while the service runs; titrator init prints a new one, and ends this one.")
 
 
 def integrity(store: Store) -> Iterator[Finding]:

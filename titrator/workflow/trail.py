@@ -382,10 +382,11 @@ def _read_seal(text: str) -> _Seal:
 
 
 def _write_new(file: Path, text: str) -> bool:
-    """Write a file durably and whole, unless it is there by now; whether it was written."""
+    """Write a file durably and whole, for its owner only, unless it is there by now; whether it was written."""
     part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="\n") as out:
+        made = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(made, "w", encoding="utf-8", newline="\n") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())

@@ -15,6 +15,7 @@ import pytest
 
 from tests.api.support import House, day
 from tests.bulk.intake.support import VISITS, imports, told, visit, write_csv
+from titrator.bulk.intake import parts
 from titrator.bulk.intake.files import LONGEST_CELL, kind_of, open_table
 from titrator.workflow.errors import Invalid
 
@@ -190,9 +191,9 @@ def test_of_several_sheets_one_is_asked_for(tmp_path: Path) -> None:
 def rewritten(file: Path, change: Callable[[str, bytes], bytes]) -> Path:
     """The same workbook with parts of it changed."""
     other = file.with_name("other.xlsx")
-    with zipfile.ZipFile(file) as parts, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as out:
-        for part in parts.infolist():
-            out.writestr(part.filename, change(part.filename, parts.read(part)))
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED) as out:
+        for part in whole.infolist():
+            out.writestr(part.filename, change(part.filename, whole.read(part)))
     return other
 
 
@@ -228,6 +229,130 @@ def test_a_workbook_that_says_that_it_never_ends_is_refused(
     assert why in str(refused.value.faults[0])
 
 
+_NAMES = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+_SHARED = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+
+
+def sheet_of(tmp_path: Path, rows: str, before: str = "", after: str = "") -> Path:
+    """A workbook whose sheet has these rows, as they stand in its XML."""
+    part = f"<worksheet {_NAMES}>{before}<sheetData>{rows}</sheetData>{after}</worksheet>".encode()
+    file = workbook(tmp_path / "a.xlsx", ["MRN"])
+    return rewritten(file, lambda name, body: part if "sheet1" in name else body)
+
+
+def sheet_with(tmp_path: Path, texts: str) -> Path:
+    """A workbook whose cells share texts, as they stand in its XML: its header is the first three."""
+    row = "".join(f'<c t="s"><v>{at}</v></c>' for at in range(3))
+    file = sheet_of(tmp_path, f"<row>{row}</row>")
+    override = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{_SHARED}"/></Types>'.encode()
+    named = rewritten(
+        file.rename(tmp_path / "b.xlsx"),
+        lambda name, body: body.replace(b"</Types>", override) if name[0] == "[" else body,
+    )
+    with zipfile.ZipFile(named, "a", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("xl/sharedStrings.xml", f"<sst {_NAMES}>{texts}</sst>")
+    return named
+
+
+def cells(row: int, *told: tuple[str, str]) -> str:
+    inner = "".join(f'<c r="{at}" t="str"><v>{value}</v></c>' for at, value in told)
+    return f'<row r="{row}">{inner}</row>'
+
+
+_NAMED = cells(1, ("A1", "MRN"), ("B1", "Date"), ("C1", "Dose mcg"))
+LOST = [
+    ("a row above", cells(5, ("A5", "7")) + cells(3, ("A3", "8")), "row 3 comes after row 5"),
+    ("a row twice", cells(2, ("A2", "7")) + cells(2, ("A2", "8")), "row 2 comes after row 2"),
+    ("a row of the next number", cells(5, ("A5", "7")) + '<row><c><v>7</v></c></row><row r="6"/>', "row 6 comes after"),
+    ("a row in a row", f'<row r="2">{cells(3, ("A3", "7"))}</row>', "row 2 has a row within it"),
+    ("no number", '<row r="x"/>', "x is no number of a row"),
+    ("cells backwards", cells(2, ("A2", "7"), ("C2", "500"), ("B2", "2026-01-05")), "cell B2 comes after one"),
+    ("a cell twice", cells(2, ("A2", "7"), ("C2", "500"), ("C2", "50")), "cell C2 comes after one"),
+    ("a cell of another row", cells(2, ("A2", "7"), ("C3", "500")), "cell C3 stands in row 2"),
+    ("a cell that the next is", '<row r="2"><c r="B2"/><c/><c r="C2"/></row>', "cell C2 comes after one"),
+    ("a cell of no name", '<row r="2"><y r="C2"/><c r="B2"/></row>', "cell B2 comes after one"),
+    ("no column", cells(2, ("ZZZZ2", "7")), "ZZZZ is no column"),
+]
+
+
+@pytest.mark.parametrize(("rows", "why"), [case[1:] for case in LOST], ids=[case[0] for case in LOST])
+def test_a_workbook_of_which_rows_or_cells_would_be_lost_is_refused(tmp_path: Path, rows: str, why: str) -> None:
+    """What reads it passes over a row that is not below the one before, and a cell beyond the last one of its row."""
+    with pytest.raises(Invalid) as refused:
+        read(sheet_of(tmp_path, _NAMED + rows), "xlsx")
+    assert why in str(refused.value.faults[0])
+
+
+def test_a_workbook_with_gaps_and_of_fewer_rows_than_it_has_is_read_whole(tmp_path: Path) -> None:
+    rows = '<row r="3.0"><c t="str"><v>7</v></c><c r="c3" t="str"><v>70</v></c></row><row><c r="A4"><v>8</v></c></row>'
+    file = sheet_of(tmp_path, _NAMED + rows + cells(9, ("C9", "500")), '<dimension ref="B2:B3"/>')
+    assert read(file, "xlsx")[1:] == (
+        ("MRN", "Date", "Dose mcg"),
+        [(3, ["7", "", "70"]), (4, [["8"], "", ""]), (9, ["", "", "500"])],
+    )
+
+
+#: What is small on the disk and would be large in memory: where, what of it how often, and how much is outside of rows.
+SWOLLEN = [
+    ("a row of empty cells", "sheet", '<row r="2">' + "<c/>" * 2500 + "</row>", "", "of more than 2000 elements"),
+    ("a long text", "sheet", cells(2, ("A2", "x" * 17_000_000)), "", "a row, or a text, of more than"),
+    ("elements outside", "sheet", "", "<x/>" * 2500, "more than 2000 elements outside of the rows"),
+    ("bytes outside", "sheet", "", "x" * 11_000_000, "more than 10000000 bytes outside of the rows"),
+    ("a comment", "sheet", "", "<!--" + "x" * 200_000 + "-->", "a tag, or a comment, of more than 100000 bytes"),
+    ("attributes", "sheet", "<row " + " ".join(f'a{at}=""' for at in range(20)) + "/>", "", "more than 16 attributes"),
+    ("texts outside", "texts", "", "<x/>" * 2500, "more than 2000 elements outside"),
+    ("one text of many", "texts", "<si>" + "<r/>" * 2500 + "</si>", "", "of more than 2000 elements"),
+]
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "after", "why"), [case[1:] for case in SWOLLEN], ids=[case[0] for case in SWOLLEN]
+)
+def test_a_workbook_that_is_large_in_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, rows: str, after: str, why: str
+) -> None:
+    monkeypatch.setattr(parts, "_MOST_ELEMENTS", 2000)
+    bomb = sheet_with(tmp_path, rows + after) if part == "texts" else sheet_of(tmp_path, rows, after=after)
+    with zipfile.ZipFile(bomb, "a") as out:
+        out.writestr("xl/media/junk.bin", random.Random(1).randbytes(1_000_000))
+    with pytest.raises(Invalid) as refused:
+        read(bomb, "xlsx")
+    assert why in str(refused.value.faults[0])
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [("_MOST_TEXTS", 5000, "more than 5000 texts"), ("MOST_TEXT", 9000, "more than 9000 bytes of texts")],
+)
+def test_texts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, why: str) -> None:
+    file = sheet_with(tmp_path, "<si><t>MRN</t></si>" + "".join(f"<si><t>{at}</t></si>" for at in range(5000)))
+    assert read(file, "xlsx")[1] == ("MRN", "0", "1")
+    monkeypatch.setattr(parts, limit, value)
+    with pytest.raises(Invalid) as refused:
+        read(file, "xlsx")
+    assert why in str(refused.value.faults[0])
+
+
+def test_a_workbook_that_names_a_sheet_that_is_not_in_it_is_refused(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"], sheets=("Data", "More"))
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as out:
+        for part in whole.infolist():
+            if "sheet2" not in part.filename:
+                out.writestr(part.filename, whole.read(part))
+    with pytest.raises(Invalid) as refused:
+        read(tmp_path / "b.xlsx", "xlsx")
+    assert "names sheets that are not in it" in str(refused.value.faults[0])
+
+
+def test_a_cell_that_is_too_long_is_refused_and_not_cut(tmp_path: Path) -> None:
+    file = workbook(tmp_path / "a.xlsx", ["MRN", "Note"], ["7", "x" * LONGEST_CELL])
+    assert read(file, "xlsx")[2] == [(2, ["7", "x" * LONGEST_CELL])]
+    file = workbook(tmp_path / "b.xlsx", ["MRN", "Note"], ["7", "x" * (LONGEST_CELL + 1)])
+    with pytest.raises(Invalid) as refused:
+        read(file, "xlsx")
+    assert "line 2: a cell has more than 10000 characters" in str(refused.value.faults[0])
+
+
 def test_a_sheet_is_not_as_wide_as_it_says(tmp_path: Path) -> None:
     file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
     wide = rewritten(file, lambda name, body: body.replace(b"A1:A2", b"A1:ZZZ2") if "sheet1" in name else body)
@@ -238,8 +363,8 @@ def test_a_sheet_is_not_as_wide_as_it_says(tmp_path: Path) -> None:
 def test_junk_beside_a_mountain_and_a_tree_of_styles_are_refused(tmp_path: Path) -> None:
     file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
     bomb = rewritten(file, lambda name, body: body + b" " * 60_000_000 if "sheet1" in name else body)
-    with zipfile.ZipFile(bomb, "a") as parts:
-        parts.writestr("xl/media/junk.bin", random.Random(1).randbytes(1_000_000))
+    with zipfile.ZipFile(bomb, "a") as out:
+        out.writestr("xl/media/junk.bin", random.Random(1).randbytes(1_000_000))
     with pytest.raises(Invalid) as refused:
         read(bomb, "xlsx")
     assert "bytes unpacked, more than a workbook of its size has" in str(refused.value.faults[0])
@@ -249,7 +374,7 @@ def test_junk_beside_a_mountain_and_a_tree_of_styles_are_refused(tmp_path: Path)
     assert "bytes of styles and the like" in str(refused.value.faults[0])
 
 
-@pytest.mark.parametrize("part", ["sheet1", "workbook.xml", "styles"])
+@pytest.mark.parametrize("part", ["sheet", "workbook.xml", "styles"])
 def test_a_workbook_with_entities_is_refused(tmp_path: Path, part: str) -> None:
     laughs = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
     file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])

@@ -1,8 +1,8 @@
 """Files as tables: CSV, workbooks (xlsx), lines of JSON objects; within limits, so that none can fill the memory.
 
-A workbook is a ZIP of XML: how large it is unpacked is known before it is read, and its XML may declare no entities
+A workbook is a ZIP of XML, each part of which is looked at while it is read (parts.py), and may declare no entities
 (defusedxml). It is read sheet by sheet, row by row; what its formulas came to counts, never a formula. How many rows
-and columns it says that it has is not believed: a row may say that two thousand million empty ones are before it.
+and columns it says that it has is not believed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import csv
 import io
 import json
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,9 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
-import openpyxl
 from defusedxml.common import DefusedXmlException
+from openpyxl.reader.excel import ExcelReader
 
+from titrator.bulk.intake.parts import LAST_ROW, Parts, wrong
 from titrator.bulk.intake.values import Cell, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
@@ -35,14 +35,6 @@ MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 20_000_000
 LONGEST_CELL: Final = 10_000
 _LONGEST_LINE: Final = 1_000_000
-#: What a workbook may be unpacked, in bytes and as a multiple of the file.
-MOST_UNPACKED: Final = 500_000_000
-_MOST_TIMES: Final = 200
-#: The same for what is held in memory as a tree: all parts but sheets, their texts, and what is not read at all.
-MOST_ASIDE: Final = 10_000_000
-_NOT_ASIDE: Final = ("xl/worksheets/", "xl/sharedstrings", "xl/media/", "xl/drawings/", "xl/charts/", "xl/pivot")
-#: What Excel has: more rows and columns are none of a workbook, whatever it says.
-LAST_ROW: Final = 1_048_576
 _FIRST_ROW: Final = 1000
 #: A name of a column may have several lines; it may have nothing else that is not shown.
 _UNSHOWN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -96,21 +88,17 @@ def _encoding(file: Path, said: str | None) -> str:
     return "utf-8-sig" if marked or said is None else _known(said)
 
 
-def _wrong(message: str) -> Invalid:
-    return Invalid(Fault("file", message))
-
-
 def _header(cells: Iterable[str]) -> tuple[str, ...]:
     header = tuple(" ".join(cell.split()) for cell in cells)
     while header and not header[-1]:
         header = header[:-1]
     if not header:
-        raise _wrong("has no header: its first row must name the columns")
+        raise wrong("has no header: its first row must name the columns")
     if len(header) > MOST_COLUMNS:
-        raise _wrong(f"has {len(header)} columns, more than {MOST_COLUMNS}")
+        raise wrong(f"has {len(header)} columns, more than {MOST_COLUMNS}")
     for at, name in enumerate(header, 1):
         if len(name) > LONGEST_CELL or _UNSHOWN.search(name):
-            raise _wrong(f"column {at}: its name is too long, or has characters that are not shown")
+            raise wrong(f"column {at}: its name is too long, or has characters that are not shown")
     return header
 
 
@@ -187,7 +175,7 @@ def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Se
         except UnicodeError:
             raise _not_in(encoding) from None
         except csv.Error as error:
-            raise _wrong(f"line {reader.line_num}: {error}") from None
+            raise wrong(f"line {reader.line_num}: {error}") from None
 
 
 def _lines(file: Path) -> Table:
@@ -197,10 +185,10 @@ def _lines(file: Path) -> Table:
         for key in line:
             names.setdefault(key, len(names))
         if len(names) > MOST_COLUMNS:
-            raise _wrong(f"line {number}: more than {MOST_COLUMNS} different keys so far")
+            raise wrong(f"line {number}: more than {MOST_COLUMNS} different keys so far")
     header = _header(names)
     if list(header) != [name for name in names if name.strip()]:
-        raise _wrong("has keys with space around them: take it away")
+        raise wrong("has keys with space around them: take it away")
     stream, size = file.open("rb"), file.stat().st_size
 
     def place() -> int:
@@ -219,17 +207,17 @@ def _read_lines(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
     while line := stream.readline(_LONGEST_LINE + 1):
         number += 1
         if len(line) > _LONGEST_LINE:
-            raise _wrong(f"line {number} is longer than {_LONGEST_LINE} bytes")
+            raise wrong(f"line {number} is longer than {_LONGEST_LINE} bytes")
         if not line.strip():
             continue
         try:
             found = _decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         except _Twice as error:
-            raise _wrong(f"line {number}: {error}") from None
+            raise wrong(f"line {number}: {error}") from None
         except (ValueError, RecursionError):
-            raise _wrong(f"line {number} is no JSON") from None
+            raise wrong(f"line {number} is no JSON") from None
         if not isinstance(found, dict):
-            raise _wrong(f"line {number} is no object")
+            raise wrong(f"line {number} is no object")
         yield number, found
 
 
@@ -269,34 +257,36 @@ def _json_cell(value: object, name: str, number: int) -> Cell:
         return ""
     if isinstance(value, str):
         if len(value) > LONGEST_CELL or _HALVES.search(value):
-            raise _wrong(f"line {number}: {name[:40]} has more than {LONGEST_CELL} characters, or half of one")
+            raise wrong(f"line {number}: {name[:40]} has more than {LONGEST_CELL} characters, or half of one")
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, _Number):
         return value
-    raise _wrong(f"line {number}: {name[:40]} must be a text or a number")
+    raise wrong(f"line {number}: {name[:40]} must be a text or a number")
 
 
 def _workbook(file: Path, sheet: str | None) -> Table:
-    _refuse_bomb(file)
     stream = file.open("rb")
     try:
-        book = openpyxl.load_workbook(stream, read_only=True, data_only=True, keep_links=False)
-        chosen = _sheet_of(book.sheetnames, sheet)
+        reader = ExcelReader(stream, read_only=True, keep_vba=False, data_only=True, keep_links=False)
+        reader.archive = Parts(stream)
+        reader.read()
+        book = reader.wb
+        chosen = _sheet_of(book.sheetnames, sheet, len(reader.parser.sheets))
         size = min(book[chosen].max_row or 0, LAST_ROW)
         book[chosen].reset_dimensions()  # or each row is as wide as the sheet says that it is
         rows = _sheet_rows(book, stream, chosen)
         header = _header(text_of(cell) for cell in _first_of(rows))
-    except Invalid:
+    except (Invalid, MemoryError):
         stream.close()
         raise
     except DefusedXmlException:
         stream.close()
-        raise _wrong("declares entities in its XML, which no workbook needs") from None
+        raise wrong("declares entities in its XML, which no workbook needs") from None
     except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over, it is no workbook that can be read)
         stream.close()
-        raise _wrong("is no workbook that can be read (xlsx)") from None
+        raise wrong("is no workbook that can be read (xlsx)") from None
     read = [0]
 
     def counted() -> Iterator[tuple[int, Sequence[Cell]]]:
@@ -308,7 +298,10 @@ def _workbook(file: Path, sheet: str | None) -> Table:
     return Table(how=f"a workbook, sheet {chosen}", header=header, rows=counted(), place=lambda: read[0], size=size)
 
 
-def _sheet_of(names: Sequence[str], wanted: str | None) -> str:
+def _sheet_of(names: Sequence[str], wanted: str | None, many: int) -> str:
+    """The sheet that is wanted, of so many that the workbook names."""
+    if len(set(names)) != many:
+        raise wrong("names sheets that are not in it, or two by one name")
     if wanted is None and len(names) > 1:
         raise Invalid(Fault("sheet", f"required: it has {', '.join(names)}"))
     if wanted is not None and wanted not in names:
@@ -322,43 +315,21 @@ def _first_of(rows: Iterator[tuple[int, Sequence[Cell]]]) -> Sequence[Cell]:
     return cells if line <= _FIRST_ROW else ()
 
 
-def _refuse_bomb(file: Path) -> None:
-    """Refuse what would be too large unpacked, whole or in part: a ZIP says how large, and gives no more than it says.
-
-    Junk beside it makes no part of it smaller.
-    """
-    try:
-        with zipfile.ZipFile(file) as parts:
-            found = parts.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError):
-        raise _wrong("is no workbook that can be read (xlsx)") from None
-    unpacked = sum(part.file_size for part in found)
-    swollen = [part for part in found if part.file_size > max(part.compress_size, 100_000) * _MOST_TIMES]
-    if swollen or unpacked > MOST_UNPACKED:
-        raise _wrong(f"would be {unpacked} bytes unpacked, more than a workbook of its size has")
-    aside = sum(part.file_size for part in found if not part.filename.lower().startswith(_NOT_ASIDE))
-    if aside > MOST_ASIDE:
-        raise _wrong(f"has {aside} bytes of styles and the like: copy its values into a new workbook")
-
-
 def _sheet_rows(book: Any, stream: IO[bytes], name: str) -> Iterator[tuple[int, Sequence[Cell]]]:
-    line = 0
     with stream, closing(book):
         try:
             for line, cells in enumerate(book[name].iter_rows(values_only=True), 1):
-                if line > LAST_ROW:
-                    break
                 if any(cell is not None for cell in cells):
-                    yield line, [_sheet_cell(cell) for cell in cells]
+                    yield line, [_sheet_cell(cell, line) for cell in cells]
+        except (Invalid, MemoryError):
+            raise
         except DefusedXmlException:
-            raise _wrong("declares entities in its XML, which no workbook needs") from None
+            raise wrong("declares entities in its XML, which no workbook needs") from None
         except Exception:  # noqa: BLE001 (whatever openpyxl stumbles over)
-            raise _wrong("is no workbook that can be read (xlsx)") from None
-        if line > LAST_ROW:
-            raise _wrong(f"has more than {LAST_ROW} rows")
+            raise wrong("is no workbook that can be read (xlsx)") from None
 
 
-def _sheet_cell(value: object) -> Cell:
+def _sheet_cell(value: object, line: int) -> Cell:
     """A cell of a workbook, with as many digits as it shows."""
     match value:
         case None:
@@ -374,4 +345,6 @@ def _sheet_cell(value: object) -> Cell:
         case date():
             return value.isoformat()[:10]
         case _:
-            return str(value)[:LONGEST_CELL]
+            if len(text := str(value)) > LONGEST_CELL:
+                raise wrong(f"line {line}: a cell has more than {LONGEST_CELL} characters")
+            return text

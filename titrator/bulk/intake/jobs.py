@@ -6,7 +6,9 @@
 4. record: with each commit of patients the row says how far it is, in the same commit
 5. end: the rows that were not taken are written to a file, and all else of the import is removed
 
-Who dies at any point has left a claim that ends; the next one begins at 3, or at the patient after the last.
+Who dies at any point has left a claim that ends; the next one begins at 3, or at the patient after the last. Each claim
+is counted before anything is read, and the count begins anew with each commit of patients: a file that ends whoever
+reads it, by its memory for instance, is given up at the third.
 """
 
 from __future__ import annotations
@@ -49,6 +51,13 @@ OPEN: Final = ("waiting", "running")
 LEASED_FOR: Final = timedelta(minutes=5)
 _RENEWED_AFTER: Final = timedelta(minutes=1)
 #: So long the rows that were not taken are kept after the end, and what a process left behind that died.
+#: So often an import is begun without getting on, before it is given up.
+MOST_ATTEMPTS: Final = 3
+_GIVEN_UP: Final = (
+    f"file: was begun {MOST_ATTEMPTS} times and did not get on: each time the process ended, perhaps because this takes"
+    " more memory, or room on the disk, than there is; what the report counts is recorded; send the rest in parts, or"
+    " as CSV"
+)
 REJECTED_KEPT: Final = timedelta(days=30)
 _LEFT_KEPT_SECONDS: Final = 86400.0
 _COPIED: Final = 1_000_000
@@ -170,6 +179,7 @@ def _job(visit: Visit, ident: str, plan: Plan, said: Said, **of_file: Any) -> Im
         faults=(),
         made_at=instant(visit.now),
         ended_at=None,
+        attempts=0,
         leased_until="",
         leased_by="",
     )
@@ -275,10 +285,11 @@ class _Held:
         self.job = new
         self._renewed = self.services.clock()
 
-    def let_go(self) -> None:
-        """End the claim: another process may go on at once."""
+    def let_go(self, *, at_once: bool) -> None:
+        """Leave the job to others, at once or when the claim has ended, and do not count this attempt."""
+        until = "" if at_once else self.job.leased_until
+        new = replace(self.job, version=self.job.version + 1, attempts=self.job.attempts - 1, leased_until=until)
         with suppress(Stale, StoreError), self.services.store.writing() as session:
-            new = replace(self.job, version=self.job.version + 1, leased_until="")
             session.change(new, Where("version", "=", self.job.version))
 
     def alive(self, _: int = 0) -> None:
@@ -303,7 +314,7 @@ def work_off(services: Services, stopping: Callable[[float], bool] = lambda _: F
             _work(held)
             ended += 1
         except _Stopped:
-            held.let_go()
+            held.let_go(at_once=True)
             break
         except _Ended:
             ended += 1
@@ -320,7 +331,7 @@ def _claimed(services: Services, stopping: Callable[[float], bool]) -> _Held | N
             continue
         held = _Held(services, job, stopping)
         try:
-            held.keep(status="running", leased_by=new_id())
+            held.keep(status="running", attempts=job.attempts + 1, leased_by=new_id())
         except _Ended:  # another one was faster
             continue
         return held
@@ -328,7 +339,18 @@ def _claimed(services: Services, stopping: Callable[[float], bool]) -> _Held | N
 
 
 def _work(held: _Held) -> None:
-    stage = Stage(_folder(held.services) / f"{held.job.id}.stage")
+    """Work a job off, or end it with why; raises _Ended, _Stopped, and what a later attempt may be spared."""
+    file = _folder(held.services) / f"{held.job.id}.stage"
+    if held.job.attempts > MOST_ATTEMPTS:
+        file.unlink(missing_ok=True)
+        structlog.get_logger().error("import-given-up", id=held.job.id, attempts=MOST_ATTEMPTS)
+        _end(held, Stage(file), status="failed", faults=(_GIVEN_UP,))
+        return
+    try:
+        stage = Stage(file)
+    except sqlite3.Error:
+        file.unlink(missing_ok=True)  # a power failure may have broken it
+        raise
     try:
         _import(held, stage)
     except Invalid as refusal:
@@ -336,8 +358,12 @@ def _work(held: _Held) -> None:
     except (_Ended, _Stopped):
         stage.close()
         raise
-    except (StoreError, sqlite3.Error, OSError):
+    except StoreError:
         stage.close()  # the claim ends, and somebody tries again
+        held.let_go(at_once=False)
+        raise
+    except (sqlite3.Error, OSError):
+        stage.remove()  # it may be what is broken
         raise
     except Exception:  # noqa: BLE001 (whatever it is, it would be the same the next time)
         structlog.get_logger().exception("import", id=held.job.id)
@@ -360,7 +386,7 @@ def _import(held: _Held, stage: Stage) -> None:
     changed: list[ImportJob] = []
 
     def also(session: Session, batch: Batch, told: Report) -> None:
-        changed.append(held.change(session, done_number=batch.last, report=told.as_json()))
+        changed.append(held.change(session, attempts=1, done_number=batch.last, report=told.as_json()))
 
     try:
         for _ in _unhurried(run(work, report, of=(held.job.done_number, None), also=also), held.stopping):
