@@ -355,11 +355,14 @@ def test_a_database_that_is_away_is_not_held_against_a_file(house: House, monkey
 
 
 def test_what_a_power_failure_broke_is_made_anew(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = send(house, table(*ROWS)).headers["Location"].removeprefix(API)
-    monkeypatch.setattr(jobs, "run", killed)
+    """With what was not taken of those who had been passed over."""
+    rows = [visit(f"{number:03}", day(7), 70, "<5" if number == 3 else 20, 70) for number in range(150)]
+    path = send(house, table(*rows)).headers["Location"].removeprefix(API)
+    alive = jobs._Held.alive
+    monkeypatch.setattr(jobs._Held, "alive", lambda held, _=0: killed() if held.job.done_number else None)
     with pytest.raises(Killed):
         work_off(house.services)
-    monkeypatch.undo()
+    monkeypatch.setattr(jobs._Held, "alive", alive)
     assert house.services.imports is not None
     (stage,) = house.services.imports.glob("*.stage")
     stage.write_bytes(b"\xff" * 8192)
@@ -368,7 +371,12 @@ def test_what_a_power_failure_broke_is_made_anew(house: House, monkeypatch: pyte
         work_off(house.services)
     house.clock.on(minutes=6)
     assert work_off(house.services) == 1
-    assert house.call("pharmacist", "GET", path).json["status"] == "done"
+    found = house.call("pharmacist", "GET", path).json
+    assert (found["status"], found["report"]["refused"]) == ("done", 1)
+    assert (found["report"]["new_patients"], found["report"]["known"]) == (50, 99 * 3)
+    (rejected,) = house.services.imports.glob("*.rejected.csv")
+    lines = rejected.read_text(encoding="utf-8-sig").splitlines()
+    assert [row[0] for row in csv.reader(lines)][1:] == ["003"]
 
 
 def test_a_process_that_is_to_end_leaves_the_rest_to_others(house: House) -> None:

@@ -378,7 +378,8 @@ def _import(held: _Held, stage: Stage) -> None:
         file = _file(_folder(services), job)
         table = open_table(file, job.kind, sheet=said.sheet, encoding=said.encoding, delimiter=said.delimiter)
         staged = stage.fill(plan, table, held.alive)
-        held.keep(rows=staged.rows, patients=staged.patients)
+        # All of it, if it was filled before: what was not taken of those who were passed over went with that file.
+        held.keep(rows=staged.rows, patients=staged.patients, done_number=None, report=Report().as_json())
     with services.store.reading() as session:
         clinics = {clinic.id: clinic for clinic in session.find(Clinic)}
     report = Report.of_json(cast("dict[str, Any]", held.job.report))
