@@ -114,7 +114,18 @@ class _Gunicorn:
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
             port = listening.getsockname()[1]
             bind = ["--bind", f"fd://{listening.fileno()}", "--worker-class", "gthread"]
-            settings = ["--workers", "2", "--threads", "4", "--graceful-timeout", "10", "wsgi:app"]
+            # A client may be idle for as long as others take: one that is closed on just then is no fault of the program.
+            settings = [
+                "--workers",
+                "2",
+                "--threads",
+                "4",
+                "--keep-alive",
+                "60",
+                "--graceful-timeout",
+                "10",
+                "wsgi:app",
+            ]
             with (self.instance / "server.log").open("wb") as log:
                 self.process = subprocess.Popen(
                     [*GUNICORN, *bind, *settings],
