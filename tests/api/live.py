@@ -114,7 +114,7 @@ class _Gunicorn:
         with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
             port = listening.getsockname()[1]
             bind = ["--bind", f"fd://{listening.fileno()}", "--worker-class", "gthread"]
-            # A client may be idle for as long as others take: one that is closed on just then is no fault of the program.
+            # Whoever waits for others is idle meanwhile; a connection that is closed just then would fail the test.
             settings = [
                 "--workers",
                 "2",
