@@ -377,6 +377,7 @@ def test_what_a_power_failure_broke_is_made_anew(house: House, monkeypatch: pyte
     (rejected,) = house.services.imports.glob("*.rejected.csv")
     lines = rejected.read_text(encoding="utf-8-sig").splitlines()
     assert [row[0] for row in csv.reader(lines)][1:] == ["003"]
+    assert files(house) == ["rejected.csv"]
 
 
 def test_a_process_that_is_to_end_leaves_the_rest_to_others(house: House) -> None:

@@ -33,7 +33,7 @@ import structlog
 from titrator.bulk.intake.files import kind_of, open_table
 from titrator.bulk.intake.plan import Plan, Said, as_json, draw_up, from_json
 from titrator.bulk.intake.run import Batch, Report, Work, run
-from titrator.bulk.intake.stage import Stage
+from titrator.bulk.intake.stage import Stage, discard
 from titrator.bulk.tables import cell
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.security.secrets import new_id
@@ -342,14 +342,14 @@ def _work(held: _Held) -> None:
     """Work a job off, or end it with why; raises _Ended, _Stopped, and what a later attempt may be spared."""
     file = _folder(held.services) / f"{held.job.id}.stage"
     if held.job.attempts > MOST_ATTEMPTS:
-        file.unlink(missing_ok=True)
+        discard(file)
         structlog.get_logger().error("import-given-up", id=held.job.id, attempts=MOST_ATTEMPTS)
         _end(held, Stage(file), status="failed", faults=(_GIVEN_UP,))
         return
     try:
         stage = Stage(file)
     except sqlite3.Error:
-        file.unlink(missing_ok=True)  # a power failure may have broken it
+        discard(file)  # a power failure may have broken it
         raise
     try:
         _import(held, stage)

@@ -53,7 +53,7 @@ class Stage:
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         for pragma in ("synchronous = off", "temp_store = file"):
             self._connection.execute(f"pragma {pragma}")
-        self._journal("truncate" if self.is_filled else "off")
+        self._journal("delete" if self.is_filled else "off")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -66,7 +66,7 @@ class Stage:
     def remove(self) -> None:
         """Remove the file, and what it held."""
         self.close()
-        self.file.unlink(missing_ok=True)
+        discard(self.file)
 
     def fill(self, plan: Plan, table: Table, advance: Callable[[int], None] = lambda _: None) -> Staged:
         """Take all rows of a table; raises Invalid where its days cannot be read without being told their order."""
@@ -107,7 +107,7 @@ class Stage:
         if run(moved, (why, MOST_OF_PATIENT)).rowcount:
             run(f"delete from rows where number in ({many})", (MOST_OF_PATIENT,))  # noqa: S608
         run("pragma user_version = 1")
-        self._journal("truncate")
+        self._journal("delete")
         return Staged(total, run("select count(distinct number) from rows").fetchone()[0])
 
     @property
@@ -173,6 +173,12 @@ class Stage:
     def count_refused(self) -> int:
         """How many rows were not taken."""
         return int(self._connection.execute("select count(*) from refused").fetchone()[0])
+
+
+def discard(file: Path) -> None:
+    """Remove the file of a stage, and what whoever was killed left of its journal."""
+    for one in (file, file.with_name(f"{file.name}-journal")):
+        one.unlink(missing_ok=True)
 
 
 class _Orders:
