@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -185,8 +186,12 @@ def test_find_gives_what_a_filter_and_a_sort_in_python_give(
         got = session.find(Account, *where, order=order, limit=limit)
         ranks = [(one.display_name, one.failed_logins) for one in got]
         assert ranks == [(one.display_name, one.failed_logins) for one in expected[:limit]]
+        columns = ("failed_logins", "display_name", "locked_until")
+        told = session.values(Account, columns, *where, order=order, limit=limit)
+        assert [(name, failed) for failed, name, _ in told] == ranks
         if limit is None:
             assert {one.id for one in got} == {one.id for one in expected}
+            assert Counter(told) == Counter((one.failed_logins, one.display_name, one.locked_until) for one in got)
         assert session.remove(Account, *where) == len(expected)
         gone = {one.id for one in expected}
         assert {one.id for one in session.find(Account)} == {one.id for one in accounts} - gone
@@ -199,6 +204,7 @@ def test_texts_are_in_the_order_of_their_code_points(store: Store, names: list[s
         session.add(*(sample(Job, name=name) for name in names))
         assert [job.name for job in session.find(Job, order=("name",))] == sorted(names)
         assert [job.name for job in session.find(Job, order=("-name",))] == sorted(names, reverse=True)
+        assert session.values(Job, ("name",), order=("name",)) == [(name,) for name in sorted(names)]
 
 
 def test_what_is_searched_for_is_a_text_and_no_pattern(store: Store) -> None:
@@ -208,11 +214,12 @@ def test_what_is_searched_for_is_a_text_and_no_pattern(store: Store) -> None:
             assert [job.name for job in session.find(Job, Where("name", "contains", part))] == names
 
 
+@pytest.mark.parametrize("limit", [10, None])
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
-def test_columns_are_read_as_they_are_stored(filled: Store, kind: type[Record]) -> None:
+def test_columns_are_read_as_they_are_stored(filled: Store, kind: type[Record], limit: int | None) -> None:
     with filled.reading() as session:
         columns = mapping(kind).columns
-        rows = session.values(kind, tuple(reversed(columns)), order=kind.KEY, limit=10)
+        rows = session.values(kind, tuple(reversed(columns)), order=kind.KEY, limit=limit)
         assert [row[::-1] for row in rows] == [
             tuple(mapping(kind).to_row(one)) for one in session.find(kind, order=kind.KEY)
         ]

@@ -166,7 +166,7 @@ def _of_patients(
 # Facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class FactMatch:
     """A fact as a resource of the type `kind`, with the names that other systems have for it."""
 
@@ -319,7 +319,8 @@ def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
             spans.append((name, some))
         else:
             where += _bounds("day", some[0])
-    return [Where("kind", "in", kinds), *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
+    of = [] if any(one.column == "kind" for one in where) else [Where("kind", "in", kinds)]
+    return [*of, *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
 
 
 def _order(query: Query) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import structlog
 from flask import Blueprint, Response, g, request
 from werkzeug.exceptions import HTTPException, NotAcceptable, UnsupportedMediaType
+from werkzeug.sansio.utils import get_current_url
 
 from titrator.door import View, challenge, done, door, guarded, leave_refused
 from titrator.fhir import writing
@@ -52,7 +53,12 @@ _ISSUES: Final[Mapping[int, str]] = {
 
 def base() -> str:
     """The address of this door, as the request reached it."""
-    return f"{request.url_root.rstrip('/')}{PATH}"
+    return _base(request.scheme, request.host, request.root_path)
+
+
+@lru_cache(maxsize=64)
+def _base(scheme: str, host: str, root_path: str) -> str:
+    return f"{get_current_url(scheme, host, root_path).rstrip('/')}{PATH}"
 
 
 def _operation(  # noqa: PLR0913, PLR0917 (what a route is)

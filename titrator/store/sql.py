@@ -125,7 +125,7 @@ class Dialect(NamedTuple):
         for name in names:
             column, descends = name.lstrip("-"), name[0] == "-"
             part = f"{column} desc" if descends else column
-            if self.nulls_last and column in _nullable(record) - compared:
+            if self.nulls_last and column in nullable(record) - compared:
                 part += " nulls last" if descends else " nulls first"
             parts.append(part)
         if self.nulls_last:
@@ -416,7 +416,7 @@ def _without_zero(where: Where) -> Where:
             return Where(column, operator, NOTHING)
 
 
-def _nullable(record: type[Record]) -> frozenset[str]:
+def nullable(record: type[Record]) -> frozenset[str]:
     if record not in _NULLABLE:
         _NULLABLE[record] = frozenset(one.name for one in fields(record) if str(one.type).endswith("| None"))
     return _NULLABLE[record]

@@ -30,7 +30,7 @@ from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unav
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value
 from titrator.store.schema import MIGRATIONS, TRIGGERS, Migration, not_understood, plain_sql
-from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
+from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, nullable, statements_in
 from titrator.store.together import Step, Together
 
 R = TypeVar("R", bound=Record)
@@ -53,7 +53,8 @@ _PASSING: Final = frozenset(
     )
 )
 
-#: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred.
+#: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred. It is put
+#: in order here, for SQLite promises none within an aggregate.
 _COURSE_FACTS: Final = """
     select json_group_array(json_array(kind, day, code, value, unit, level, until, unreliable, status, id, taken_at))
     from facts
@@ -104,6 +105,26 @@ class SqliteSession(SqlSession):
         rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
         rows.sort(key=_ID)
         return list(map(CourseFact._make, rows))
+
+    def values(
+        self,
+        record: type[Record],
+        columns: tuple[str, ...],
+        *where: Where,
+        order: tuple[str, ...] = (),
+        limit: int | None = None,
+    ) -> list[tuple[Value, ...]]:
+        """Columns of the records that meet all conditions, as they are stored; all of them as one row of JSON."""
+        able = set(columns) - nullable(record)
+        by = [(columns.index(name.lstrip("-")), name[0] == "-") for name in order if name.lstrip("-") in able]
+        if limit is not None or len(by) < len(order):
+            return super().values(record, columns, *where, order=order, limit=limit)
+        conditions, values = self.dialect.conditions(where)
+        sql = f"select json_group_array(json_array({', '.join(columns)})) from {record.TABLE}{conditions}"  # noqa: S608 (names of ours)
+        rows = list(map(tuple, json.loads(self._rows(sql, values)[0][0])))
+        for place, descends in reversed(by):
+            rows.sort(key=itemgetter(place), reverse=descends)
+        return rows
 
     def scan(self, record: type[Record]) -> Iterator[tuple[Value, ...]]:
         """All rows of a table in the order of their keys, as they are stored, some at a time."""
