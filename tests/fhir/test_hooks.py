@@ -1662,6 +1662,16 @@ def test_a_server_that_is_not_on_the_list_is_not_asked(ehr: Ehr, server: Receive
     assert server.seen == []
 
 
+@pytest.mark.parametrize("ident", [".", ".."])
+def test_an_id_that_makes_another_address_is_not_asked_for(ehr: Ehr, server: Receiver, ident: str) -> None:
+    """FHIR lets ids be of points; in an address they lead to all patients, or above them, with the client's token."""
+    base = base_of(server)
+    body = fetching_from(base, lacking(patient=...)) | {"context": {"userId": "Practitioner/1", "patientId": ident}}
+    status, found = knowing(ehr, base).call(VIEW, body)
+    assert (status, places(found)) == (412, ["prefetch.patient"])
+    assert server.seen == []
+
+
 def test_what_could_not_be_fetched_is_told(ehr: Ehr, server: Receiver) -> None:
     server.answer = lambda asked: asked.give(403)
     status, found = knowing(ehr, base_of(server)).call(
