@@ -119,6 +119,10 @@ def test_each_role_passes_its_own_routes_and_no_others(house: House, role: Role)
         answer = asked(client, route, path, headers={} if route.is_page else by_token)
         text = answer.get_data(as_text=True)
         assert answer.status_code not in (401, 500), (route, text)
+        assert answer.headers["Cache-Control"] == "no-store", route
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", route
+        if answer.mimetype in ("text/html", "image/svg+xml"):
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"], route
         if role in HOLDERS[str(route.permission)]:
             assert f"has not the permission {route.permission}" not in text, route
             assert route.method != "HEAD" or answer.status_code != 403, route
