@@ -152,6 +152,9 @@ def configure_logs(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
     )
+    root = logging.getLogger()
+    if not any(isinstance(handler, _OfLibraries) for handler in root.handlers):
+        root.addHandler(_OfLibraries(logging.WARNING))
 
 
 def _where(exc_info: ExcInfo) -> list[str]:
@@ -163,6 +166,14 @@ def _where(exc_info: ExcInfo) -> list[str]:
         told += [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(link.__traceback__)]
         link = link.__cause__ or link.__context__
     return told
+
+
+class _OfLibraries(logging.Handler):
+    """What libraries warn of, as lines of our log; without what they put into their words, which may be of patients."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = str(record.msg) if record.args else None  # without any, it may have been put together before
+        structlog.get_logger().log(record.levelno, "library", logger=record.name, said=said, exc_info=record.exc_info)
 
 
 class _Stderr:

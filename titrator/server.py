@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
+from gunicorn.http.errors import ParseException
 from prometheus_client import values
 
 from titrator.app import configure_logs, create_app
@@ -162,7 +164,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         """The app of one process, with services of its own."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         self.services = awaited_services(self.settings)
-        return create_app(self.settings, self.services, gathers=True)
+        app = create_app(self.settings, self.services, gathers=True)
+        app.wsgi_app = partial(_with_body, app.wsgi_app)  # type: ignore[method-assign]
+        return app
 
     def _tell(self, first: object) -> None:
         del first
@@ -192,6 +196,29 @@ class _Server(BaseApplication):  # type: ignore[misc]
         del first
         for file in self.counts.glob(f"gauge_live*_{worker.pid}.db"):
             file.unlink(missing_ok=True)
+
+
+def _with_body(app: Callable[..., Any], environ: dict[str, Any], start_response: Any) -> Any:
+    """An app that is given a body of which what cannot be read is told as what has broken off."""
+    environ["wsgi.input"] = _Body(environ["wsgi.input"])
+    return app(environ, start_response)
+
+
+class _Body:
+    """A body as gunicorn reads it; one that is wrongly cut into chunks is the fault of who sends it, not ours."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+    def read(self, *size: int) -> Any:
+        """Some of it; raises OSError."""
+        try:
+            return self._body.read(*size)
+        except ParseException:
+            raise OSError("a body that cannot be read") from None
 
 
 class Housekeeper:

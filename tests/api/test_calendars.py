@@ -565,3 +565,13 @@ def test_who_moves_to_another_clinic_takes_the_calendar_along(house: House) -> N
     assert house.call(both, "PATCH", f"/patients/{patient}", body, version="*").status == 200
     assert "Haematology B" in fetched(house, own).decode()
     assert parsed(house, ours) == {}
+
+
+def test_access_in_an_emergency_issues_no_calendar(house: House) -> None:
+    """It ends after an hour, and an address would not."""
+    patient = dosed(house)
+    path = f"/patients/{patient}/calendars"
+    house.post("/glass-breaks", {"patient": patient, "reason": "bleeds, in our emergency room"}, "stranger")
+    assert house.call("stranger", "GET", f"/patients/{patient}").status == 200
+    assert house.call("stranger", "POST", path, LABEL).status == 404
+    assert house.get(path)["items"] == []

@@ -319,6 +319,24 @@ def test_who_takes_the_contact_away_is_told_no_more(house: House, mail: MailServ
     assert mail.envelopes == []
 
 
+def test_access_in_an_emergency_has_no_patient_told_elsewhere(house: House, mail: MailServer) -> None:
+    """It ends after an hour, and the messages would go on."""
+    gateway = added(house, "gateway", mailto(mail, "{to}"))["channel"]["id"]
+    patient = dosed(house)
+    where = f"/patients/{patient}/contacts"
+    hers = {"items": [{"gateway": gateway, "address": "her@example.org"}]}
+    assert house.call("technician", "PUT", where, hers).status == 200
+    house.post("/glass-breaks", {"patient": patient, "reason": "bleeds, in our emergency room"}, "stranger")
+    assert house.get(where, "stranger") == hers
+    mine = {"items": [{"gateway": gateway, "address": "mallory@example.org"}]}
+    assert house.call("stranger", "PUT", where, mine).status == 404
+    for days in (2, 6):
+        house.clock.on(days=days)
+        for _ in range(2):
+            beat(house.services, house.clock)
+    assert {envelope.rcpt_tos[0] for envelope in mail.envelopes} == {"her@example.org"}
+
+
 @pytest.mark.parametrize("whose", ["me", "patient"])
 def test_faults_of_contacts_by_their_path(house: House, mail: MailServer, whose: str) -> None:
     where = "/me/contacts" if whose == "me" else f"/patients/{dosed(house)}/contacts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -250,6 +251,24 @@ def test_paths_that_lead_nowhere(house: House, path: str) -> None:
     answer = house.call("pharmacist", "GET", path)
     assert answer.status in (404, 308)
     assert answer.status == 308 or is_problem(answer)
+
+
+def test_what_a_library_warns_of_is_a_line_of_the_log_without_what_it_is_about(
+    house: House, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the pool of PostgreSQL does of each connection that was lost."""
+    assert house.call(None, "GET", "/livez").status == 200
+    capfd.readouterr()
+    logging.getLogger("psycopg.pool").warning("discarding closed connection: %s", "of Katharina Blum")
+    logging.getLogger("another").warning("of Katharina Blum")
+    pool, other = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert {key: pool[key] for key in ("event", "level", "logger", "said")} == {
+        "event": "library",
+        "level": "warning",
+        "logger": "psycopg.pool",
+        "said": "discarding closed connection: %s",
+    }
+    assert (other["logger"], "Blum" in str(other)) == ("another", False)
 
 
 def test_a_request_id_is_taken_over_if_it_is_harmless(house: House) -> None:

@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
-from tests.api.support import BEFORE_COURSE, PASSWORD, WHY, Answer, House, day, dose, named, weight
+from tests.api.deciding import dosed
+from tests.api.support import BEFORE_COURSE, PASSWORD, WHY, Answer, House, count, day, dose, named, weight
+from titrator.security.permissions import Role
 
 
 def fact_path(patient: str, collection: str, answer: Answer, action: str = "") -> str:
@@ -211,6 +213,43 @@ def test_a_kept_answer_is_not_sent_to_who_lost_the_patient(house: House) -> None
     house.call("admin", "PATCH", account, {"clinics": [house.clinic, house.other_clinic]}, version="*")
     again = house.call("technician", "POST", path, weight(0), Idempotency_Key="k")
     assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+
+
+@pytest.mark.parametrize("who", ["pharmacist", "patient"])
+def test_a_kept_answer_that_tells_of_several_is_not_sent_to_who_lost_one_of_them(house: House, who: str) -> None:
+    patient = dosed(house)
+    item = {"patient": patient, "proposal_sha256": house.get(f"/patients/{patient}/next-dose")["proposal_sha256"]}
+    body = {"items": [item, {**item, "patient": "f" * 20}]}
+    first = house.call("pharmacist", "POST", "/decisions", body, Idempotency_Key="k")
+    assert first.json["items"][0]["decision"]["status"] == "in-force"
+    again = house.call("pharmacist", "POST", "/decisions", body, Idempotency_Key="k")
+    assert (again.status, again.json) == (200, first.json), "of the second nothing is told but that it is not there"
+    if who == "patient":
+        _, both = house.account("both", Role.PHARMACIST, house.clinic, house.other_clinic)
+        move = {"clinic": house.other_clinic}
+        assert house.call(both, "PATCH", f"/patients/{patient}", move, version="*").status == 200
+    else:
+        elsewhere = {"clinics": [house.other_clinic]}
+        house.call("admin", "PATCH", f"/accounts/{house.ids[who]}", elsewhere, version="*")
+    answer = house.call("pharmacist", "POST", "/decisions", body, Idempotency_Key="k")
+    assert (answer.status, answer.code) == (404, "NOT-FOUND")
+
+
+def test_a_kept_answer_of_a_result_is_not_sent_to_who_left_the_clinic(house: House) -> None:
+    patient = house.patient()
+    paths = {}
+    for number, did in enumerate(("dismissal", "assignment")):
+        result = {"identifier": {"system": "urn:mrn", "value": f"nobody-{number}"}, "platelet_count": count(number)}
+        waiting = house.post("/results", result, "ehr")["unmatched"]
+        body = WHY if did == "dismissal" else {"patient": patient}
+        paths[f"/unmatched-results/{waiting}/{did}"] = body
+    for clinics, status in ((house.clinic, 0), (house.other_clinic, 404), (house.clinic, 0)):
+        account = f"/accounts/{house.ids['pharmacist']}"
+        house.call("admin", "PATCH", account, {"clinics": [clinics]}, version="*")
+        for path, body in paths.items():
+            answer = house.call("pharmacist", "POST", path, body, Idempotency_Key=path[-30:])
+            assert answer.status == (status or (200 if path.endswith("dismissal") else 201)), answer.text
+            assert "nobody" not in answer.text or not status
 
 
 # Which token it was

@@ -293,6 +293,19 @@ def test_the_log_is_json_and_names_no_patient_and_no_secret(demonstration: Serve
     assert "titr_" not in text
 
 
+def test_a_body_that_is_none_is_the_fault_of_who_sends_it(demonstration: Served) -> None:
+    """And no line of the log by which somebody is called: nobody need log in for that."""
+    before = demonstration.log.read_text().count('"unforeseen"')
+    for path, kind in (("/api/v1/sessions", "application/json"), ("/login", "application/x-www-form-urlencoded")):
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for body in ("zz\r\n", "5\r\nabcdefg\r\n", "3;=\r\nabc", "-1\r\n"):
+            with socket.create_connection(("127.0.0.1", demonstration.port), PATIENCE) as raw:
+                raw.sendall(f"{head}{body}".encode())
+                raw.shutdown(socket.SHUT_WR)
+                assert raw.recv(1000).startswith(b"HTTP/1.1 400"), (path, body)
+    assert demonstration.log.read_text().count('"unforeseen"') == before
+
+
 def test_a_demonstration_is_made_anew_each_time(serve: Serve, instance: Path) -> None:
     first = serve("--demo")
     assert first.end() == 0

@@ -1659,6 +1659,25 @@ def test_a_server_that_is_not_on_the_list_is_not_asked(ehr: Ehr, server: Receive
         assert (status, places(found)) == (412, ["prefetch.doses"])
     status, found = knowing(ehr, base).call(VIEW, called(prefetch=lacking(doses=...)))
     assert (status, places(found)) == (412, ["prefetch.doses"])
+    here = f"127.0.0.1:{server.port}"
+    for like in (f"{base}/..", f"{base}/%2e%2e", f"{base}/x", f"{base}?x", f"{base}#x", f"http://{here}", f"{base}%20"):
+        status, found = knowing(ehr, base).call(VIEW, fetching_from(like, lacking(doses=...)))
+        assert (status, places(found)) == (412, ["prefetch.doses"]), like
+    for like in (f"http://ehr.example@{here}/fhir", f"http://{here}./fhir", f"http://localhost:{server.port}/fhir"):
+        status, found = knowing(ehr, "http://ehr.example/fhir", base).call(
+            VIEW, fetching_from(like, lacking(doses=...))
+        )
+        assert (status, places(found)) == (412, ["prefetch.doses"]), like
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("ident", [".", ".."])
+def test_an_id_that_makes_another_address_is_not_asked_for(ehr: Ehr, server: Receiver, ident: str) -> None:
+    """FHIR lets ids be of points; in an address they lead to all patients, or above them, with the client's token."""
+    base = base_of(server)
+    body = fetching_from(base, lacking(patient=...)) | {"context": {"userId": "Practitioner/1", "patientId": ident}}
+    status, found = knowing(ehr, base).call(VIEW, body)
+    assert (status, places(found)) == (412, ["prefetch.patient"])
     assert server.seen == []
 
 

@@ -29,13 +29,14 @@ from titrator.security.secrets import sha256
 from titrator.store.records import KeptAnswer
 from titrator.titration.documents import join
 from titrator.titration.errors import Fault
-from titrator.workflow.errors import Code, Conflict, Invalid
+from titrator.workflow.errors import Code, Conflict, Invalid, Unknown
 from titrator.workflow.visit import Services, Visit, instant
 
 #: No permission: for those who have no account yet, and for what says nothing of patients.
 PUBLIC: Final = None
 _LONGEST_KEY: Final = 255
 _PATIENT_PATH: Final = re.compile(r"/api/v1/patients/([^/]+)")
+_UNMATCHED: Final = "/api/v1/unmatched-results/"
 #: Keys of an answer that is kept without their values: they are shown once.
 _SECRET_KEYS: Final = ("secret", "token", "activation_secret", "url")
 
@@ -211,8 +212,7 @@ def _keeping(view: View, *, drafts: bool) -> View:
         def answer(visit: Visit) -> Any:
             digest = _request_digest(key)
             if kept := visit.session.get(KeptAnswer, visit.who.account_id, key):
-                if patient := kwargs.get("patient_id") or _patient_of(kept):
-                    visit.patient(patient)  # who may have gone to another clinic since, or the account
+                _refuse_lost(visit, kept, cast("str | None", kwargs.get("patient_id")))
                 visit.note("answer-again", request.path[:300], method=request.method)
                 return _again(kept, digest)
             response = cast(Response, view(visit, *args, **kwargs))
@@ -242,10 +242,19 @@ def _again(kept: KeptAnswer, digest: str) -> Response:
     return response
 
 
-def _patient_of(kept: KeptAnswer) -> str | None:
-    """The id of the patient whom an answer has made, or of whom it has made something; None of others."""
-    found = _PATIENT_PATH.match(str(kept.headers.get("Location", "")))
-    return None if found is None else found[1]
+def _refuse_lost(visit: Visit, kept: KeptAnswer, patient: str | None) -> None:
+    """Raise Unknown where a patient of whom an answer tells, or the account, has gone to another clinic since.
+
+    Patients are named by the path, by what was made, or by the answer; a result that is nobody's is of a clinic.
+    """
+    made = _PATIENT_PATH.match(str(kept.headers.get("Location", "")))
+    said = json.loads(kept.body or "{}")
+    several = (one["patient"] for one in said.get("items", ()) if "patient" in one and one.get("decision"))
+    for ident in (patient, made and made[1], said.get("patient"), *several):
+        if ident is not None:
+            visit.patient(ident)
+    if request.path.startswith(_UNMATCHED) and said.get("clinic") not in {None, *visit.who.clinics}:
+        raise Unknown("unmatched result")
 
 
 def _keep(visit: Visit, key: str, digest: str, response: Response) -> KeptAnswer:

@@ -60,6 +60,8 @@ class Fetching:
 
     def fetch(self, query: str) -> object:
         """What a read or a search gives, by the query relative to the base; of a search all pages as one Bundle."""
+        if not {".", ".."}.isdisjoint(query.partition("?")[0].split("/")):  # an id that would lead elsewhere
+            raise NotFetched("there is no such address")
         url = f"{self._server.base}/{query}"
         first = found = self._get(url)
         entries, seen = _entries(found), {url}

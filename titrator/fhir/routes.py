@@ -309,13 +309,7 @@ def _make_routes() -> None:
         rule = "/PlanDefinition/<resource_id>/$apply"
         _operation(method, rule, Permission.PROPOSE, applies, f"apply_to_{method}", _apply)
     _operation("POST", "/", Permission.RECORD_FACTS, "", "bundle", _bundle)  # each entry needs its own
-    blueprint.add_url_rule("", endpoint="bundle_bare", view_func=blueprint_bundle, methods=["POST"])
-
-
-def blueprint_bundle() -> Response:
-    """A Bundle sent to the address without its last slash."""
-    found: Response = guarded(_bundle, Permission.RECORD_FACTS, needs=())()
-    return found
+    _operation("POST", "", Permission.RECORD_FACTS, "", "bundle_bare", _bundle)
 
 
 @blueprint.route("/<path:rest>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

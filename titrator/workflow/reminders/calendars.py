@@ -62,10 +62,15 @@ def of_patient(visit: Visit, patient_id: str) -> str:
 
 
 def issue(visit: Visit, about: str, label: str) -> tuple[CalendarFeed, str]:
-    """A new calendar, and its secret, which is not shown again."""
+    """A new calendar, and its secret, which is not shown again.
+
+    Raises Unknown for a patient of another clinic: access in an emergency ends, and an address would not.
+    """
     secret = new_secret()
     what, _, ident = about.partition("/")
     patient = visit.patient(ident) if what == PATIENT else None
+    if patient is not None and patient.clinic_id not in visit.who.clinics:
+        raise Unknown("patient")
     feed = CalendarFeed(
         sha256=sha256(secret),
         id=new_id(),

@@ -414,8 +414,13 @@ def contacts_of_patient(visit: Visit, patient_id: str) -> list[dict[str, object]
 
 
 def change_contacts_of_patient(visit: Visit, patient_id: str, body: Body) -> list[dict[str, object]]:
-    """Have a patient told by other gateways of the clinic, or by none."""
+    """Have a patient told by other gateways of the clinic, or by none.
+
+    Raises Unknown for a patient of another clinic: access in an emergency ends, and the messages would go on.
+    """
     patient = visit.patient(patient_id)
+    if patient.clinic_id not in visit.who.clinics:
+        raise Unknown("patient")
     owner = f"{PATIENT}/{patient.id}"
     old = _contacts(visit, owner)
     new = _set_contacts(visit, owner, {patient.clinic_id}, body)
