@@ -3,7 +3,8 @@
 search        the 52 platelet counts of a patient / a route that returns as many bytes
 create        an Observation / a route that decodes the same body and does one durable SQLite insert
 card          the next dose of a patient who is not stored, from prefetch / a route that decodes the same body; by a
-              token of ours, and by an assertion that is signed anew for each call (ES384), as CDS Hooks wants it
+              token of ours, and by an assertion that is signed anew for each call, as CDS Hooks wants it: by RS384
+              and by ES384, of which a hospital chooses one
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from joserfc import jwt
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
 from bench.figures import at_least
 from bench.service import BARE, FIRST, SECONDS, WEEKS, Client, Place, _visit, fill, gunicorn, measure, serve
@@ -32,6 +33,7 @@ from titrator.workflow.visit import leave
 
 MANY = int(os.environ.get("BENCH_PATIENTS", "10000"))
 ISSUER = "https://ehr.bench.example"
+Key = ECKey | RSAKey
 #: As many as are called for, and to spare.
 ASSERTIONS = 20_000
 
@@ -120,7 +122,7 @@ def creates(place: Place) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
 
 
 def calls(
-    place: Place, key: ECKey | None = None, protocol: str = "us-itp-adult"
+    place: Place, key: Key | None = None, protocol: str = "us-itp-adult"
 ) -> tuple[Callable[[], bytes], Callable[[], bytes]]:
     """Makers of CDS Hooks calls, with the prefetch of twelve weeks; and the same body for the bare route.
 
@@ -174,17 +176,22 @@ def calls(
     return lambda: post(path, place.token if tokens is None else next(tokens)), lambda: post("/card", place.token)
 
 
-def _assertions(key: ECKey, path: str) -> list[str]:
+def _algorithm(key: Key) -> str:
+    return "ES384" if isinstance(key, ECKey) else "RS384"
+
+
+def _assertions(key: Key, path: str) -> list[str]:
     """Assertions of the bench for a service, each for one call."""
-    begun, header = int(time.time()), {"alg": "ES384", "kid": "bench", "typ": "JWT"}
+    name = _algorithm(key)
+    begun, header = int(time.time()), {"alg": name, "kid": name, "typ": "JWT"}
     claims = {"iss": ISSUER, "aud": f"http://127.0.0.1:8000{path}", "iat": begun, "exp": begun + 1800}
     return [
-        jwt.encode(header, claims | {"jti": str(number)}, key, algorithms=["ES384"]) for number in range(ASSERTIONS)
+        jwt.encode(header, claims | {"jti": f"{name}-{number}"}, key, algorithms=[name]) for number in range(ASSERTIONS)
     ]
 
 
-def register(place: Place, key: ECKey) -> None:
-    """Let the bench call the CDS services: an account, and the public key in the configuration."""
+def register(place: Place, *held: Key) -> None:
+    """Let the bench call the CDS services: an account, and the public keys in the configuration."""
     services = make_services(Settings(instance=place.folder))
     with services.store.writing() as session:
         visit = _visit(services, session)
@@ -193,7 +200,7 @@ def register(place: Place, key: ECKey) -> None:
         accounts.add_account(visit, body)
         leave(visit, session, visit.entries)
     services.store.close()
-    keys = {"keys": [key.as_dict(private=False, kid="bench", alg="ES384")]}
+    keys = {"keys": [key.as_dict(private=False, kid=_algorithm(key), alg=_algorithm(key)) for key in held]}
     (place.folder / "keys.json").write_text(json.dumps(keys))
     client = f'[[cds_clients]]\nissuer = "{ISSUER}"\naccount = "bench-ehr"\njwks_file = "keys.json"\n'
     (place.folder / "config.toml").write_text(client)
@@ -210,10 +217,12 @@ def main() -> None:
         with sqlite3.connect(file) as made:
             made.execute("pragma journal_mode = wal")
             made.execute("create table counts (patient text, day text, value text, unit text)")
-        key = ECKey.generate_key("P-384")
-        register(place, key)
+        keys: tuple[Key, ...] = RSAKey.generate_key(2048), ECKey.generate_key("P-384")
+        register(place, *keys)
         search, (create, bare_create), (call, bare_call) = searches(place), creates(place), calls(place)
-        signed, _ = calls(place, key)
+        signed = [
+            (f"CDS card, signed by {_algorithm(key)}", calls(place, key)[0], bare_call, b"200", 0.25) for key in keys
+        ]
         with gunicorn(*serve(place)) as port:
             sizes = " ".join(str(_size(port, sent)) for sent in (search(), create(), call()))
         (folder / "bare_app.py").write_text(BARE + MORE)
@@ -225,7 +234,7 @@ def main() -> None:
                 ("search of 52 Observations", search, lambda: found, b"200", 0.25),
                 ("create of an Observation", create, bare_create, b"201", 0.40),
                 ("CDS card from prefetch", call, bare_call, b"200", 0.25),
-                ("CDS card from prefetch, signed", signed, bare_call, b"200", 0.25),
+                *signed,
             )
             for told, mine, other, status, goal in pairs:
                 measure(

@@ -209,7 +209,7 @@ def _watch(app: Flask) -> None:
         headers.add("X-Request-Id", g.request_id)
         headers.add("X-Content-Type-Options", "nosniff")
         headers.setdefault("Referrer-Policy", "no-referrer")
-        if response.mimetype == "text/html":
+        if headers.get("Content-Type", "").startswith("text/html"):
             headers.setdefault("Content-Security-Policy", _POLICY)
         if request.is_secure:
             headers.setdefault("Strict-Transport-Security", "max-age=31536000")

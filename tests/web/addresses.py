@@ -14,6 +14,9 @@ from tests.api.support import TODAY, WHY, House, count, event, observation, weig
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.workflow import accounts
 
+#: What a browser saves or loads beside a page, and shows none of.
+FILES = ("web.assets.asset", "web.evidence.evidence")
+
 
 class Address(NamedTuple):
     """A path to a page, and a role that may see it; None is who has not logged in."""
@@ -27,7 +30,7 @@ def addresses(house: House) -> dict[str, Address]:
     paths = _of_patients(house) | _of_decisions(house) | _of_the_house(house)
     found = {}
     for rule in house.app.url_map.iter_rules():
-        if rule.endpoint.startswith("web.") and "GET" in (rule.methods or ()) and rule.endpoint != "web.assets.asset":
+        if rule.endpoint.startswith("web.") and "GET" in (rule.methods or ()) and rule.endpoint not in FILES:
             path = paths.pop(rule.endpoint) if rule.arguments else paths.pop(rule.endpoint, rule.rule)
             needed: Permission | None = getattr(house.app.view_functions[rule.endpoint], "permission", None)
             found[rule.endpoint] = Address(path, _somebody(needed))

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from werkzeug.routing import Rule
 
 from tests.api.live import Server
+from tests.web.addresses import FILES
 from titrator.app import create_app
 from titrator.security.permissions import PERMISSIONS, Permission, Role
 from titrator.workflow.demonstration import Login
@@ -137,6 +138,7 @@ class Browsing:
             (rule, getattr(app.view_functions[rule.endpoint], "permission", None))
             for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
             if rule.endpoint.startswith("web.") and "GET" in (rule.methods or ()) and rule.arguments <= {"patient_id"}
+            if rule.endpoint not in FILES
         ]
 
     def pages_of(self, role: str | None, patient_id: str) -> list[str]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from flask import Response
 
 from titrator.api.blueprint import Blueprint
-from titrator.bulk.evidence import take_evidence
+from titrator.bulk.evidence import MEDIA_TYPE, take_evidence
 from titrator.security.permissions import Permission
 from titrator.workflow import trail
 from titrator.workflow.visit import Visit
-
-NDJSON: Final = "application/x-ndjson"
 
 
 class _Files(Blueprint):
@@ -20,7 +18,7 @@ class _Files(Blueprint):
 
     def response(self, status_code: int, schema: object = None, **told: Any) -> Any:
         """The decorator of flask-smorest, which takes whatever is sent for JSON unless told."""
-        return super().response(status_code, schema or {"type": "string"}, content_type=NDJSON, **told)
+        return super().response(status_code, schema or {"type": "string"}, content_type=MEDIA_TYPE, **told)
 
 
 blueprint = _Files("evidence", __name__, description="Evidence files, to be verified without the service.")
@@ -38,5 +36,5 @@ blueprint = _Files("evidence", __name__, description="Evidence files, to be veri
 def get_evidence(visit: Visit, patient_id: str) -> Response:
     """The evidence file of a patient, signed."""
     taken = take_evidence(visit, patient_id)
-    named = {"Content-Disposition": f'attachment; filename="evidence-{patient_id}.ndjson"'}
-    return Response(taken.text, content_type=f"{NDJSON}; charset=utf-8", headers=named)
+    named = {"Content-Disposition": f'attachment; filename="{taken.name}"'}
+    return Response(taken.text, content_type=f"{MEDIA_TYPE}; charset=utf-8", headers=named)

@@ -39,6 +39,7 @@ from titrator.workflow.visit import Visit, instant
 from titrator.workflow.whole import whole
 
 FORMAT: Final = 1
+MEDIA_TYPE: Final = "application/x-ndjson"
 #: The tables of a file, in order, each with the class of its records; of accounts there are only `WHO`.
 TABLES: Final[dict[str, type[Record]]] = {
     record.TABLE: record
@@ -51,10 +52,11 @@ WHO: Final = ("id", "username", "display_name", "role")
 
 
 class Evidence(NamedTuple):
-    """An evidence file: its text, and its SHA-256."""
+    """An evidence file: its text, its SHA-256, and the name by which it is handed out."""
 
     text: str
     sha256: str
+    name: str
 
 
 def take_evidence(visit: Visit, patient_id: str) -> Evidence:
@@ -73,7 +75,7 @@ def evidence_of(visit: Visit, patient: Patient) -> Evidence:
     text = "".join(_lines(visit, patient))
     digest = sha256(text.encode()).hexdigest()
     visit.note("take-evidence", f"patient/{patient.id}/evidence", patient=patient, sha256=digest)
-    return Evidence(text, digest)
+    return Evidence(text, digest, f"evidence-{patient.id}.ndjson")
 
 
 def last_line(digest: str, public: str, signature: str) -> str:

@@ -19,6 +19,7 @@ from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
 from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
+from titrator.titration.documents import RawJSON, encode
 from titrator.titration.errors import Fault
 from titrator.titration.override import LATEST, ceiling_exceeded, departs, far_more, is_early, is_late, maximum_exceeded
 from titrator.titration.preparation import DILUTED, VIALS
@@ -219,7 +220,7 @@ def several(basis: Basis, drafts: Sequence[Draft]) -> Card:
     total = _number(reduce(EXACT.add, known, Decimal(0)))
     more = "" if len(known) == len(amounts) else ", and some that cannot be read"
     summary = f"{len(drafts)} draft orders of romiPLOStim at once: {total} micrograms together{more}"
-    return _card(basis.protocol, summary, "critical", _detail(basis)) | {"overrideReasons": _override_reasons()}
+    return _card(basis.protocol, summary, "critical", _detail(basis)) | {"overrideReasons": _OVERRIDE_REASONS}
 
 
 def warning(protocol: Protocol, summary: str, *paragraphs: str) -> Card:
@@ -280,7 +281,7 @@ def of_draft(basis: Basis, draft: Draft, *, alone: bool = False) -> Card | None:
     card = _card(basis.protocol, f"{named}{findings[0].said}", indicator, detail)
     if all(one.cured for one in findings) and _is_replaceable(draft) and not basis.stops:
         return card | _replaced(basis, draft)
-    return card | {"overrideReasons": _override_reasons()}
+    return card | {"overrideReasons": _OVERRIDE_REASONS}
 
 
 def _to_look_at(basis: Basis, ordered: Decimal | None) -> Card | None:
@@ -289,7 +290,7 @@ def _to_look_at(basis: Basis, ordered: Decimal | None) -> Card | None:
         return None
     look = _what_to_look_at(basis)
     summary = f"Draft order of {_number(ordered)} micrograms of romiPLOStim is what is proposed; look at: {look}"
-    return _card(basis.protocol, summary, "warning", _detail(basis)) | {"overrideReasons": _override_reasons()}
+    return _card(basis.protocol, summary, "warning", _detail(basis)) | {"overrideReasons": _OVERRIDE_REASONS}
 
 
 def _what_to_look_at(basis: Basis) -> str:
@@ -337,7 +338,7 @@ def pruned(value: object) -> object:
     if isinstance(value, list | tuple):
         return [found for item in value if (found := pruned(item)) is not None] or None
     if isinstance(value, str):
-        return str(value) or None
+        return value if type(value) is RawJSON else str(value) or None
     return value
 
 
@@ -356,13 +357,17 @@ def _suggested(label: str, action: Mapping[str, object]) -> Card:
     return {
         "suggestions": [{"label": short(label), "actions": [action]}],
         "selectionBehavior": "at-most-one",
-        "overrideReasons": _override_reasons(),
+        "overrideReasons": _OVERRIDE_REASONS,
     }
 
 
 def _override_reasons() -> list[object]:
     system = f"{OWN}:override-reason"
     return [{"code": code, "system": system, "display": code.replace("-", " ").capitalize()} for code in REASONS]
+
+
+#: The same on each card.
+_OVERRIDE_REASONS: Final = RawJSON(encode(_override_reasons()))
 
 
 def _headline(basis: Basis) -> str:
@@ -461,7 +466,7 @@ def _decided(basis: Basis, decided: Decided) -> Card:
     if basis.stops:
         summary, indicator = f"{summary}; A POSSIBLE SAFETY EVENT since: a prescriber decides", "critical"
         parts.insert(0, _stops_in_words(basis))
-    return _card(basis.protocol, summary, indicator, "\n\n".join(parts)) | {"overrideReasons": _override_reasons()}
+    return _card(basis.protocol, summary, indicator, "\n\n".join(parts)) | {"overrideReasons": _OVERRIDE_REASONS}
 
 
 def _stops_in_words(basis: Basis) -> str:

@@ -24,7 +24,7 @@ from titrator.fhir.kinds import KINDS, Kind, ask, read
 from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, Failed, Refused, of_input, outcome, status_of, told
 from titrator.fhir.search import FORMATS, Match
 from titrator.fhir.smart import token_url
-from titrator.fhir.writing import Context, RawJSON, Written
+from titrator.fhir.writing import Context, Written
 from titrator.security.permissions import Permission
 from titrator.security.scopes import read_needs
 from titrator.titration.documents import encode
@@ -244,8 +244,7 @@ def _bundle() -> Response:
         raise BadRequest(Fault("Bundle.type", "must be a Bundle of the type transaction or batch"))
     carry_out = _transaction if kind == "transaction" else _batch
     given = carry_out(document, whole=whole)
-    entries = ", ".join(map(_entry_text, given))
-    listed = f', "entry": [{entries}]' if given else ""
+    listed = f', "entry": {encode(given)}' if given else ""
     return _sent(f'{{"resourceType": "Bundle", "type": "{kind}-response"{listed}}}')
 
 
@@ -273,12 +272,6 @@ def _batch(document: object, *, whole: bool) -> list[Any]:
             raise Failed from None
 
     return writing.batch(step, base(), document, whole=whole)
-
-
-def _entry_text(entry: Mapping[str, object]) -> str:
-    whole = entry.get("resource")
-    text = encode({"response": entry["response"]})
-    return f'{text[:-1]}, "resource": {whole}}}' if isinstance(whole, RawJSON) else text
 
 
 def _apply(resource_id: str | None = None) -> Response:

@@ -18,6 +18,7 @@ from titrator.fhir.search import Match, patient_id, token
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
 from titrator.store.base import Where
 from titrator.store.records import ExternalId, Fact, Identifier, Patient
+from titrator.titration.documents import RawJSON
 from titrator.titration.errors import Fault
 from titrator.workflow import record
 from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown, VersionNeeded
@@ -460,12 +461,6 @@ def answered(base: str, kind: Kind, written: Written, *, whole: bool) -> object:
         "lastModified": match.updated,
     }
     return {"response": response, **({"resource": RawJSON(match.give())} if whole and written.seen else {})}
-
-
-class RawJSON(str):
-    """JSON that stands in a text as it is."""
-
-    __slots__ = ()
 
 
 def read_entries(document: object, base: str) -> list[Entry]:

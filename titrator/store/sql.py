@@ -417,6 +417,7 @@ def _without_zero(where: Where) -> Where:
 
 
 def nullable(record: type[Record]) -> frozenset[str]:
+    """The columns of a record that may be null."""
     if record not in _NULLABLE:
         _NULLABLE[record] = frozenset(one.name for one in fields(record) if str(one.type).endswith("| None"))
     return _NULLABLE[record]

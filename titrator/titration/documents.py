@@ -11,8 +11,8 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain, compress, islice
-from typing import NoReturn, cast
+from itertools import chain, islice
+from typing import NoReturn
 
 from titrator.titration.errors import Fault, InvalidDocument
 from titrator.titration.quantities import Unusable, plain, read_amount
@@ -28,7 +28,6 @@ _MOST_FAULTS = 1000  # reported of a text with repeated keys
 _UNCOUNTABLE = re.compile(r'\\\\"|"[ \t\n\r]+:')
 #: What each text has in which there is one, and most have not: to look for these takes next to no time.
 _MARKS = ('\\\\"', " :", "\t:", "\n:", "\r:")
-_HOLDS_MORE = frozenset((dict, list)).__contains__  # asked of types
 
 
 def decode(text: str | bytes, deepest: int = _DEEPEST) -> object:
@@ -78,6 +77,12 @@ def encode(value: object) -> str:
     return _ENCODERS[type(value)](value)
 
 
+class RawJSON(str):
+    """JSON that stands in a text as it is."""
+
+    __slots__ = ()
+
+
 def _encode_object(value: dict[str, object]) -> str:
     return "{" + ", ".join([f"{quote(key)}: {_ENCODERS[type(item)](item)}" for key, item in value.items()]) + "}"
 
@@ -102,13 +107,16 @@ def _has_all_keys(text: str, value: object, deepest: int) -> bool:
     if any(mark[0] in text and mark in text for mark in _MARKS) and _UNCOUNTABLE.search(text):
         return False
     quotes = text.count('":') - (text.count('\\":') if "\\" in text else 0)
-    keys, level = 0, [value] if _HOLDS_MORE(type(value)) else []
+    keys = 0
+    objects = [value] if type(value) is dict else []
+    lists = [value] if type(value) is list else []
     for _ in range(deepest):
-        keys += sum([len(one) for one in level if type(one) is dict])
-        held = [one.values() if type(one) is dict else cast("list[object]", one) for one in level]
-        items = list(chain.from_iterable(held))
-        level = list(compress(items, map(_HOLDS_MORE, map(type, items))))
-        if not level:
+        keys += sum(map(len, objects))
+        items = chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists))
+        others = [one for one in items if type(one) is not str]  # most are texts
+        objects = [one for one in others if type(one) is dict]
+        lists = [one for one in others if type(one) is list]
+        if not objects and not lists:
             return keys == quotes
     return False
 
@@ -200,5 +208,6 @@ _ENCODERS: dict[type, Callable[..., str]] = {
     Decimal: plain,
     dict: _encode_object,
     list: _encode_list,
+    RawJSON: lambda value: value,
 }
 _DECODER = json.JSONDecoder(parse_float=read_amount, parse_int=read_amount, parse_constant=_refuse_constant)
