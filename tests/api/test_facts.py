@@ -865,6 +865,18 @@ def test_a_refused_request_keeps_no_answer(house: House) -> None:
     assert house.call("pharmacist", "POST", path, weight(0, 75), Idempotency_Key="k").status == 201
 
 
+def test_a_question_that_stores_nothing_takes_a_key_too(house: House) -> None:
+    path, body = "/recommend", {"protocol": "us-itp-adult", "on": TODAY, "born_on": "1960-05-01"}
+    first, again = (house.call("ehr", "POST", path, body, Idempotency_Key="k") for _ in range(2))
+    assert (again.text, again.headers["Idempotency-Replayed"]) == (first.text, "true")
+    other = house.call("ehr", "POST", path, {**body, "born_on": "1970-05-01"}, Idempotency_Key="k")
+    assert other.code == "IDEMPOTENCY-KEY-REUSED"
+    assert list(house.call("ehr", "POST", path, body, Idempotency_Key="").faults) == ["Idempotency-Key"]
+    before = house.everything()
+    assert house.call("ehr", "POST", path, body).text == first.text
+    assert house.everything() == before
+
+
 @pytest.mark.parametrize("key", ["", "k" * 256])
 def test_keys_that_are_none(house: House, key: str) -> None:
     answer = house.call("pharmacist", "POST", f"/patients/{house.patient()}/weights", weight(0), Idempotency_Key=key)

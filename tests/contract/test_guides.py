@@ -278,11 +278,11 @@ def test_every_route_is_told_with_its_permission_and_none_else(described: dict[s
 
 
 def test_a_key_for_repeating_is_offered_where_it_is_heeded(described: dict[str, Any]) -> None:
-    """At each POST with a token, but where a password, a code or a file is sent; and nowhere else."""
+    """At each POST with a token, but where a password, a code or a file is sent or a channel tried; nowhere else."""
     for path, operations in described["paths"].items():
         for method in {"get", "post", "put", "patch", "delete"} & operations.keys():
             named = {one["name"] for one in operations[method].get("parameters", []) if one["in"] == "header"}
-            apart = "/me/" in path or path.endswith("/imports")
+            apart = "/me/" in path or path.endswith(("/imports", "/channels/{channel_id}/test"))
             heeded = method == "post" and _permission(operations[method]) != "none" and not apart
             assert ("Idempotency-Key" in named) is heeded, (method, path)
 

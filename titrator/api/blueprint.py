@@ -67,6 +67,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         drafts: bool = False,
         before: Callable[[Services], object] | None = None,
         alone: bool = False,
+        keeps: bool | None = None,
         refuses: tuple[int, ...] = (),
         upload: type[ma.Schema] | None = None,
     ) -> Callable[[View], View]:
@@ -76,17 +77,19 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
         where anybody may.
         `also` is a second status of success, of which the body may be `or_else`, too. `stores` says whether the view
         writes where the method does not tell; a view that `drafts` reads nothing that it has written itself, so that
-        others may write meanwhile. `before` is done ahead of the visit, a view that stands `alone` opens its own,
-        `refuses` has statuses of problems that the rest does not tell. With `upload` the body is a form with a `file`
-        and its `mapping`, read by the view itself.
+        others may write meanwhile. `before` is done ahead of the visit, a view that stands `alone` opens its own.
+        `keeps` says whether it takes an Idempotency-Key where that does not follow: a POST that stores nothing takes
+        one if its answer may be kept. `refuses` has statuses of problems that the rest does not tell. With `upload` the
+        body is a form with a `file` and its `mapping`, read by the view itself.
         """
 
         def decorator(view: View) -> View:
             writes = method != "GET" if stores is None else stores
+            by_key = method == "POST" and permission is not None and not alone and (writes if keeps is None else keeps)
             answered = self.response(status, gives)(_called(view))
             if not alone:
                 plain = self.response(status, gives)(_visiting(_called(view), writes=writes, drafts=drafts))
-                answered = _either(_keeping(answered, drafts=drafts), plain) if writes else plain
+                answered = _either(_keeping(answered, drafts=drafts or not writes), plain) if by_key else plain
             made = answered
             if body is not None and not raw_body:
                 made = self.arguments(body(), location="json")(made)
@@ -122,7 +125,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
                 manual["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
             if upload is not None:
                 manual["requestBody"] = _form(upload)
-            manual["parameters"] = _headers(method, versioned=versioned, keeps=permission is not None and not alone)
+            manual["parameters"] = _headers(versioned=versioned, keeps=by_key)
             passed.__doc__ = None
             passed._apidoc = {**passed._apidoc, "manual_doc": manual}  # type: ignore[attr-defined]  # noqa: SLF001
             self.route(rule, methods=[method], endpoint=name or view.__name__)(passed)
@@ -190,8 +193,7 @@ def _either(keeping: View, plain: View) -> View:
 
     @wraps(plain)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        kept = request.method == "POST" and g.actor is not None and "Idempotency-Key" in request.headers
-        return (keeping if kept else plain)(*args, **kwargs)
+        return (keeping if "Idempotency-Key" in request.headers else plain)(*args, **kwargs)
 
     return wrapper
 
@@ -292,12 +294,12 @@ def _refusals(method: str, rule: str, *, guarded: bool, takes: bool, versioned: 
     return sorted(statuses)
 
 
-def _headers(method: str, *, versioned: bool, keeps: bool) -> list[dict[str, Any]]:
+def _headers(*, versioned: bool, keeps: bool) -> list[dict[str, Any]]:
     headers = []
     if versioned:
         text = "The ETag of the version to change, or `*`."
         headers.append({"in": "header", "name": "If-Match", "required": True, "description": text, "schema": _TEXT})
-    if method == "POST" and keeps:
+    if keeps:
         text = "Any text of yours: the same request sent again with it is done once, and gets the same answer."
         longest = {**_TEXT, "minLength": 1, "maxLength": _LONGEST_KEY}
         headers.append({"in": "header", "name": "Idempotency-Key", "description": text, "schema": longest})

@@ -26,6 +26,7 @@ blueprint = Blueprint("recommend", __name__, description="The next dose, and why
     raw_body=True,
     gives=Answer,
     stores=False,
+    keeps=True,
     refuses=(503,),
 )
 def recommend(visit: Visit) -> Response:
