@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hl7.support import FEED, head, message, obr, obx, pid
+from tests.hl7.support import FEED, half_a_character, head, message, obr, obx, pid
 from titrator.hl7.message import CHARACTER_SETS, VERSIONS, Field, Separators, Unreadable, escaped, read_message
 from titrator.hl7.translate import STATUS, Observation, refusals, translate
 from titrator.workflow.sent import Saying
@@ -274,6 +274,12 @@ def test_what_is_no_message_is_unreadable_or_turned_away(sent: bytes) -> None:
         return
     with pytest.raises(Unreadable, match="must come first"):
         read_message(sent)
+
+
+def test_a_head_that_is_none_once_it_is_decoded_is_unreadable() -> None:
+    for sent in (half_a_character(), half_a_character() + "PID×1\r".encode()):
+        with pytest.raises(Unreadable, match="must come first"):
+            read_message(sent)
 
 
 @given(st.lists(st.text('OBXPIDRNTE|^~&\\1 .<63"LN', max_size=60), max_size=6))
