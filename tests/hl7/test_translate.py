@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -299,3 +300,14 @@ def test_escapes_come_back_as_they_went(text: str) -> None:
 def test_birth_dates_are_days() -> None:
     (group,) = translate(read_message(message(head(), pid(born="196005010830"), obr(), obx())), FEED).groups
     assert group.subject.born_on == date(1960, 5, 1).isoformat()
+
+
+def test_the_time_of_a_message_does_not_grow_with_the_square_of_its_lines() -> None:
+    """With a megabyte of either, each line was held against all the others: for minutes nobody else was answered."""
+    several = ["OBX|1|NM|777-3^^LN^718-7^^LN"] * 12_000
+    remarks = ["OBX|1|ST|x||a"] * 12_000 + [obx(f4=str(number)) for number in range(6_000)]
+    for lines in (several, remarks):
+        read = read_message(message(head(), pid(), obr(), *lines))
+        begun = time.process_time()
+        translate(read, FEED)
+        assert time.process_time() - begun < 4
