@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -24,8 +25,9 @@ from typing import IO, Any, Final, cast
 
 from defusedxml.common import DefusedXmlException
 from openpyxl.reader.excel import ExcelReader
+from openpyxl.styles.stylesheet import apply_stylesheet
 
-from titrator.bulk.intake.parts import LAST_ROW, Parts, wrong
+from titrator.bulk.intake.parts import LAST_ROW, Parts, refuse_many_parts, wrong
 from titrator.bulk.intake.values import Cell, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
@@ -44,6 +46,9 @@ _NO_ENCODINGS: Final = frozenset(("idna", "punycode", "unicode_escape", "raw_uni
 #: Lines that tell the delimiter.
 _LOOKED_AT: Final = 20
 _DELIMITERS: Final = (",", ";", "\t", "|")
+
+# Its warnings quote cells, and each is kept and goes to the log.
+warnings.filterwarnings("ignore", module=r"openpyxl\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,9 +274,10 @@ def _json_cell(value: object, name: str, number: int) -> Cell:
 def _workbook(file: Path, sheet: str | None) -> Table:
     stream = file.open("rb")
     try:
+        refuse_many_parts(stream)
         reader = ExcelReader(stream, read_only=True, keep_vba=False, data_only=True, keep_links=False)
         reader.archive = Parts(stream)
-        reader.read()
+        _read_whole(reader)
         book = reader.wb
         chosen = _sheet_of(book.sheetnames, sheet, len(reader.parser.sheets))
         size = min(book[chosen].max_row or 0, LAST_ROW)
@@ -296,6 +302,15 @@ def _workbook(file: Path, sheet: str | None) -> Table:
             yield line, [*found, *[""] * (len(header) - len(found)), *[cell for cell in cells[len(header) :] if cell]]
 
     return Table(how=f"a workbook, sheet {chosen}", header=header, rows=counted(), place=lambda: read[0], size=size)
+
+
+def _read_whole(reader: ExcelReader) -> None:
+    """Read a workbook but for its cells, its names, its theme and who wrote it: names alone may take hours."""
+    reader.read_manifest()
+    reader.read_strings()
+    reader.read_workbook()
+    apply_stylesheet(reader.archive, reader.wb)
+    reader.read_worksheets()
 
 
 def _sheet_of(names: Sequence[str], wanted: str | None, many: int) -> str:
