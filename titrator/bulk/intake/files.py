@@ -37,6 +37,10 @@ MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 20_000_000
 LONGEST_CELL: Final = 10_000
 _LONGEST_LINE: Final = 1_000_000
+#: A row of a CSV file, in characters, on one line or many: each of a cell may be a quote, which is written twice.
+_LONGEST_ROW: Final = MOST_COLUMNS * (2 * LONGEST_CELL + 3)
+#: Cells of a row, empty ones too: as many as a spreadsheet has columns.
+_MOST_CELLS: Final = 16_384
 _FIRST_ROW: Final = 1000
 #: A name of a column may have several lines; it may have nothing else that is not shown.
 _UNSHOWN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -169,14 +173,26 @@ def _fit(begin: str, mark: str) -> float:
 
 def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Sequence[Cell]]]:
     csv.field_size_limit(LONGEST_CELL)
+    left = _LONGEST_ROW
+
+    def lines() -> Iterator[str]:
+        nonlocal left
+        while some := text.readline(left + 1):
+            left -= len(some)
+            if left < 0:
+                raise wrong(f"line {line}: a row of more than {_LONGEST_ROW} characters")
+            yield some
+
     with text:
-        reader = csv.reader(text, delimiter=mark, strict=True)
+        reader = csv.reader(lines(), delimiter=mark, strict=True)
         line = 1
         try:
             for row in reader:
+                if len(row) > _MOST_CELLS:
+                    raise wrong(f"line {line}: a row of more than {_MOST_CELLS} cells")
                 if any(row):
                     yield line, row
-                line = reader.line_num + 1
+                line, left = reader.line_num + 1, _LONGEST_ROW
         except UnicodeError:
             raise _not_in(encoding) from None
         except csv.Error as error:
