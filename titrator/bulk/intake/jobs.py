@@ -475,10 +475,11 @@ def write_rejected(stage: Stage, plan: Plan, out: Any, delimiter: str) -> None:
     """
     out.write("\ufeff")
     table = csv.writer(out, delimiter=delimiter)
-    table.writerow([*(cell(name) for name in plan.header), "line", "reason"])
+    table.writerow([*(cell(name, delimiter) for name in plan.header), "line", "reason"])
     wide = len(plan.header)
     for line, cells, why in stage.refused():
-        table.writerow([*(cell(text) for text in [*cells, *[""] * wide][:wide]), line, cell(why)])
+        told = [*(cell(text, delimiter) for text in [*cells, *[""] * wide][:wide]), line, cell(why, delimiter)]
+        table.writerow(told)
 
 
 def _file(folder: Path, job: ImportJob) -> Path:
