@@ -501,7 +501,7 @@ def _clear(services: Services) -> None:
     """Remove what is of no open import: after a day, and rows that were not taken after thirty."""
     folder, now = _folder(services), services.clock().timestamp()
     for file in folder.iterdir():
-        ident, _, rest = file.name.partition(".")
+        ident, _, rest = file.name.removeprefix(".").partition(".")  # as `private` calls what is not whole yet
         age = REJECTED_KEPT.total_seconds() if rest == "rejected.csv" else _LEFT_KEPT_SECONDS
         if len(ident) != len(new_id()) or now - file.stat().st_mtime < age:
             continue
