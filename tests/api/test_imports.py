@@ -9,7 +9,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.api.support import API, House, day
 from tests.bulk.intake.support import VISITS, patient, told, visit
 from titrator.bulk.intake import jobs
 from titrator.bulk.intake.files import open_table
-from titrator.bulk.intake.jobs import work_off
+from titrator.bulk.intake.jobs import private, work_off
 from titrator.security.permissions import Role
 from titrator.store.base import Unavailable
 from titrator.store.records import Account, ImportJob
@@ -406,14 +406,21 @@ def test_what_was_left_behind_is_removed(house: House) -> None:
     (left := folder / f"{'a' * 20}.csv").touch()
     (kept := folder / "notes.txt").touch()
     (rejected,) = folder.glob("*.rejected.csv")
+    with suppress(KeyboardInterrupt), private(rejected) as half:
+        half.write("7,Berg")
+        half.flush()
+        (written,) = folder.glob(".*")
+        os.link(written, folder / "spare")  # as who is killed here leaves it
+        raise KeyboardInterrupt
+    (folder / "spare").rename(written)
     now = house.clock().timestamp()
-    for file, age in ((left, 86_000), (kept, 10**8), (rejected, 29 * 86_400)):
+    for file, age in ((left, 86_000), (written, 86_000), (kept, 10**8), (rejected, 29 * 86_400)):
         os.utime(file, (now - age, now - age))
     work_off(house.services)
-    assert [left.exists(), kept.exists(), rejected.exists()] == [True, True, True]
+    assert [one.exists() for one in (left, written, kept, rejected)] == [True, True, True, True]
     house.clock.on(days=2)
     work_off(house.services)
-    assert [left.exists(), kept.exists(), rejected.exists()] == [False, True, False]
+    assert [one.exists() for one in (left, written, kept, rejected)] == [False, False, True, False]
 
 
 def raising(error: Exception) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any, Final
@@ -24,6 +25,8 @@ from titrator.security.permissions import PERMISSIONS, Role
 from titrator.security.signing import public_key, sign
 from titrator.store.records import Account, AuditRow, Fact
 from titrator.titration.documents import encode, exact
+from titrator.titration.errors import Fault, InvalidProtocol
+from titrator.titration.protocol import Protocol
 from titrator.workflow.cohort import Question, audit_patients
 from titrator.workflow.visit import Actor, Visit
 
@@ -248,6 +251,38 @@ def test_faults_without_end_are_cut(text: str) -> None:
     found = verified(signed([lines[0], *(["{}\n"] * 3000), *lines[1:-1]], FORGER))
     assert len(found.faults) == 1001
     assert found.faults[-1] == "there are more faults than these 1000"
+
+
+def test_faults_without_end_take_no_memory() -> None:
+    """Each line of one sign is a fault: those of a file of 256 MB came to more memory than a machine has."""
+    tracemalloc.start()
+    try:
+        assert len(verified(b"1\n" * 200_000).faults) == 1001
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_file_of_a_protocol_is_read_once_for_all_decisions(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be read, too: it may take a second, and there may be ten thousand decisions."""
+    read: list[str] = []
+
+    def refuse(ident: str, _: str) -> Protocol:
+        read.append(ident)
+        raise InvalidProtocol([Fault("", "takes long")])
+
+    monkeypatch.setattr(verifying, "read_edition", refuse)
+    found = verified(text)
+    assert [one.differs for _, one in found.decisions] == [("cannot be derived: takes long",)] * len(found.decisions)
+    assert (len(found.decisions) > 1, len(read)) == (True, 1)
+
+
+def test_a_decision_is_of_the_protocol_that_it_names(text: str) -> None:
+    other = text.replace(
+        '"protocol": "us-itp-adult", "protocol_sha256"', '"protocol": "eu-itp-adult", "protocol_sha256"'
+    )
+    assert other != text
+    assert all("no edition" in "".join(one.differs) for _, one in verified(other).decisions)
 
 
 @pytest.mark.long

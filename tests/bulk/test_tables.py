@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from titrator.bulk.tables import csv_text
+from titrator.bulk.tables import cell, csv_text
 
 
 @pytest.mark.parametrize(
-    ("value", "cell"),
+    ("value", "shown"),
     [
         (None, ""),
         (0, "0"),
@@ -26,7 +26,9 @@ from titrator.bulk.tables import csv_text
         ("+49 30", "'+49 30"),
         ("-5", "'-5"),
         ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"),
+        ("\t=1", "'\t'=1"),
+        ("\0=1", "'\0=1"),
+        ("one\t=1+1", "one\t'=1+1"),
         ("\r=1", "'\r'=1"),
         ("\n=1", "'\n'=1"),
         ("'=1", "'=1"),
@@ -42,9 +44,17 @@ from titrator.bulk.tables import csv_text
         ("one\r\n+1", "one\r\n'+1"),
     ],
 )
-def test_cells(value: object, cell: str) -> None:
+def test_cells(value: object, shown: str) -> None:
     text = csv_text(["one", "other"], [{"one": value, "other": "x", "third": "left out"}])
-    assert list(csv.reader(io.StringIO(text, newline=""))) == [["one", "other"], [cell, "x"]]
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["one", "other"], [shown, "x"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("one,=1+1", "one,'=1+1"), ('a, "@x', "a,' \"@x"), ("one, two-3", "one, two-3")]
+)
+def test_where_commas_stand_between_no_cells_they_may_still_cut_one(value: str, shown: str) -> None:
+    """A file with semicolons, opened where commas are usual."""
+    assert (cell(value, ";"), cell(value)) == (shown, value)
 
 
 def test_a_table_without_rows_has_its_header() -> None:

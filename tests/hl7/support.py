@@ -74,6 +74,13 @@ def count(control_id: str, value: str = "63", status: str = "F", **more: str) ->
     return message(head(control_id), pid(), obr(), obx(value, status, **more))
 
 
+def half_a_character() -> bytes:
+    """MSH of which the separator is, as single bytes, ×; as UTF-8 it is the first half of what follows."""
+    fields = {3: "LIS", 4: "LAB", 9: "ORU^R01", 10: "1", 11: "P", 12: "2.5.1", 18: "UNICODE UTF-8"}
+    texts = [fields.get(number, "").encode() for number in range(3, 20)]
+    return b"MSH\xd7\xa9^~\\\xd7" + b"\xd7".join(b"\xa0" + one for one in texts) + b"\r"
+
+
 class Said:
     """An acknowledgement, read by a library that we did not write."""
 

@@ -9,7 +9,21 @@ from typing import Final
 
 import pytest
 
-from tests.hl7.support import FEED, Said, Ward, count, facts, head, message, obr, obx, pid, received, ward
+from tests.hl7.support import (
+    FEED,
+    Said,
+    Ward,
+    count,
+    facts,
+    half_a_character,
+    head,
+    message,
+    obr,
+    obx,
+    pid,
+    received,
+    ward,
+)
 from titrator.hl7.receiving import Sender, answer_all
 from titrator.store.records import AuditRow, ExternalId, Fact, ReceivedMessage, UnmatchedResult
 from titrator.workflow.trail import verify
@@ -32,6 +46,11 @@ CODES: Final = {"1": "AA", "2": "AA", "3": "AA", "4": "AE", "5": "AE", "6": "AA"
 
 def together(lab: Ward, sent: Sequence[bytes]) -> list[Said]:
     return [Said(one.text) for one in answer_all(lab.house.services, [(Sender([FEED]), one) for one in sent])]
+
+
+def test_one_that_cannot_be_read_leaves_the_others_their_answers(lab: Ward) -> None:
+    lab.patient("17")
+    assert [one.code for one in together(lab, [SOUND, half_a_character(), ALIKE])] == ["AA", "AR", "AA"]
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,18 @@ def test_a_slow_peer_holds_up_nobody(served: Receiver) -> None:
         assert read_all(slow) == b""
 
 
+def test_a_peer_that_sends_hundreds_at_once_waits_for_its_turn(served: Receiver) -> None:
+    """One read may bring twenty thousand empty frames: all the others waited for seconds until these were answered."""
+    with served.socket() as many, served.socket() as other:
+        many.sendall(framed(b"") * 400)
+        other.sendall(framed(count("1")))
+        assert b"MSA|AA|1" in other.recv(65536)
+        answered = many.recv(2**22, socket.MSG_PEEK).count(b"\x1c")
+        many.shutdown(socket.SHUT_WR)
+        assert read_all(many).count(b"\x1c") == 400
+        assert answered < 300
+
+
 def test_a_peer_that_reads_nothing_is_let_go(served: Receiver) -> None:
     """Its acknowledgements pile up, nothing more is read of it, and after its time it is cut off."""
     one = socket.socket()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.hl7.support import FEED, head, message, obr, obx, pid
+from tests.hl7.support import FEED, half_a_character, head, message, obr, obx, pid
 from titrator.hl7.message import CHARACTER_SETS, VERSIONS, Field, Separators, Unreadable, escaped, read_message
 from titrator.hl7.translate import STATUS, Observation, refusals, translate
 from titrator.workflow.sent import Saying
@@ -276,6 +277,12 @@ def test_what_is_no_message_is_unreadable_or_turned_away(sent: bytes) -> None:
         read_message(sent)
 
 
+def test_a_head_that_is_none_once_it_is_decoded_is_unreadable() -> None:
+    for sent in (half_a_character(), half_a_character() + "PID×1\r".encode()):
+        with pytest.raises(Unreadable, match="must come first"):
+            read_message(sent)
+
+
 @given(st.lists(st.text('OBXPIDRNTE|^~&\\1 .<63"LN', max_size=60), max_size=6))
 def test_nothing_that_is_sent_breaks_the_reader(lines: list[str]) -> None:
     """Whatever stands in a message, it is translated, or its faults are told."""
@@ -293,3 +300,14 @@ def test_escapes_come_back_as_they_went(text: str) -> None:
 def test_birth_dates_are_days() -> None:
     (group,) = translate(read_message(message(head(), pid(born="196005010830"), obr(), obx())), FEED).groups
     assert group.subject.born_on == date(1960, 5, 1).isoformat()
+
+
+def test_the_time_of_a_message_does_not_grow_with_the_square_of_its_lines() -> None:
+    """With a megabyte of either, each line was held against all the others: for minutes nobody else was answered."""
+    several = ["OBX|1|NM|777-3^^LN^718-7^^LN"] * 12_000
+    remarks = ["OBX|1|ST|x||a"] * 12_000 + [obx(f4=str(number)) for number in range(6_000)]
+    for lines in (several, remarks):
+        read = read_message(message(head(), pid(), obr(), *lines))
+        begun = time.process_time()
+        translate(read, FEED)
+        assert time.process_time() - begun < 4

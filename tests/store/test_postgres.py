@@ -666,6 +666,7 @@ def test_a_store_does_not_outlive_a_fork(store: PostgresStore) -> None:
 
 _HEAVIER = """create function heavier() returns trigger language plpgsql as $$ begin
     new.value = '140'; return new; end $$;"""
+_NOTED = "create function noted(said text) returns {} language sql immutable as $$ select {} $$; "
 ACTING = [
     (
         "a trigger that changes what is recorded",
@@ -681,6 +682,23 @@ ACTING = [
         "a rule that changes what is recorded",
         "create rule nothing as on insert to facts do instead nothing",
         "rule nothing: none of this program",
+    ),
+    *(
+        (
+            f"{what} that does more than it says",
+            _NOTED.format(returns, gives) + made,
+            "function noted: none of this program",
+        )
+        for what, returns, gives, made in (
+            ("a check", "boolean", "true", "alter table accounts add constraint noting check (noted(username))"),
+            ("an index", "text", "said", "create index noting on accounts (noted(username))"),
+            ("a default", "text", "said", "alter table accounts alter username set default noted('x')"),
+        )
+    ),
+    (
+        "a policy that hides rows",
+        "alter table accounts enable row level security; create policy hidden on accounts using (role != 'admin')",
+        "policy hidden: none of this program",
     ),
 ]
 
@@ -756,6 +774,47 @@ def test_a_backup_that_contradicts_itself_is_not_kept(empty: str, tmp_path: Path
         restore(tmp_path / "backup", other)
     assert sql(other, "select count(*) from pg_tables where schemaname = current_schema()") == [(0,)]
     assert PostgresStore(other).check() == []
+
+
+def test_a_backup_of_another_program_leaves_nothing(empty: str, tmp_path: Path) -> None:
+    other = bare_database()
+    sql(other, "create schema theirs; create table theirs.t (a int); create function f() returns int return 1; ")
+    sql(other, "create type mood as enum ('good'); create table u (a mood)")
+    file = tmp_path / "theirs"
+    subprocess.run(["pg_dump", f"--dbname={other}", "--format=custom", f"--file={file}"], check=True)
+    with pytest.raises(Unusable, match="theirs: not a database of this program"):
+        restore(file, empty)
+    for what in (
+        "pg_proc where proname = 'f'",
+        "pg_namespace where nspname = 'theirs'",
+        "pg_type where typname = 'mood'",
+    ):
+        assert sql(empty, f"select count(*) from {what}") == [(0,)]
+
+
+def test_a_backup_that_would_act_is_taken_away_again(empty: str, tmp_path: Path) -> None:
+    store = PostgresStore(empty)
+    fill(store)
+    sql(empty, "create function noted(said text) returns boolean language sql immutable as $$ select true $$")
+    sql(empty, "alter table accounts add constraint noting check (noted(username))")
+    store.backup(tmp_path / "backup")
+    store.close()
+    other = bare_database()
+    sql(other, "create function theirs() returns int return 1")
+    with pytest.raises(Unusable, match="function noted: none of this program"):
+        restore(tmp_path / "backup", other)
+    assert sql(other, "select proname from pg_proc where pronamespace = 'public'::regnamespace") == [("theirs",)]
+    assert PostgresStore(other).check() == []
+
+
+def test_a_name_with_a_hyphen_in_front_is_a_file(
+    store: PostgresStore, empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    monkeypatch.chdir(tmp_path)
+    store.backup(Path("--list"))
+    restore(Path("--list"), empty)
+    assert PostgresStore(empty).check() == []
 
 
 def test_without_the_programs_of_postgresql_it_is_told(

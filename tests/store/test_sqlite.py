@@ -738,6 +738,18 @@ def test_a_backup_that_would_act_by_itself_is_not_restored(closed: Path, backup:
     assert closed.read_bytes() == before
 
 
+def test_a_backup_with_a_name_that_is_no_text_is_refused_in_words(closed: Path, backup: Path) -> None:
+    before = closed.read_bytes()
+    with closing(sqlite3.connect(backup)) as other:
+        name = "cast(x'ff41' as text)"
+        other.execute("pragma writable_schema = on")
+        other.execute(f"insert into sqlite_master values ('table', {name}, {name}, 0, 'create table x (a)')")
+        other.commit()
+    with pytest.raises(Unusable, match="can't decode byte 0xff"):
+        restore(backup, closed)
+    assert closed.read_bytes() == before
+
+
 def test_a_restore_where_no_database_was(backup: Path, tmp_path: Path) -> None:
     restore(backup, tmp_path / "new" / "titrator.db")
     assert jobs(tmp_path / "new" / "titrator.db") == 0

@@ -560,6 +560,7 @@ def test_of_several_keys_those_that_are_there_are_given(filled: Store) -> None:
             assert there == {(system, "1"): session.get(Identifier, system, "1") for system in ("a", "b")}
             assert session.get_all(Job, [("b",), ("a",)]) == {("a",): session.get(Job, "a")}
             assert session.get_all(Job, []) == {}
+            assert session.get_all(Identifier, [*asked, *(("urn:mrn", f"n{at}") for at in range(1500))]) == there
     with filled.reading() as session:
         assert Draft(session).get_all(Identifier, asked) == there
 

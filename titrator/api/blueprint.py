@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 import flask_smorest
 import marshmallow as ma
-from flask import Response, g, request
+from flask import Response, request
 
 from titrator.api.wire import StrictParser
 from titrator.door import View, done, door, guarded

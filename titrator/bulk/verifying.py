@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple, TypeVar, cast
 
@@ -152,7 +153,8 @@ class _Found:
                 self.faults.append(f"line {number}: longer than any evidence file may be; the rest was not read")
                 break
             if before:
-                self._take(number - 1, before)
+                if len(self.faults) <= _MOST_FAULTS:
+                    self._take(number - 1, before)
                 digest.update(before)
             before = line
         if not number:
@@ -250,30 +252,40 @@ class _Found:
 
     def decisions(self) -> Iterator[tuple[Decision, Replayed]]:
         """Each decision as it stands, derived again."""
-        editions: dict[str, Protocol] = {}
+        courses = {(one.id, one.version): one for one in reversed(self.of(CourseVersion))}
+        edition = cache(self._edition)  # a file may take a second to be read
+        entries: dict[str, list[AuditRow]] = {}
+        for row in self.of(AuditRow):
+            entries.setdefault(row.subject, []).append(row)
 
         def find(decision: Decision) -> Kept:
-            course = next((one for one in self.of(CourseVersion) if _is_of(decision, one)), None)
+            course = courses.get((decision.course_id, decision.course_version))
             patient = next(iter(self.of(Patient)), None)
             if course is None or patient is None:
                 raise LookupError(no_course(decision))
-            if decision.protocol_sha256 not in editions:
-                editions[decision.protocol_sha256] = self._edition(decision)
-            entries = [row for row in self.of(AuditRow) if row.subject == subject(decision)]
+            protocol = edition(decision.protocol_sha256)
+            if isinstance(protocol, InvalidInput):
+                raise protocol
+            if protocol is None or protocol.id != decision.protocol:
+                raise LookupError(f"no edition {decision.protocol_sha256} of {decision.protocol}")
             patient = replace(patient, born_on=decision.born_on)
-            return Kept(patient, course, self.of(Fact), editions[decision.protocol_sha256], entries)
+            return Kept(patient, course, self.of(Fact), protocol, entries.get(subject(decision), []))
 
         for decision in self.of(Decision):
             if decision.current:
                 yield decision, replayed(decision, find)
 
-    def _edition(self, decision: Decision) -> Protocol:
+    def _edition(self, digest: str) -> Protocol | InvalidInput | None:
+        """The protocol of the file of a digest, or why it is none; None where there is no such file."""
         for edition in self.of(ProtocolEdition):
-            if edition.sha256 == decision.protocol_sha256:
-                protocol = read_edition(decision.protocol, edition.text)
-                if protocol.sha256 == edition.sha256:
+            if edition.sha256 == digest:
+                try:
+                    protocol = read_edition(edition.protocol, edition.text)
+                except InvalidInput as error:
+                    return error
+                if protocol.sha256 == digest:
                     return protocol
-        raise LookupError(f"no edition {decision.protocol_sha256} of {decision.protocol}")
+        return None
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
@@ -347,7 +359,3 @@ def _lasting(one: CourseVersion | Fact | Decision) -> tuple[object, ...]:
             return tuple(getattr(one, field.name) for field in fields(one) if field.name not in _BECAME)
         case _:
             return (one.started_on,)
-
-
-def _is_of(decision: Decision, course: CourseVersion) -> bool:
-    return (course.id, course.version) == (decision.course_id, decision.course_version)

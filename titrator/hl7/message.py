@@ -73,6 +73,9 @@ class Unreadable(Exception):
         self.wrong, self.control_id, self.version = wrong, control_id, version
 
 
+_NO_HEAD: Final = Wrong(Spot("MSH", 1), 100, "must come first, with its separators in MSH-1 and MSH-2")
+
+
 class Separators(NamedTuple):
     """What stands between fields, components, repetitions and subcomponents, and what begins an escape."""
 
@@ -193,7 +196,10 @@ def read_message(sent: bytes) -> Message:
     if "\0" in text:  # a zero byte is of no character set, and of no text of a database
         raise _unreadable(head, 102, f"the message has bytes that are not {codec}; say here what they are")
     lines = text.replace("\r\n", "\r").split("\r") if "\r" in text else text.split("\n")
-    return _message([line for line in lines if line.strip()], by)
+    message = _message([line for line in lines if line.strip()], by)
+    if not message.segments or message.segments[0].name != "MSH":  # as its characters have it, the separator is another
+        raise Unreadable(_NO_HEAD)
+    return message
 
 
 def _unreadable(head: Segment, code: int, said: str) -> Unreadable:
@@ -220,7 +226,7 @@ def _separators(first: str) -> Separators:
     signs = first[3:4] + first[4:].split(first[3:4], 1)[0] if len(first) > 4 else ""
     fits = len(signs) in (5, 6) and len(set(signs)) == len(signs)  # a sixth stands for what was cut off
     if not first.startswith("MSH") or not fits or any(sign.isalnum() or not sign.isprintable() for sign in signs):
-        raise Unreadable(Wrong(Spot("MSH", 1), 100, "must come first, with its separators in MSH-1 and MSH-2"))
+        raise Unreadable(_NO_HEAD)
     return Separators(*signs[:5])
 
 

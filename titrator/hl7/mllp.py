@@ -262,7 +262,7 @@ class _Connection(asyncio.Protocol):
         self._write_stuck: float | None = None
         self._reads = True
         self._may_read = True
-        self._ends = False
+        self._ends = self._was_let_go = False
 
     @staticmethod
     def _now() -> float:
@@ -276,7 +276,7 @@ class _Connection(asyncio.Protocol):
         self._server.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed; what it has brought whole is carried out all the same."""
+        """It is closed; what waits to be carried out is carried out all the same."""
         del exc
         self._server.closed(self)
 
@@ -287,9 +287,15 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and have each whole frame carried out."""
+        if self._was_let_go:
+            return
         self._buffer += data
         self._last = self._now()
-        while self._buffer and not self._ends and not self.transport.is_closing() and self._next_frame():
+        self._take()
+
+    def _take(self) -> None:
+        """Have whole frames carried out, no more than may wait: one read may bring thousands of small ones."""
+        while self._buffer and self._pending < _WAITING and not self.transport.is_closing() and self._next_frame():
             pass
         self._balance()
 
@@ -334,9 +340,9 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.transport.write(BEGINS + answer.sent + ENDS + b"\r")
+        self._take()
         if self._ends and not self._pending:
             self.transport.close()
-        self._balance()
 
     def read_no_more(self) -> None:
         """Read nothing more; what has come whole is carried out."""
@@ -380,7 +386,7 @@ class _Connection(asyncio.Protocol):
         if self._ends:
             return
         structlog.get_logger().warning("mllp-let-go", address=self.address, why=why)
-        self._ends, self._may_read, self._frame_began = True, False, None
+        self._ends, self._was_let_go, self._may_read, self._frame_began = True, True, False, None
         self._buffer.clear()
         if at_once or not self._pending:
             self.transport.abort()

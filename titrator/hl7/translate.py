@@ -7,7 +7,7 @@ say. What is ours must be whole: an exact number, its unit, its status, the orde
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
@@ -251,12 +251,14 @@ class _Reader:
         ours = [(obx, notes, self._measured(obx)) for obx, notes in order.observations]
         remarks = [note[3].text for note in order.remarks]
         remarks += [obx[5].text for obx, _, one in ours if one is None and obx.part(2) in _WORDS]
+        counted = any(one is not None and one.collection is PLATELET_COUNTS for _, _, one in ours)
+        clumped = counted and _tells_of_clumps(remarks)
         found = []
         for obx, notes, measured in ours:
             if measured is None:
                 self._warn_of_count(obx)
             elif STATUS.get(obx.part(11), "") is not None:
-                found.append(self._observation(order, obx, notes, measured, remarks))
+                found.append(self._observation(order, obx, notes, measured, clumped))
         return found
 
     def _warn_of_count(self, obx: Segment) -> None:
@@ -276,12 +278,12 @@ class _Reader:
                 known.add(BY_LOINC[number])
             elif number and (meaning := self.feed.codes.get((number, system))) is not None:
                 known.add(_MEANT[meaning])
-        if len(known) > 1 and not any(one.spot == obx.at(3) for one in self.wrong):
+        if len(known) > 1:
             self._fault(obx.at(3), 103, "names several things that are measured")
         return known.pop() if known else None
 
     def _observation(
-        self, order: _Order, obx: Segment, notes: list[Segment], measured: Measured, remarks: list[str]
+        self, order: _Order, obx: Segment, notes: list[Segment], measured: Measured, clumped: bool
     ) -> Observation | None:
         before = len(self.wrong)
         code = obx.part(11)
@@ -294,22 +296,21 @@ class _Reader:
         if saying is Saying.RESULT:
             when = self._when(order, obx)
             body |= self._value(obx, measured)
-            self._remark(body, measured, obx, notes, remarks)
+            self._remark(body, measured, obx, notes, clumped)
         if len(self.wrong) > before:
             return None
         is_new = status in ("amended", "corrected")
         return Observation(measured, saying, body, status == "preliminary", is_new, when, Places(obx, order))
 
     def _remark(
-        self, body: dict[str, Any], measured: Measured, obx: Segment, notes: list[Segment], remarks: list[str]
+        self, body: dict[str, Any], measured: Measured, obx: Segment, notes: list[Segment], clumped: bool
     ) -> None:
-        """The note of an entry; and that it is unreliable, where any remark tells of clumps."""
+        """The note of an entry; and that it is unreliable, where a remark on it or on its order tells of clumps."""
         own = [note[3].text.strip() for note in notes]
         if note := "\n".join(one for one in own if one):
             clean = "".join(sign for sign in note if sign.isprintable() or sign == "\n")
             body["note"] = clean if len(clean) <= _LONGEST_NOTE else f"{clean[: _LONGEST_NOTE - 6]} [...]"
-        said = [*own, *remarks, obx[8].text]
-        if measured.collection is PLATELET_COUNTS and any(one and tells_of_clumps(one) for one in said):
+        if measured.collection is PLATELET_COUNTS and (clumped or _tells_of_clumps([*own, obx[8].text])):
             body["unreliable"] = True
 
     def _value(self, obx: Segment, measured: Measured) -> dict[str, Any]:
@@ -424,6 +425,10 @@ def _numbered(order: _Order) -> tuple[str, Spot]:
 def _entity(field: Field) -> str:
     """An entity identifier: the number, and whose it is where that is said."""
     return "^".join([field.part(1), *([field.part(2)] if field.part(2) else [])]) if field.part(1) else ""
+
+
+def _tells_of_clumps(remarks: Iterable[str]) -> bool:
+    return any(one and tells_of_clumps(one) for one in remarks)
 
 
 def _saying(code: str, obx: Segment) -> Saying:

@@ -12,11 +12,12 @@ when nothing has been done yet, and another one is taken.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
@@ -484,16 +485,20 @@ def restore(file: Path, url: str) -> None:
     with file.open("rb") as opened:
         if opened.read(5) != b"PGDMP":
             raise Unusable(f"{file}: no backup of a PostgreSQL database; `titrator db copy` takes over one of SQLite")
+    if not _IS_OURS.search(_listed(file)):
+        raise Unusable(f"{file}: not a database of this program")
     with _named(name), closing(_connect(conninfo)) as connection:
         if _tables(connection):
             raise Unusable("is not empty; make a new database (createdb) and restore into that")
+        functions = _functions(connection)
     try:
-        _run("pg_restore", conninfo, "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges", file)
+        how = "--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"
+        _run("pg_restore", conninfo, *how, file.absolute())  # a name that begins with a hyphen would be an option
     except StoreError as error:
         raise Unusable(str(error)) from None
     with _named(str(file)), closing(_connect(conninfo)) as connection:
         if faults := _faults_of_backup(connection):
-            _empty(connection)
+            _empty(connection, functions)
             raise Unusable("; ".join(faults))
 
 
@@ -698,7 +703,17 @@ _ACTING: Final = """
     select 'trigger', t.tgname::text, p.prosrc from pg_trigger t join pg_class c on c.oid = t.tgrelid
     join pg_namespace n on n.oid = c.relnamespace join pg_proc p on p.oid = t.tgfoid
     where n.nspname = current_schema() and not t.tgisinternal
-    union all select 'rule', rulename::text, '' from pg_rules where schemaname = current_schema()"""
+    union all select 'rule', rulename::text, '' from pg_rules where schemaname = current_schema()
+    union all select 'policy', policyname::text, '' from pg_policies where schemaname = current_schema()
+    union all select 'function', p.proname::text, p.prosrc from pg_proc p where p.oid in (
+        select d.refobjid from pg_depend d
+        left join pg_constraint k on d.classid = 'pg_constraint'::regclass and k.oid = d.objid
+        left join pg_attrdef a on d.classid = 'pg_attrdef'::regclass and a.oid = d.objid
+        join pg_class c on c.oid = coalesce(k.conrelid, a.adrelid, d.objid)
+        join pg_namespace n on n.oid = c.relnamespace and n.nspname = current_schema()
+        where d.refclassid = 'pg_proc'::regclass
+            and d.classid in ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_class'::regclass)
+    )"""
 _REFERENCES: Final = """
     select t.relname::text, a.attname::text, p.relname::text, k.attname::text from pg_constraint f
     join pg_class t on t.oid = f.conrelid join pg_class p on p.oid = f.confrelid
@@ -725,32 +740,63 @@ def _faults_of_backup(connection: _Connection) -> list[str]:
         connection.execute(b"rollback")
 
 
-def _empty(connection: _Connection) -> None:
-    """Take away what a backup has brought into a database that was empty."""
+def _functions(connection: _Connection) -> set[str]:
+    """The functions that stand beside the tables, each with what it takes."""
+    found = connection.execute(
+        b"select oid::regprocedure::text from pg_proc where pronamespace::regnamespace::text = current_schema()"
+    )
+    return {row[0] for row in found}
+
+
+def _empty(connection: _Connection, kept: set[str]) -> None:
+    """Take away what a backup has brought into a database that was empty, but for the functions that were there."""
     connection.execute(b"begin")
     for table in _tables(connection):
         connection.execute(f'drop table "{table}" cascade'.encode())
-    connection.execute(b"drop function if exists count_access()")
+    for function in _functions(connection) - kept:
+        connection.execute(f"drop function {function} cascade".encode())
     connection.execute(b"commit")
 
 
 # Programs of PostgreSQL
 
 
+#: A line of what is in a backup.
+_IS_OURS: Final = re.compile(rf" TABLE \S+ {_APPLIED} ")
+
+
+def _listed(file: Path) -> str:
+    """What is in a backup, a line each; raises Unusable where that cannot be told."""
+    try:
+        return _ran([_found("pg_restore"), "--list", str(file.absolute())])
+    except StoreError as error:
+        raise Unusable(str(error)) from None
+
+
 def _run(program: str, conninfo: str, *arguments: str | Path) -> None:
     """Run a program of PostgreSQL on a database; raises StoreError. A password is not among its arguments."""
-    found = shutil.which(program)
-    if found is None:
-        raise StoreError(f"{program} is not there: install the client programs of PostgreSQL (postgresql-client)")
     said = conninfo_to_dict(conninfo)
     password = said.pop("password", None)
     environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
     shown = make_conninfo("", **{name: str(value) for name, value in said.items()})
-    done = subprocess.run(  # noqa: S603 (a program of the path, as the administrator has it)
-        [found, f"--dbname={shown}", *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
-    )
+    _ran([_found(program), f"--dbname={shown}", *map(str, arguments)], environment)
+
+
+def _found(program: str) -> str:
+    """Where a program of PostgreSQL is; raises StoreError."""
+    found = shutil.which(program)
+    if found is None:
+        raise StoreError(f"{program} is not there: install the client programs of PostgreSQL (postgresql-client)")
+    return found
+
+
+def _ran(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """What a program of the path, as the administrator has it, says; raises StoreError."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        raise StoreError(f"{program}: {done.stderr.strip() or f'ended with {done.returncode}'}")
+        said = done.stderr.strip() or f"ended with {done.returncode}"
+        raise StoreError(f"{Path(command[0]).name}: {said}")
+    return done.stdout
 
 
 def _sync(path: Path) -> None:

@@ -21,6 +21,8 @@ Parameter = Value | list[Value]
 
 #: How many rows are inserted together: as many as there are, in statements of few sizes, for each size is prepared.
 _ROWS: Final = (25, 8, 4, 2, 1)
+#: How many rows are looked for by their keys at once: SQLite takes no more than a thousand conditions.
+_KEYS: Final = 500
 #: How many of a kind of fault are named.
 SHOWN: Final = 20
 
@@ -168,12 +170,14 @@ class SqlSession:
         return self._got(record, list(dict.fromkeys(keys)))
 
     def _got(self, record: type[R], keys: Sequence[tuple[object, ...]], ends: str = "") -> dict[tuple[object, ...], R]:
-        if not keys:
-            return {}
         statements, key_of = self.statements[record], mapping(record).key_of
-        sql = f"{statements.select} where {' or '.join([statements.of_key] * len(keys))}{ends}"
-        rows = self._rows(sql, cast("list[Value]", list(chain.from_iterable(keys))))
-        return {key_of(one): one for one in map(mapping(record).to_record, rows)}
+        found: dict[tuple[object, ...], R] = {}
+        for start in range(0, len(keys), _KEYS):
+            some = keys[start : start + _KEYS]
+            sql = f"{statements.select} where {' or '.join([statements.of_key] * len(some))}{ends}"
+            rows = self._rows(sql, cast("list[Value]", list(chain.from_iterable(some))))
+            found.update((key_of(one), one) for one in map(mapping(record).to_record, rows))
+        return found
 
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""

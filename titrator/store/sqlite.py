@@ -351,7 +351,7 @@ def restore(file: Path, into: Path) -> None:
                 _keep_old(into)
             part.replace(into)
             _sync(into.parent)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         raise Unusable(f"{file}: {error}") from error
 
 

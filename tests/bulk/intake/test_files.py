@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime
@@ -82,6 +84,10 @@ BAD: list[tuple[str, str, bytes, str]] = [
     ("open quote", "csv", b'A,B\n"x,1\n', "line 2: unexpected end of data"),
     ("a long cell", "csv", b"A,B\n" + b"x" * (LONGEST_CELL + 1) + b",1\n", "field larger than field limit"),
     ("many columns", "csv", b",".join([b"A"] * 201) + b"\n", "has 201 columns"),
+    ("many cells", "csv", b"A,B\n7" + b",8" * 20_000 + b"\n", "line 2: a row of more than 16384 cells"),
+    ("a row without end", "csv", b"A,B\n7,8\n" + b"," * 5_000_000, "line 3: a row of more than 4000600 characters"),
+    ("a header without end", "csv", b"A" * 5 + b"," * 5_000_000, "line 1: a row of more than 4000600 characters"),
+    ("a row of many lines", "csv", b"A,B\n" + b'"\n",' * 2_000_000, "line 2: a row of more than 4000600 characters"),
     ("no JSON", "ndjson", b'{"patient": 1}\n{"patient"\n', "line 2 is no JSON"),
     ("no object", "ndjson", b"[1]\n", "line 1 is no object"),
     ("nested", "ndjson", b'{"patient": {"id": 1}}\n', "line 1: patient must be a text or a number"),
@@ -318,6 +324,76 @@ def test_a_workbook_that_is_large_in_memory_is_refused(
     with pytest.raises(Invalid) as refused:
         read(bomb, "xlsx")
     assert why in str(refused.value.faults[0])
+
+
+_STYLES = f"<styleSheet {_NAMES}><{{0}}>{{1}}</{{0}}></styleSheet>"
+#: What of a workbook is read at once, and why it is refused.
+AT_ONCE = [
+    ("styles", "xl/styles.xml", _STYLES.format("cellXfs", "<xf/>" * 2500), "more than 2000 elements outside"),
+    ("rows of styles", "xl/styles.xml", _STYLES.format("row", "<si/>" * 2500), "more than 2000 elements outside"),
+    (
+        "a format",
+        "xl/styles.xml",
+        _STYLES.format("numFmts", f'<numFmt numFmtId="200" formatCode="{"[" * 300}"/>'),
+        "a format of numbers of more than 255 characters",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "why"), [case[1:] for case in AT_ONCE], ids=[one[0] for one in AT_ONCE])
+def test_what_is_read_at_once_is_counted_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str, why: str
+) -> None:
+    """Two million styles are ten kilobytes on the disk, more than a gigabyte in memory, and half a minute."""
+    monkeypatch.setattr(parts, "_MOST_ELEMENTS", 2000)
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    bomb = rewritten(file, lambda part, body: content.encode() if part == name else body)
+    with pytest.raises(Invalid) as refused:
+        read(bomb, "xlsx")
+    assert why in str(refused.value.faults[0])
+
+
+@pytest.mark.parametrize("name", ["Print_Titles", "Print_Area"])
+def test_names_of_a_workbook_are_not_read(tmp_path: Path, name: str) -> None:
+    """openpyxl looks for ranges in each anew from each of its signs: of five kilobytes on the disk that took hours."""
+    named = f'</sheets><definedNames><definedName name="_xlnm.{name}" localSheetId="0">{"a" * 9_000_000}'.encode()
+    file = workbook(tmp_path / "a.xlsx", ["MRN"], ["7"])
+    other = rewritten(
+        file,
+        lambda part, body: (
+            body.replace(b"<definedNames />", b"").replace(b"</sheets>", named + b"</definedName></definedNames>")
+            if part == "xl/workbook.xml"
+            else body
+        ),
+    )
+    assert read(other, "xlsx")[2] == [(2, ["7"])]
+
+
+def test_a_workbook_of_very_many_parts_is_not_opened(tmp_path: Path) -> None:
+    """Each part is an object: a ZIP of 200 MB that has nothing else took three gigabytes, and more than a minute."""
+    file = tmp_path / "a.xlsx"
+    with zipfile.ZipFile(file, "w") as out:
+        for number in range(20_000):
+            out.writestr(f"{number}", b"")
+    with pytest.raises(Invalid) as refused:
+        read(file, "xlsx")
+    assert "more parts than any workbook" in str(refused.value.faults[0])
+
+
+def test_what_is_wrong_with_cells_is_not_told_to_the_log(tmp_path: Path) -> None:
+    """openpyxl warns of each day that is none, and says what stands there; each warning is kept, too."""
+    file = tmp_path / "a.xlsx"
+    book = openpyxl.Workbook()
+    for row in (["MRN", "Date"], ["7", 470_000_011]):
+        book.active.append(row)
+    book.active["B2"].number_format = "yyyy-mm-dd"
+    book.save(file)
+    program = (
+        "import sys; from pathlib import Path; from titrator.bulk.intake.files import open_table; "
+        "print(list(open_table(Path(sys.argv[1]), 'xlsx').rows))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True)
+    assert (ran.stdout.strip(), ran.stderr) == ("[(2, ['7', '#VALUE!'])]", "")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -24,8 +25,9 @@ from typing import IO, Any, Final, cast
 
 from defusedxml.common import DefusedXmlException
 from openpyxl.reader.excel import ExcelReader
+from openpyxl.styles.stylesheet import apply_stylesheet
 
-from titrator.bulk.intake.parts import LAST_ROW, Parts, wrong
+from titrator.bulk.intake.parts import LAST_ROW, Parts, refuse_many_parts, wrong
 from titrator.bulk.intake.values import Cell, text_of
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Invalid
@@ -35,6 +37,10 @@ MOST_COLUMNS: Final = 200
 MOST_ROWS: Final = 20_000_000
 LONGEST_CELL: Final = 10_000
 _LONGEST_LINE: Final = 1_000_000
+#: A row of a CSV file, in characters, on one line or many: each of a cell may be a quote, which is written twice.
+_LONGEST_ROW: Final = MOST_COLUMNS * (2 * LONGEST_CELL + 3)
+#: Cells of a row, empty ones too: as many as a spreadsheet has columns.
+_MOST_CELLS: Final = 16_384
 _FIRST_ROW: Final = 1000
 #: A name of a column may have several lines; it may have nothing else that is not shown.
 _UNSHOWN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -44,6 +50,9 @@ _NO_ENCODINGS: Final = frozenset(("idna", "punycode", "unicode_escape", "raw_uni
 #: Lines that tell the delimiter.
 _LOOKED_AT: Final = 20
 _DELIMITERS: Final = (",", ";", "\t", "|")
+
+# Its warnings quote cells, and each is kept and goes to the log.
+warnings.filterwarnings("ignore", module=r"openpyxl\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,14 +173,26 @@ def _fit(begin: str, mark: str) -> float:
 
 def _csv_rows(text: IO[str], encoding: str, mark: str) -> Iterator[tuple[int, Sequence[Cell]]]:
     csv.field_size_limit(LONGEST_CELL)
+    left = _LONGEST_ROW
+
+    def lines() -> Iterator[str]:
+        nonlocal left
+        while some := text.readline(left + 1):
+            left -= len(some)
+            if left < 0:
+                raise wrong(f"line {line}: a row of more than {_LONGEST_ROW} characters")
+            yield some
+
     with text:
-        reader = csv.reader(text, delimiter=mark, strict=True)
+        reader = csv.reader(lines(), delimiter=mark, strict=True)
         line = 1
         try:
             for row in reader:
+                if len(row) > _MOST_CELLS:
+                    raise wrong(f"line {line}: a row of more than {_MOST_CELLS} cells")
                 if any(row):
                     yield line, row
-                line = reader.line_num + 1
+                line, left = reader.line_num + 1, _LONGEST_ROW
         except UnicodeError:
             raise _not_in(encoding) from None
         except csv.Error as error:
@@ -269,9 +290,10 @@ def _json_cell(value: object, name: str, number: int) -> Cell:
 def _workbook(file: Path, sheet: str | None) -> Table:
     stream = file.open("rb")
     try:
+        refuse_many_parts(stream)
         reader = ExcelReader(stream, read_only=True, keep_vba=False, data_only=True, keep_links=False)
         reader.archive = Parts(stream)
-        reader.read()
+        _read_whole(reader)
         book = reader.wb
         chosen = _sheet_of(book.sheetnames, sheet, len(reader.parser.sheets))
         size = min(book[chosen].max_row or 0, LAST_ROW)
@@ -296,6 +318,15 @@ def _workbook(file: Path, sheet: str | None) -> Table:
             yield line, [*found, *[""] * (len(header) - len(found)), *[cell for cell in cells[len(header) :] if cell]]
 
     return Table(how=f"a workbook, sheet {chosen}", header=header, rows=counted(), place=lambda: read[0], size=size)
+
+
+def _read_whole(reader: ExcelReader) -> None:
+    """Read a workbook but for its cells, its names, its theme and who wrote it: names alone may take hours."""
+    reader.read_manifest()
+    reader.read_strings()
+    reader.read_workbook()
+    apply_stylesheet(reader.archive, reader.wb)
+    reader.read_worksheets()
 
 
 def _sheet_of(names: Sequence[str], wanted: str | None, many: int) -> str:

@@ -475,10 +475,11 @@ def write_rejected(stage: Stage, plan: Plan, out: Any, delimiter: str) -> None:
     """
     out.write("\ufeff")
     table = csv.writer(out, delimiter=delimiter)
-    table.writerow([*(cell(name) for name in plan.header), "line", "reason"])
+    table.writerow([*(cell(name, delimiter) for name in plan.header), "line", "reason"])
     wide = len(plan.header)
     for line, cells, why in stage.refused():
-        table.writerow([*(cell(text) for text in [*cells, *[""] * wide][:wide]), line, cell(why)])
+        told = [*(cell(text, delimiter) for text in [*cells, *[""] * wide][:wide]), line, cell(why, delimiter)]
+        table.writerow(told)
 
 
 def _file(folder: Path, job: ImportJob) -> Path:
@@ -500,7 +501,7 @@ def _clear(services: Services) -> None:
     """Remove what is of no open import: after a day, and rows that were not taken after thirty."""
     folder, now = _folder(services), services.clock().timestamp()
     for file in folder.iterdir():
-        ident, _, rest = file.name.partition(".")
+        ident, _, rest = file.name.removeprefix(".").partition(".")  # as `private` calls what is not whole yet
         age = REJECTED_KEPT.total_seconds() if rest == "rejected.csv" else _LEFT_KEPT_SECONDS
         if len(ident) != len(new_id()) or now - file.stat().st_mtime < age:
             continue

@@ -14,7 +14,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from functools import partial
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 from xml.parsers import expat
 
 from openpyxl.utils import column_index_from_string
@@ -36,11 +36,16 @@ _LONGEST_TAG: Final = 100_000
 #: A row has thirteen attributes at most; openpyxl keeps them to the end.
 _MOST_ATTRIBUTES: Final = 16
 _MOST_TEXTS: Final = 4_000_000
+#: What tells where the parts of a ZIP are, in bytes: it is read at once, and each part is an object.
+_MOST_DIRECTORY: Final = 1_000_000
+#: Characters of a format of numbers, as many as Excel takes: to tell days from amounts takes the square of them.
+_LONGEST_FORMAT: Final = 255
 #: What Excel has: more rows and columns are none of a workbook, whatever it says.
 LAST_ROW: Final = 1_048_576
 _MAIN: Final = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _ROW: Final = f"{_MAIN} row"
 _TEXT: Final = f"{_MAIN} si"
+_FORMAT: Final = f"{_MAIN} numFmt"
 _COPY: Final = "copy its values into a new workbook"
 _ANEW: Final = "open it in a spreadsheet program and save it anew"
 
@@ -48,6 +53,13 @@ _ANEW: Final = "open it in a spreadsheet program and save it anew"
 def wrong(message: str) -> Invalid:
     """What is wrong with a file."""
     return Invalid(Fault("file", message))
+
+
+def refuse_many_parts(stream: IO[bytes]) -> None:
+    """Raise Invalid for a ZIP of more parts than any workbook has; it is not opened for that."""
+    ends = cast("Any", zipfile)._EndRecData(stream)  # noqa: SLF001 (as zipfile finds what it is about to read at once)
+    if ends is not None and ends[5] > _MOST_DIRECTORY:
+        raise wrong("has more parts than any workbook")
 
 
 class Parts(zipfile.ZipFile):
@@ -59,7 +71,7 @@ class Parts(zipfile.ZipFile):
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream)
-        self._aside = 0
+        self._aside = self._elements = 0
         found = self.infolist()
         unpacked = sum(part.file_size for part in found)
         swollen = any(part.file_size > max(part.compress_size, 100_000) * _MOST_TIMES for part in found)
@@ -74,7 +86,12 @@ class Parts(zipfile.ZipFile):
         """A part at once; raises Invalid where those that are read at once come to too much."""
         self.count_aside(self.getinfo(name).file_size)
         with super().open(name, pwd=pwd) as part:
-            return part.read()
+            read = part.read()
+        if name.endswith((".xml", ".rels")):
+            look = _Look(self._elements)
+            look.at(read)
+            self._elements = look.others
+        return read
 
     def count_aside(self, size: int) -> None:
         """Count what is read at once."""
@@ -109,16 +126,21 @@ class _Watched:
 
 
 class _Look:
-    """What a part has come to so far: which row or text is open, since which byte, and what stands outside of them."""
+    """What a part has come to so far: which row or text is open, since which byte, and what stands outside of them.
 
-    def __init__(self) -> None:
+    `others` are the elements outside of rows and texts. Of a part that is read at once all are, and with those of such
+    parts `before` it.
+    """
+
+    def __init__(self, before: int | None = None) -> None:
         self._parser = expat.ParserCreate(namespace_separator=" ")
         self._parser.StartElementHandler = self._begin
         self._parser.EndElementHandler = self._end
         self._parser.EntityDeclHandler = self._entity
         self._read = self._outside = self._since = 0
         self._open: str | None = None
-        self._deep = self._elements = self._others = self._texts = 0
+        self._at_once, self.others = before is not None, before or 0
+        self._deep = self._elements = self._texts = 0
         self._row = self._column = 0
 
     def at(self, some: bytes) -> None:
@@ -141,14 +163,16 @@ class _Look:
     def _begin(self, name: str, attributes: dict[str, str]) -> None:
         if self._open is not None:
             self._begin_within(name, attributes)
-        elif name in (_ROW, _TEXT):
+        elif name in (_ROW, _TEXT) and not self._at_once:
             self._outside += self._parser.CurrentByteIndex - self._since
             self._open, self._since = name, self._parser.CurrentByteIndex
             self._deep = self._elements = 0
             self._begin_row(attributes) if name == _ROW else self._begin_text()
         else:
-            self._others += 1
-            if self._others > _MOST_ELEMENTS:
+            if name == _FORMAT and len(attributes.get("formatCode", "")) > _LONGEST_FORMAT:
+                raise wrong(f"has a format of numbers of more than {_LONGEST_FORMAT} characters")
+            self.others += 1
+            if self.others > _MOST_ELEMENTS:
                 raise wrong(f"has more than {_MOST_ELEMENTS} elements outside of the rows of a sheet: {_COPY}")
 
     def _begin_within(self, name: str, attributes: dict[str, str]) -> None:
