@@ -22,6 +22,7 @@ COPY_OF_FACT_3 = """
         until, unreliable, status, detail, asked, confirmed_by, change, reason, recorded_by, recorded_at
     from facts where id = 3"""
 DAMAGE: list[tuple[str, str, str]] = [
+    ("no index", "drop index one_current_version_a_fact", "^no index one_current_version_a_fact$"),
     ("no current version of a fact", "update facts set current = 0 where id = 3", "facts without .*: p fact 3$"),
     (
         "two current versions of a fact",

@@ -48,7 +48,7 @@ from titrator.store.base import (
 )
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
-from titrator.store.schema import MIGRATIONS, SERVER_TRIGGERS, Migration, not_understood, plain_sql
+from titrator.store.schema import INDEXES, MIGRATIONS, SERVER_TRIGGERS, Migration, not_understood, plain_sql
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 
 R = TypeVar("R", bound=Record)
@@ -672,6 +672,8 @@ def _faults(connection: _Connection) -> list[str]:
     if missing:
         return [f"no table {name}" for name in missing]
     faults = [f"the setting {name} of the server is off" for (name,) in connection.execute(_UNSAFE.encode())]
+    indexes = {name for (name,) in connection.execute(_INDEXES.encode())}
+    faults += [f"no index {name}" for name in sorted(INDEXES - indexes)]
     faults += [f"{name}: the index is not valid" for (name,) in connection.execute(_INVALID.encode())]
     faults += [
         f"{kind} {name}: none of this program, which would act on what is written"
@@ -696,6 +698,7 @@ def _faults(connection: _Connection) -> list[str]:
 
 
 _UNSAFE: Final = "select name from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off'"
+_INDEXES: Final = "select indexname::text from pg_indexes where schemaname = current_schema()"
 _INVALID: Final = """
     select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
     join pg_namespace n on n.oid = c.relnamespace where n.nspname = current_schema() and not i.indisvalid"""

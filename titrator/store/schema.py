@@ -334,6 +334,13 @@ MIGRATIONS: Final = (
     ),
 )
 
+#: The names of the indexes: without one, what must be unique may come twice, or what is looked for takes long.
+INDEXES: Final = frozenset(
+    name
+    for one in MIGRATIONS
+    for statement in one.sqlite
+    for name in re.findall(r"^create (?:unique )?index (\w+)", plain_sql(statement))
+)
 #: What acts by itself on what is written: the triggers of SQLite, whole; those of PostgreSQL, each with what it does.
 TRIGGERS: Final = frozenset(
     plain_sql(statement) for one in MIGRATIONS for statement in one.sqlite if statement.startswith("create trigger")

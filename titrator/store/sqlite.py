@@ -29,7 +29,7 @@ from sqlite_utils import Database, Migrations
 from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value
-from titrator.store.schema import MIGRATIONS, TRIGGERS, Migration, not_understood, plain_sql
+from titrator.store.schema import INDEXES, MIGRATIONS, TRIGGERS, Migration, not_understood, plain_sql
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, nullable, statements_in
 from titrator.store.together import Step, Together
 
@@ -460,6 +460,8 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
     missing = sorted({record.TABLE for record in RECORDS} - _tables(connection))
     if missing:
         return [*faults, *(f"no table {name}" for name in missing)]
+    indexes = {row[0] for row in connection.execute("select name from sqlite_master where type = 'index'")}
+    faults += [f"no index {name}" for name in sorted(INDEXES - indexes)]
     faults += [
         f"{kind} {name}: none of this program, which would act on what is written"
         for kind, name, sql in connection.execute(_ACTING)
