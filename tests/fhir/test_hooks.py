@@ -1828,4 +1828,5 @@ def test_summaries_are_short() -> None:
 
 def test_nothing_empty_is_sent() -> None:
     full = {"a": None, "b": "", "c": [], "d": {"e": [None, {"f": ""}]}, "g": [0, False, "x"], "h": Decimal(0)}
-    assert cards.pruned(full) == {"g": [0, False, "x"], "h": Decimal(0)}
+    assert cards.written(full) == '{"g": [0, false, "x"], "h": 0}'
+    assert cards.written({"a": [{"b": None}]}) == ""

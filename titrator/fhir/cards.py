@@ -19,7 +19,7 @@ from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
 from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.titration.codes import Action, Reason
-from titrator.titration.documents import RawJSON, encode
+from titrator.titration.documents import RawJSON, encode, quote
 from titrator.titration.errors import Fault
 from titrator.titration.override import LATEST, ceiling_exceeded, departs, far_more, is_early, is_late, maximum_exceeded
 from titrator.titration.preparation import DILUTED, VIALS
@@ -326,20 +326,19 @@ def short(text: str) -> str:
     return (cut.rpartition(" ")[0] or cut[:-1]).rstrip(" ,;:") + "…"
 
 
-def pruned(value: object) -> object:
-    """A value without anything null or empty in it; None if nothing is left."""
+def written(value: object) -> str:
+    """A value as JSON, without anything null or empty in it; nothing if nothing is left."""
+    if type(value) is str:  # as most are
+        return quote(value) if value else ""
     if type(value) is dict or isinstance(value, Mapping):
-        kept = {
-            key: found
-            for key, item in value.items()
-            if (found := (item or None) if type(item) is str else pruned(item)) is not None  # most are texts
-        }
-        return kept or None
+        parts = [f"{quote(key)}: {text}" for key, item in value.items() if (text := written(item))]
+        return f"{{{', '.join(parts)}}}" if parts else ""
     if isinstance(value, list | tuple):
-        return [found for item in value if (found := pruned(item)) is not None] or None
-    if isinstance(value, str):
-        return value if type(value) is RawJSON else str(value) or None
-    return value
+        items = [text for item in value if (text := written(item))]
+        return f"[{', '.join(items)}]" if items else ""
+    if isinstance(value, str) and type(value) is not RawJSON:
+        return written(str(value))
+    return "" if value is None else encode(value)
 
 
 def _card(protocol: Protocol, summary: str, indicator: str, detail: str) -> Card:

@@ -185,7 +185,7 @@ def _call(service_id: str) -> Response:
     if (patient := made.patient) is not None:
         uuids = [cast(str, card["uuid"]) for card in made.cards]
         done(lambda visit: keep_shown(visit, service.id, uuids, patient), writes=True, drafts=True)
-    return _json({"cards": made.cards})
+    return _sent(f'{{"cards": [{", ".join(map(cards.written, made.cards))}]}}')
 
 
 def _feedback(service_id: str) -> Response:
@@ -230,7 +230,11 @@ def invalid_input(error: InvalidInput) -> Response:
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return Response(encode(value), status=status, content_type="application/json")
+    return _sent(encode(value), status)
+
+
+def _sent(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(text, status=status, content_type="application/json")
 
 
 # Services
@@ -446,10 +450,10 @@ def _of_the_dead(visit: Visit, service: Service, asked: Asked) -> list[Card]:
 
 
 def _marked(card: Card, key: bytes, service: Service, account: str) -> Card:
-    """A card as it is sent: with the uuids by which feedback names it, and nothing empty in it."""
+    """A card with the uuids by which feedback names it."""
     uuid = new_card(key, service.id, account)
     suggestions = [{**one, "uuid": suggestion_of(key, uuid)} for one in cast("list[Card]", card.get("suggestions", []))]
-    return cast(Card, cards.pruned({**card, "uuid": uuid, "suggestions": suggestions}))
+    return {**card, "uuid": uuid, "suggestions": suggestions}
 
 
 def _stored(visit: Visit, asked: Asked, resource: object) -> Patient | None:

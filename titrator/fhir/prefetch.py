@@ -103,6 +103,8 @@ _SHOWN: Final = 200
 #: Days within which a medicine that cannot be told may be a dose that counts.
 _RECENT: Final = 35
 _UNRELIABLE: Final = " (unreliable)"
+#: Characters of an id, as FHIR has it.
+_LONGEST_ID: Final = 64
 _FACTORS: Final = {"platelet_counts": GIGA_PER_LITRE_PER, "weights": KILOGRAMS_PER}
 #: Of an entry of a list its day, and what it is put in order by.
 _DAY: Final = itemgetter(0)
@@ -113,11 +115,20 @@ _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class Sent(NamedTuple):
-    """A resource as it was sent, and where it stood; whether it is known that nothing modifies what is in it."""
+    """A resource as it was sent, and where it stood; whether it is known that nothing modifies what is in it.
+
+    Of an entry of a Bundle it is the number that is kept: where it stood is asked for only if something is wrong.
+    """
 
     resource: object
-    path: str
+    within: str
     unmodified: bool = False
+    entry: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it stood."""
+        return self.within if self.entry is None else f"{self.within}.entry[{self.entry}].resource"
 
 
 class Found(NamedTuple):
@@ -280,7 +291,7 @@ def _entries(value: object, path: str, kind: str, faults: list[Fault], *, unmodi
     for index, value_of in enumerate(entries.items()):
         if (matching := _plain_match(value_of, kind)) is not None:
             matches += 1
-            yield Sent(matching, f"{path}.entry[{index}].resource", unmodified)
+            yield Sent(matching, path, unmodified, index)
             continue
         entry = Place(value_of, index, faults, entries)
         mode, resource = entry["search"]["mode"].text(), entry["resource"]
@@ -363,19 +374,26 @@ class _Reader:
 
     def read(self, sent: Sent) -> None:
         """Read a resource; what is no fact of the course is passed over."""
-        place = Place(sent.resource, sent.path, self.faults)
         said = plain(sent.resource, self.zone, unmodified=sent.unmodified)
         if said is None:
-            self._read_strictly(place)
+            self._read_strictly(self._place(sent))
             return
         resource = cast("dict[str, Any]", sent.resource)
-        if "id" in resource and not self._is_new(place, resource["resourceType"]):
-            return
+        if (ident := resource.get("id")) is not None:
+            kind = resource["resourceType"]
+            if type(ident) is str and len(ident) <= _LONGEST_ID and (kind, ident) not in self.seen:
+                self.seen[kind, ident] = resource
+            elif not self._is_new(self._place(sent), kind):
+                return
         subject = resource.get("subject")
         if type(subject) is not dict or subject.get("reference") != f"Patient/{self.patient}":
-            self._refuse_others(place)
-        if said.name != "doses" or "identifier" not in resource or not self._is_told_again(place, said.entry):
-            self._add(said.name, said.day, said.at, said.entry, resource.get("issued"))
+            self._refuse_others(self._place(sent))
+        if said.name == "doses" and "identifier" in resource and self._is_told_again(self._place(sent), said.entry):
+            return
+        self._add(said.name, said.day, said.at, said.entry, resource.get("issued"))
+
+    def _place(self, sent: Sent) -> Place:
+        return Place(sent.resource, sent.path, self.faults)
 
     def _read_strictly(self, place: Place) -> None:
         """Read a resource that is not plain."""
