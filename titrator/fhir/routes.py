@@ -94,9 +94,9 @@ def _sent(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
 def _sent_match(kind: Kind, match: Match, status: HTTPStatus = HTTPStatus.OK) -> Response:
     response = _sent(match.give(), status)
     if match.version is not None:
-        response.headers["ETag"] = f'W/"{match.version}"'
+        response.headers.add("ETag", f'W/"{match.version}"')
     if match.updated and kind.writes is not None:
-        response.headers["Last-Modified"] = _http_date(match.updated)
+        response.headers.add("Last-Modified", _http_date(match.updated))
     return response
 
 
@@ -116,7 +116,7 @@ def _written(kind: Kind, written: Written) -> Response:
     elif wanted == "minimal" or not g.actor.may(f"{kind.name}.r"):
         response.set_data("")
     match = written.match
-    response.headers["Location"] = f"{base()}/{kind.name}/{match.id}/_history/{match.version}"
+    response.headers.add("Location", f"{base()}/{kind.name}/{match.id}/_history/{match.version}")
     return response
 
 

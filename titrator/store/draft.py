@@ -8,7 +8,7 @@ decision `decided`, and other changes the version. A draft does not see what it 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from titrator.store.base import CourseFact, Session, Stale, Where
 from titrator.store.records import Patient, Record
@@ -27,10 +27,12 @@ class Draft:
         self._steps: list[Callable[[Session], object]] = []
 
     def get(self, record: type[R], *key: object) -> R | None:
-        """The record with that key."""
+        """The record with that key; a patient is read once, for all reads see the same state."""
+        if record is Patient and (seen := self._seen.get(cast("str", key[0]))) is not None:
+            return cast("R", seen)
         found = self._session.get(record, *key)
         if isinstance(found, Patient):
-            self._seen.setdefault(found.id, found)
+            self._seen[found.id] = found
         return found
 
     def get_all(self, record: type[R], keys: Collection[tuple[object, ...]]) -> dict[tuple[object, ...], R]:
