@@ -546,7 +546,8 @@ def test_a_page_of_a_chain_says_where_the_next_begins_and_leaves_an_entry(hospit
     assert look(hospital, hospital.auditor, patient, 2, 2) == ([3], None)
     assert look(hospital, hospital.auditor, None, 0, 9) == ([1, 2, 3, 4, 5], None)
     with hospital.store.reading() as session:
-        system: list[Any] = session.find(AuditRow, Where("chain", "=", SYSTEM), Where("action", "=", "read-audit"))
+        of_system = Where("chain", "=", SYSTEM), Where("action", "=", "read-audit")
+        system: list[Any] = session.find(AuditRow, *of_system, order=("seq",))
     assert [row.subject for row in system] == [f"audit/{patient}", f"audit/{patient}", f"audit/{SYSTEM}"]
     assert hospital.verify() == []
 
