@@ -30,7 +30,7 @@ unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 # Where Python keeps nothing of what it has compiled, each of the hundreds of processes of the tests compiles it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-long check bench screenshots mutants lock sbom clean
+.PHONY: help run test test-long test-postgres check bench screenshots mutants lock sbom clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,9 +47,12 @@ test: $(DEV) $(PROJECT) ## the tests, and that those of the medicine cover it
 	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' $(ON_POSTGRES)
 	$(PYTEST) -m 'not long' --ignore=tests/titration
 
-test-long: $(DEV) $(PROJECT) ## the tests that take longer, and those of the doors and reminders on PostgreSQL
+test-long: $(DEV) $(PROJECT) ## the tests that take longer
 	@mkdir -p .cache
 	$(PYTEST) -m long
+
+test-postgres: $(DEV) $(PROJECT) ## all tests of the doors, the pages and the work again, on PostgreSQL
+	@mkdir -p .cache
 	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' tests/api tests/fhir tests/web tests/workflow
 
 check: $(DEV) $(PROJECT) ## style, types, imports, documents

@@ -34,7 +34,6 @@ from titrator.store.rows import mapping
 from titrator.titration.documents import encode
 from titrator.titration.recommend import ENGINE_VERSION
 from titrator.workflow import trail
-from titrator.workflow.errors import Unknown
 from titrator.workflow.visit import Visit, instant
 from titrator.workflow.whole import whole
 
@@ -64,10 +63,7 @@ def take_evidence(visit: Visit, patient_id: str) -> Evidence:
 
     Raises Unknown for any other: access in an emergency is to see a patient, not to take all of the record away.
     """
-    patient = visit.patient(patient_id)
-    if patient.clinic_id not in visit.who.clinics:
-        raise Unknown("patient")
-    return evidence_of(visit, patient)
+    return evidence_of(visit, visit.own_patient(patient_id))
 
 
 def evidence_of(visit: Visit, patient: Patient) -> Evidence:

@@ -103,8 +103,6 @@ _SHOWN: Final = 200
 #: Days within which a medicine that cannot be told may be a dose that counts.
 _RECENT: Final = 35
 _UNRELIABLE: Final = " (unreliable)"
-#: Characters of an id, as FHIR has it.
-_LONGEST_ID: Final = 64
 _FACTORS: Final = {"platelet_counts": GIGA_PER_LITRE_PER, "weights": KILOGRAMS_PER}
 #: Of an entry of a list its day, and what it is put in order by.
 _DAY: Final = itemgetter(0)
@@ -379,12 +377,8 @@ class _Reader:
             self._read_strictly(self._place(sent))
             return
         resource = cast("dict[str, Any]", sent.resource)
-        if (ident := resource.get("id")) is not None:
-            kind = resource["resourceType"]
-            if type(ident) is str and len(ident) <= _LONGEST_ID and (kind, ident) not in self.seen:
-                self.seen[kind, ident] = resource
-            elif not self._is_new(self._place(sent), kind):
-                return
+        if "id" in resource and not self._is_new(self._place(sent), resource["resourceType"]):
+            return
         subject = resource.get("subject")
         if type(subject) is not dict or subject.get("reference") != f"Patient/{self.patient}":
             self._refuse_others(self._place(sent))

@@ -22,7 +22,6 @@ from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from itertools import count, groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -35,7 +34,6 @@ from psycopg_pool import ConnectionPool, PoolClosed
 
 from titrator.store.base import (
     HELD_LOOSELY,
-    CourseFact,
     Duplicate,
     Overtaken,
     Stale,
@@ -96,12 +94,6 @@ _PREPARE: Final = f"""
 #: What says which transactions are visible: as long as it is the same, the same is seen.
 _SNAPSHOT: Final = "select pg_current_snapshot()::text"
 _ACCESS: Final = "select number from change_counts where name = 'access'"
-
-_COURSE_FACTS: Final = """
-    select kind, day, code, value, unit, level, until, unreliable, status, id, taken_at from facts
-    where patient_id = %s and current = 1 and status != 'entered-in-error'
-        and kind in ('weight', 'platelet-count', 'dose', 'event')"""
-_ID: Final = itemgetter(9)
 
 #: Rows that are written after somebody has looked whether they are there, and that nothing else keeps apart in time: of
 #: these one that is not there yet is held, too.
@@ -187,12 +179,6 @@ class PostgresSession(SqlSession):
                 self._failed = None
             raise
         self._write("release part", ())
-
-    def course_facts(self, patient_id: str) -> list[CourseFact]:
-        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
-        rows = self._rows(_COURSE_FACTS, (patient_id,))
-        rows.sort(key=_ID)
-        return list(map(CourseFact._make, rows))
 
     def scan(self, record: type[Record]) -> Iterator[tuple[Value, ...]]:
         """All rows of a table in the order of their keys, as they are stored, some at a time."""

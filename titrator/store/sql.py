@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import fields
 from functools import partial
 from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from titrator.store.base import CourseFact, Stale, Where
-from titrator.store.records import RECORDS, Record
+from titrator.store.records import RECORDS, Fact, Record
 from titrator.store.rows import Value, mapping
 
 R = TypeVar("R", bound=Record)
@@ -23,6 +24,12 @@ Parameter = Value | list[Value]
 _ROWS: Final = (25, 8, 4, 2, 1)
 #: How many rows are looked for by their keys at once: SQLite takes no more than a thousand conditions.
 _KEYS: Final = 500
+_OF_A_COURSE: Final = (
+    Where("current", "=", 1),
+    Where("status", "!=", "entered-in-error"),
+    Where("kind", "in", ("weight", "platelet-count", "dose", "event")),
+)
+_ID: Final = itemgetter(CourseFact._fields.index("id"))
 #: How many of a kind of fault are named.
 SHOWN: Final = 20
 
@@ -196,6 +203,12 @@ class SqlSession:
         select = f"select {', '.join(columns)} from {record.TABLE}"  # noqa: S608 (names of ours)
         return self._selected(select, record, where, order, limit)
 
+    def course_facts(self, patient_id: str) -> list[CourseFact]:
+        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
+        rows = self.values(Fact, CourseFact._fields, Where("patient_id", "=", patient_id), *_OF_A_COURSE)
+        rows.sort(key=_ID)
+        return list(map(CourseFact._make, rows))
+
     def count(self, record: type[Record], *where: Where) -> int:
         """How many records meet all conditions."""
         conditions, values = self.dialect.conditions(where)
@@ -261,10 +274,6 @@ class SqlSession:
 
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in a writing transaction, held until it ends."""
-        raise NotImplementedError
-
-    def course_facts(self, patient_id: str) -> list[CourseFact]:
-        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
         raise NotImplementedError
 
     def remove(self, record: type[Record], *where: Where) -> int:

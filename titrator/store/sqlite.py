@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar, cast
 
 from sqlite_utils import Database, Migrations
 
-from titrator.store.base import CourseFact, Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
+from titrator.store.base import Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value
 from titrator.store.schema import INDEXES, MIGRATIONS, TRIGGERS, Migration, not_understood, plain_sql
@@ -52,16 +52,6 @@ _PASSING: Final = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     )
 )
-
-#: One row of JSON: Python lets another thread run after each row that it fetches, and a course has a hundred. It is put
-#: in order here, for SQLite promises none within an aggregate.
-_COURSE_FACTS: Final = """
-    select json_group_array(json_array(kind, day, code, value, unit, level, until, unreliable, status, id, taken_at))
-    from facts
-    where patient_id = ? and current = 1 and status != 'entered-in-error'
-        and kind in ('weight', 'platelet-count', 'dose', 'event')"""
-
-_ID: Final = itemgetter(9)
 
 DIALECT: Final = Dialect(
     mark="?", contains="instr({}, ?) > 0", chosen="({some})", lists=False, nulls_last=False, zeros=True
@@ -100,12 +90,6 @@ class SqliteSession(SqlSession):
             if self._connection.in_transaction:
                 self._write("release part", ())
 
-    def course_facts(self, patient_id: str) -> list[CourseFact]:
-        """The current weights, platelet counts, doses and events of a patient, in order of recording."""
-        rows = json.loads(self._rows(_COURSE_FACTS, (patient_id,))[0][0])
-        rows.sort(key=_ID)
-        return list(map(CourseFact._make, rows))
-
     def values(
         self,
         record: type[Record],
@@ -114,7 +98,11 @@ class SqliteSession(SqlSession):
         order: tuple[str, ...] = (),
         limit: int | None = None,
     ) -> list[tuple[Value, ...]]:
-        """Columns of the records that meet all conditions, as they are stored; all of them as one row of JSON."""
+        """Columns of the records that meet all conditions, as they are stored.
+
+        All as one row of JSON: Python lets another thread run after each row that it fetches, and a course has a
+        hundred. They are put in order here, for SQLite promises none within an aggregate.
+        """
         able = set(columns) - nullable(record)
         by = [(columns.index(name.lstrip("-")), name[0] == "-") for name in order if name.lstrip("-") in able]
         if limit is not None or len(by) < len(order):

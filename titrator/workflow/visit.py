@@ -199,6 +199,16 @@ class Visit:
             raise Unknown("patient")
         return found
 
+    def own_patient(self, patient_id: str) -> Patient:
+        """A patient of the actor's clinics; raises Unknown for any other.
+
+        It is for what would last longer than access in an emergency, which is to see a patient for an hour.
+        """
+        patient = self.patient(patient_id)
+        if patient.clinic_id not in self.who.clinics:
+            raise Unknown("patient")
+        return patient
+
     def clinic(self, clinic_id: str) -> Clinic:
         """A clinic by its id; raises Unknown."""
         found = self.known_clinics.get(clinic_id) or self.session.get(Clinic, clinic_id)

@@ -418,9 +418,7 @@ def change_contacts_of_patient(visit: Visit, patient_id: str, body: Body) -> lis
 
     Raises Unknown for a patient of another clinic: access in an emergency ends, and the messages would go on.
     """
-    patient = visit.patient(patient_id)
-    if patient.clinic_id not in visit.who.clinics:
-        raise Unknown("patient")
+    patient = visit.own_patient(patient_id)
     owner = f"{PATIENT}/{patient.id}"
     old = _contacts(visit, owner)
     new = _set_contacts(visit, owner, {patient.clinic_id}, body)
