@@ -19,7 +19,7 @@ import pytest
 import sqlite_utils
 
 from tests.backends import bare_database, bare_schema, drop, new_database
-from tests.store.damage import DAMAGE, fill
+from tests.store.damage import DAMAGE, UNGUARDED, fill
 from tests.store.samples import add_referred_to, sample
 from titrator.store import connect, postgres
 from titrator.store.base import Duplicate, Overtaken, Session, Stale, StoreError, Unavailable, Unusable, Where
@@ -162,6 +162,8 @@ def test_both_catalogues_are_the_same(url: str, tmp_path: Path) -> None:
     SqliteStore(tmp_path / "t.db").close()
     one, other = of_sqlite(tmp_path / "t.db"), of_postgresql(url)
     assert {table: one[table]["columns"] for table in one} == {table: other[table]["columns"] for table in other}
+    there_by_a_trigger = (("patient_id", "id"), True, "current=1")
+    one["facts"]["indexes"] |= {there_by_a_trigger}  # type: ignore[operator]
     for table, found in one.items():
         assert other[table] == found, table
     assert sum(len(found["checks"]) for found in one.values()) > 20  # type: ignore[arg-type, misc]
@@ -176,7 +178,7 @@ def test_what_is_counted_of_access_is_counted_for_the_same_tables(url: str, tmp_
     SqliteStore(tmp_path / "t.db").close()
     rows = sqlite_utils.Database(tmp_path / "t.db").execute("select tbl_name from sqlite_master where type = 'trigger'")
     counted = sql(url, "select tgrelid::regclass::text from pg_trigger where not tgisinternal")
-    assert {row[0] for row in counted} == {row[0] for row in rows.fetchall()}
+    assert {row[0] for row in counted} == {row[0] for row in rows.fetchall()} - {"facts"}
 
 
 # Migrations
@@ -695,6 +697,7 @@ ACTING = [
             ("a default", "text", "said", "alter table accounts alter username set default noted('x')"),
         )
     ),
+    ("no trigger", "drop trigger tokens_changed on tokens", "^no trigger tokens_changed$"),
     (
         "a policy that hides rows",
         "alter table accounts enable row level security; create policy hidden on accounts using (role != 'admin')",
@@ -710,6 +713,7 @@ def test_check_tells(bare: str, statements: str, says: str) -> None:
     store = PostgresStore(bare)
     fill(store)
     assert store.check() == []
+    statements = statements.replace(UNGUARDED, "drop index one_current_version_a_fact")
     sql(bare, f"{statements} cascade" if statements.startswith("drop table") else statements)
     assert any(re.search(says, fault) for fault in store.check()), store.check()
     store.close()

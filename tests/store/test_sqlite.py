@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.damage import DAMAGE, fill
+from tests.store.damage import DAMAGE, UNGUARDED, fill
 from tests.store.samples import add_referred_to, sample
 from titrator.store import sqlite
 from titrator.store.base import StoreError, Unusable, Where
@@ -128,7 +128,8 @@ def test_every_table_is_a_record_strict_and_without_reals(store: SqliteStore) ->
     made.pop("_sqlite_migrations")
     assert set(made) == {record.TABLE for record in RECORDS}
     for name, text in made.items():
-        assert re.search(r"\)\s*strict, without rowid$", text), name
+        of_long_rows = name in ("standings", "worklist", "audit")
+        assert re.search(r"\)\s*strict$" if of_long_rows else r"\)\s*strict, without rowid$", text), name
         assert not re.search(r"\b(real|float|double|numeric|decimal|any|blob)\b", text), name
 
 
@@ -500,6 +501,7 @@ DAMAGE_OF_FILES: list[tuple[str, str, str]] = [
         "create trigger heavier after insert on facts begin update facts set value = '140' where id = new.id; end",
         "trigger heavier: none of this program",
     ),
+    ("no trigger", "drop trigger one_current_version_a_fact_update", "^no trigger one_current_version_a_fact_update$"),
     (
         "a trigger under the name of ours",
         "drop trigger tokens_update; create trigger tokens_update after update on tokens begin select 1; end",
@@ -516,7 +518,8 @@ DAMAGE_OF_FILES: list[tuple[str, str, str]] = [
 def test_check_tells(store: SqliteStore, statements: str, says: str) -> None:
     assert store.check() == []
     with closing(sqlite3.connect(store.file, isolation_level=None)) as other:
-        other.executescript(statements)
+        unguarded = "; ".join(f"drop trigger one_current_version_a_fact_{done}" for done in ("insert", "update"))
+        other.executescript(statements.replace(UNGUARDED, unguarded))
     assert any(re.search(says, fault) for fault in store.check()), store.check()
 
 

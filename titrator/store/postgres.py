@@ -46,7 +46,7 @@ from titrator.store.base import (
 )
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value, mapping
-from titrator.store.schema import INDEXES, MIGRATIONS, SERVER_TRIGGERS, Migration, not_understood, plain_sql
+from titrator.store.schema import MIGRATIONS, SERVER_INDEXES, SERVER_TRIGGERS, Migration, not_understood, plain_sql
 from titrator.store.sql import Dialect, Parameter, SqlSession, contradictions, statements_in
 
 R = TypeVar("R", bound=Record)
@@ -659,13 +659,16 @@ def _faults(connection: _Connection) -> list[str]:
         return [f"no table {name}" for name in missing]
     faults = [f"the setting {name} of the server is off" for (name,) in connection.execute(_UNSAFE.encode())]
     indexes = {name for (name,) in connection.execute(_INDEXES.encode())}
-    faults += [f"no index {name}" for name in sorted(INDEXES - indexes)]
+    faults += [f"no index {name}" for name in sorted(SERVER_INDEXES - indexes)]
     faults += [f"{name}: the index is not valid" for (name,) in connection.execute(_INVALID.encode())]
+    acting = [(kind, name, plain_sql(body)) for kind, name, body in connection.execute(_ACTING.encode())]
     faults += [
         f"{kind} {name}: none of this program, which would act on what is written"
-        for kind, name, body in connection.execute(_ACTING.encode())
-        if (name, plain_sql(body)) not in SERVER_TRIGGERS
+        for kind, name, body in acting
+        if (name, body) not in SERVER_TRIGGERS
     ]
+    missing = {name for name, _ in SERVER_TRIGGERS} - {name for kind, name, _ in acting if kind == "trigger"}
+    faults += [f"no trigger {name}" for name in sorted(missing)]
     for table, column, parent, key in list(connection.execute(_REFERENCES.encode())):
         sql = (
             f"select count(*) from {table} c where c.{column} is not null "  # noqa: S608 (names of ours)

@@ -68,6 +68,11 @@ _OF_ACCESS: Final = ("accounts", "second_factors", "tokens")
 _COUNT_ACCESS: Final = (
     "insert into change_counts values ('access', 1) on conflict (name) do update set number = number + 1"
 )
+#: An index says the same, and is a page more to write with each fact; PostgreSQL has it, where several write at once.
+_HAS_ANOTHER: Final = """exists (
+    select 1 from facts where patient_id = new.patient_id and id = new.id and version != new.version and current = 1
+)"""
+_REFUSE: Final = "select raise(abort, 'UNIQUE constraint failed: current version of a fact')"
 
 MIGRATIONS: Final = (
     Migration(
@@ -114,7 +119,7 @@ MIGRATIONS: Final = (
                 recorded_by text not null, recorded_at text not null,
                 primary key (patient_id, id, version)
             ) strict, without rowid""",
-            "create unique index one_current_version_a_fact on facts (patient_id, id) where current = 1",
+            "create index facts_by_day on facts (patient_id, kind, day) where current = 1",
             "create index facts_to_verify on facts (patient_id, id) where current = 1 and status = 'unverified'",
             """create table standings (
                 patient_id text primary key references patients (id), clinic_id text not null, day text not null,
@@ -123,14 +128,14 @@ MIGRATIONS: Final = (
                 protocol_sha256 text not null, action text not null, reasons text not null, input_sha256 text not null,
                 unverified text not null, proposal_sha256 text not null, dose_due_on text, count_due_on text,
                 dues text not null, answer text not null
-            ) strict, without rowid""",
+            ) strict""",
             "create index standings_by_day on standings (clinic_id, day)",
             "create index standings_by_program on standings (clinic_id, program)",
             """create table worklist (
                 patient_id text primary key references patients (id), clinic_id text not null, day text not null,
                 program text not null, search_name text not null, rank integer not null, tasks text not null,
                 line text not null
-            ) strict, without rowid""",
+            ) strict""",
             "create index worklist_by_rank on worklist (clinic_id, rank, patient_id, tasks)",
             "create index worklist_by_day on worklist (clinic_id, day)",
             "create index worklist_by_program on worklist (clinic_id, program)",
@@ -176,7 +181,6 @@ MIGRATIONS: Final = (
                 fact_id integer not null, primary key (patient_id, system, value)
             ) strict, without rowid""",
             "create index external_ids_by_name on external_ids (system, value)",
-            "create index external_ids_of_fact on external_ids (patient_id, fact_id)",
             """create table unmatched_results (
                 id text primary key, version integer not null, clinic_id text not null references clinics (id),
                 system text not null, value text not null, collection text not null, body text not null,
@@ -238,7 +242,7 @@ MIGRATIONS: Final = (
                 chain text not null, seq integer not null, at text not null, account_id text, role text,
                 action text not null, subject text not null, clinic_id text, request_id text, detail text not null,
                 mac text not null, primary key (chain, seq)
-            ) strict, without rowid""",
+            ) strict""",
             """create table audit_heads (
                 chain text primary key, seq integer not null, mac text not null, signature text not null
             ) strict, without rowid""",
@@ -317,9 +321,15 @@ MIGRATIONS: Final = (
                 for table in _OF_ACCESS
                 for done in ("insert", "update", "delete")
             ),
+            *(
+                f"""create trigger one_current_version_a_fact_{done.split()[0]} before {done} on facts
+                    when new.current = 1 and {_HAS_ANOTHER} begin {_REFUSE}; end"""
+                for done in ("insert", "update of current")
+            ),
         ),
         # Counted as the transaction ends: a row that each of them changes must not be held from its beginning on.
         (
+            "create unique index one_current_version_a_fact on facts (patient_id, id) where current = 1",
             """create function count_access() returns trigger language plpgsql as $$ begin
                 insert into change_counts values ('access', 1)
                     on conflict (name) do update set number = change_counts.number + 1;
@@ -334,13 +344,16 @@ MIGRATIONS: Final = (
     ),
 )
 
+_INDEX: Final = re.compile(r"create (?:unique )?index (\w+)")
+
+
+def _indexes(statements: Iterable[str]) -> frozenset[str]:
+    return frozenset(found[1] for one in statements if (found := _INDEX.match(plain_sql(one))))
+
+
 #: The names of the indexes: without one, what must be unique may come twice, or what is looked for takes long.
-INDEXES: Final = frozenset(
-    name
-    for one in MIGRATIONS
-    for statement in one.sqlite
-    for name in re.findall(r"^create (?:unique )?index (\w+)", plain_sql(statement))
-)
+INDEXES: Final = _indexes(statement for one in MIGRATIONS for statement in one.sqlite)
+SERVER_INDEXES: Final = _indexes(statement for one in MIGRATIONS for statement in one.postgresql)
 #: What acts by itself on what is written: the triggers of SQLite, whole; those of PostgreSQL, each with what it does.
 TRIGGERS: Final = frozenset(
     plain_sql(statement) for one in MIGRATIONS for statement in one.sqlite if statement.startswith("create trigger")

@@ -450,11 +450,13 @@ def _faults(connection: sqlite3.Connection) -> list[str]:
         return [*faults, *(f"no table {name}" for name in missing)]
     indexes = {row[0] for row in connection.execute("select name from sqlite_master where type = 'index'")}
     faults += [f"no index {name}" for name in sorted(INDEXES - indexes)]
+    acting = {plain_sql(sql): f"{kind} {name}" for kind, name, sql in connection.execute(_ACTING)}
     faults += [
-        f"{kind} {name}: none of this program, which would act on what is written"
-        for kind, name, sql in connection.execute(_ACTING)
-        if plain_sql(sql) not in TRIGGERS
+        f"{said}: none of this program, which would act on what is written"
+        for sql, said in acting.items()
+        if sql not in TRIGGERS
     ]
+    faults += [f"no trigger {sql.split()[2]}" for sql in sorted(TRIGGERS - set(acting))]
     faults += contradictions(connection.execute)
     return faults
 
