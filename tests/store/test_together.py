@@ -77,7 +77,8 @@ def test_many_threads_lose_and_double_nothing(store: SqliteStore) -> None:
 
 
 def test_all_who_share_a_commit_that_fails_are_told(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> Any:
+    def broken(*, durable: bool) -> Any:
+        del durable
         raise StoreError("the disk is full")
 
     monkeypatch.setattr(store, "writing", broken)
@@ -131,10 +132,10 @@ def test_a_change_that_names_the_old_record_writes_what_differs(store: SqliteSto
 
 def test_several_steps_of_one_thread_share_a_commit_and_one_that_fails_is_undone_alone(store: SqliteStore) -> None:
     steps = [lambda session, name=name: session.add(job(name)) for name in ("a", "b", "b", "c")]
-    commits = store._commits
+    commits = store._disk.commits
     raised = store.carry_out_each(steps)
     assert [type(one) for one in raised] == [type(None), type(None), Duplicate, type(None)]
-    assert (names(store), store._commits) == (["a", "b", "c"], commits + 1)
+    assert (names(store), store._disk.commits) == (["a", "b", "c"], commits + 1)
     assert store.carry_out_each([lambda session: session.add(job("d"))]) == [None]
     assert isinstance(store.carry_out_each([lambda session: session.add(job("d"))])[0], Duplicate)
     assert names(store) == ["a", "b", "c", "d"]

@@ -4,7 +4,8 @@ sqlite-utils makes the tables and keeps the record of migrations; what is done f
 once for each class of records.
 
 Who writes waits for a lock on `<database>.writer` first: for threads a lock in memory, for processes one on the file.
-SQLite's own way, to try again after a sleep, makes a few writers wait long. Each open store holds a shared lock on
+SQLite's own way, to try again after a sleep, makes a few writers wait long. The disk is waited for after the turn
+(disk.py). Each open store holds a shared lock on
 `<database>.open`, so that a restore can tell that no process has the file open. Neither lock, nor any connection,
 outlives a fork: a store is opened by the process that uses it.
 """
@@ -27,6 +28,7 @@ from typing import Any, Final, TypeVar, cast
 from sqlite_utils import Database, Migrations
 
 from titrator.store.base import Duplicate, Stamped, StoreError, Unavailable, Unusable, Where
+from titrator.store.disk import Disk
 from titrator.store.records import RECORDS, Record
 from titrator.store.rows import Value
 from titrator.store.schema import INDEXES, MIGRATIONS, TRIGGERS, Migration, not_understood, plain_sql
@@ -153,7 +155,7 @@ class SqliteStore:
         self._process = os.getpid()
         self._threads = threading.local()
         self._lock = threading.Lock()
-        self._commits = 0
+        self._disk = Disk(self.file)
         self._together = Together()
         try:
             if as_it_is:
@@ -179,20 +181,24 @@ class SqliteStore:
         connection = self._connection()
         if self._mode == "ro":
             raise RuntimeError("this store was opened to be looked at only")
+        self._disk.refuse_if_failed()
         with _store_errors(), self._one_writer():
-            self._wait_for_the_disk(connection, durable)
+            self._leave_the_disk_for_later(connection)
             connection.execute("begin immediate")
             try:
                 yield SqliteSession(connection, writes=True)
                 connection.execute("commit")
-                self._commits += 1
+                self._disk.commit()
             finally:
                 if connection.in_transaction:
                     connection.execute("rollback")
+        if durable:
+            self._disk.keep()
 
     def carry_out(self, step: Callable[[SqliteSession], object]) -> None:
         """A step as a durable writing transaction, committed together with those of other threads that wait, too."""
-        self._together.carry_out(cast("Step", step), self.writing)
+        self._together.carry_out(cast("Step", step), partial(self.writing, durable=False))
+        self._disk.keep()
 
     def carry_out_each(
         self,
@@ -203,15 +209,17 @@ class SqliteStore:
 
         Most often none does. So they are tried as a whole first, and each as a part only if that did not go well.
         """
+        writing, raised = partial(self.writing, durable=False), list[BaseException | None]([None] * len(steps))
         try:
-            with self.writing() as session:
+            with writing() as session:
                 for step in steps if as_one is None else (as_one,):
                     step(session)
         except Exception as error:  # noqa: BLE001 (whatever it was, each is told what it raised)
             if len(steps) == 1:
                 return [error]
-            return self._together.carry_out_each(cast("Sequence[Step]", steps), self.writing)
-        return [None] * len(steps)
+            raised = self._together.carry_out_each(cast("Sequence[Step]", steps), writing)
+        self._disk.keep()
+        return raised
 
     def stamp(self, of: Stamped = "everything") -> tuple[int, ...]:
         """SQLite's count of what other connections have committed, and ours of what this process has.
@@ -224,13 +232,14 @@ class SqliteStore:
                 counted = connection.execute("select number from change_counts where name = 'access'").fetchone()
                 return id(connection), counted[0] if counted else 0
             others = connection.execute("pragma data_version").fetchone()[0]
-        return id(connection), others, self._commits
+        return id(connection), others, self._disk.commits
 
     def clock(self) -> None:
         """Nothing: a file has no clock of its own."""
 
     def pending(self) -> list[str]:
         """The names of the migrations that are still to be applied."""
+        self._disk.refuse_if_failed()
         with _store_errors():
             return [migration.name for migration in _migrations().pending(Database(self._connection()))]
 
@@ -244,6 +253,7 @@ class SqliteStore:
         """Take away what only older programs need: they refuse the database from then on."""
         with _store_errors(), self._one_writer():
             _all_migrations().apply(Database(self._connection()))
+            self._made_anew()
 
     def check(self) -> list[str]:
         """What is wrong with the database, in words; nothing if it is sound."""
@@ -286,14 +296,14 @@ class SqliteStore:
             with _store_errors():
                 connection = _connect(self.file, self._mode)
             self._threads.connection = connection
-            self._threads.durable = None
+            self._threads.leaves_the_disk = False
         return connection
 
-    def _wait_for_the_disk(self, connection: sqlite3.Connection, durable: bool) -> None:
-        """Whether commits of this thread wait for the disk from now on."""
-        if getattr(self._threads, "durable", None) is not durable:
-            connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-            self._threads.durable = durable
+    def _leave_the_disk_for_later(self, connection: sqlite3.Connection) -> None:
+        """Have commits of this thread not wait for the disk: that is done once the writer's turn is over."""
+        if not self._threads.leaves_the_disk:
+            connection.execute("pragma synchronous = normal")
+            self._threads.leaves_the_disk = True
 
     @contextmanager
     def _one_writer(self) -> Iterator[None]:
@@ -322,6 +332,12 @@ class SqliteStore:
         _refuse_foreign(connection, self.file)
         connection.execute("pragma journal_mode = wal")
         _migrations().apply(Database(connection))
+        self._made_anew()
+
+    def _made_anew(self) -> None:
+        """Keep what sqlite-utils has done to the tables, whose commits do not wait for the disk."""
+        self._disk.commit()
+        self._disk.keep()
 
 
 def restore(file: Path, into: Path) -> None:
