@@ -24,7 +24,7 @@ COPY_OF_FACT_3 = """
 #: What lets a fact have two current versions; written before what is damaged thereby.
 UNGUARDED = "-- two current versions may be"
 DAMAGE: list[tuple[str, str, str]] = [
-    ("no index", "drop index facts_by_day", "^no index facts_by_day$"),
+    ("no index", "drop index facts_to_verify", "^no index facts_to_verify$"),
     ("no current version of a fact", "update facts set current = 0 where id = 3", "facts without .*: p fact 3$"),
     (
         "two current versions of a fact",

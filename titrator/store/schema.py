@@ -1,7 +1,8 @@
 """The tables, as the migrations that make them. A released migration is never edited; a new one follows it.
 
 Tables and indexes are written once, in the dialect of SQLite, and told in that of PostgreSQL word by word: texts are in
-the order of their code points in both, and a whole number has 64 bits. Triggers are written for each.
+the order of their code points in both, and a whole number has 64 bits. Triggers are written for each. A table is without
+a rowid unless its rows are long: SQLite keeps whole rows in the inner pages of such a table, and few to a page.
 
 Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together; but
 for `identifiers`, by which a patient is found, and which no two may share.
@@ -21,10 +22,14 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
+#: How statements begin that are of SQLite alone.
+_OF_SQLITE: Final = ("create trigger", "create index facts_by_day")
+
+
 class Migration(NamedTuple):
     """A step from one version of the tables to the next; all its statements or none.
 
-    `further` are the statements of PostgreSQL alone, in the place of the triggers of SQLite.
+    `further` are the statements of PostgreSQL alone, in the place of those of SQLite alone.
     """
 
     name: str
@@ -34,7 +39,7 @@ class Migration(NamedTuple):
     @property
     def postgresql(self) -> tuple[str, ...]:
         """The statements in the dialect of PostgreSQL."""
-        told = (_in_postgresql(statement) for statement in self.sqlite if not statement.startswith("create trigger"))
+        told = (_in_postgresql(statement) for statement in self.sqlite if not statement.startswith(_OF_SQLITE))
         return (*told, *self.further)
 
     @property
@@ -68,7 +73,8 @@ _OF_ACCESS: Final = ("accounts", "second_factors", "tokens")
 _COUNT_ACCESS: Final = (
     "insert into change_counts values ('access', 1) on conflict (name) do update set number = number + 1"
 )
-#: An index says the same, and is a page more to write with each fact; PostgreSQL has it, where several write at once.
+#: An index says the same, and is a page more to write with each fact: SQLite has one by day in its place. PostgreSQL,
+#: where several write at once, has that index and not the one by day: two cost an import more than they give.
 _HAS_ANOTHER: Final = """exists (
     select 1 from facts where patient_id = new.patient_id and id = new.id and version != new.version and current = 1
 )"""
