@@ -31,6 +31,7 @@ from titrator.store.together import Step
 from titrator.workflow import accounts, record, trail
 from titrator.workflow.visit import Actor, Visit, leave
 
+
 @dataclass
 class Watched:
     """A store, and what happened in it, in order; `fails` makes commits impossible."""

@@ -667,8 +667,8 @@ def _faults(connection: _Connection) -> list[str]:
         for kind, name, body in acting
         if (name, body) not in SERVER_TRIGGERS
     ]
-    missing = {name for name, _ in SERVER_TRIGGERS} - {name for kind, name, _ in acting if kind == "trigger"}
-    faults += [f"no trigger {name}" for name in sorted(missing)]
+    there = {name for kind, name, _ in acting if kind == "trigger"}
+    faults += [f"no trigger {name}" for name in sorted({name for name, _ in SERVER_TRIGGERS} - there)]
     for table, column, parent, key in list(connection.execute(_REFERENCES.encode())):
         sql = (
             f"select count(*) from {table} c where c.{column} is not null "  # noqa: S608 (names of ours)

@@ -1,8 +1,8 @@
 """The tables, as the migrations that make them. A released migration is never edited; a new one follows it.
 
 Tables and indexes are written once, in the dialect of SQLite, and told in that of PostgreSQL word by word: texts are in
-the order of their code points in both, and a whole number has 64 bits. Triggers are written for each. A table is without
-a rowid unless its rows are long: SQLite keeps whole rows in the inner pages of such a table, and few to a page.
+the order of their code points in both, and a whole number has 64 bits. Triggers are written for each. A table is
+without a rowid unless its rows are long: SQLite keeps whole rows in the inner pages of such a table, few to a page.
 
 Every table of a patient leads with the patient, so that a patient's rows lie together, and can be moved together; but
 for `identifiers`, by which a patient is found, and which no two may share.
@@ -20,7 +20,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-
 
 #: How statements begin that are of SQLite alone.
 _OF_SQLITE: Final = ("create trigger", "create index facts_by_day")

@@ -1,13 +1,12 @@
-"""The embedded store: one SQLite file, in WAL mode, written durably by one thread of one process at a time.
+"""The embedded store: one SQLite file, in WAL mode, written by one thread of one process at a time.
 
 sqlite-utils makes the tables and keeps the record of migrations; what is done for each request is SQL of our own, made
 once for each class of records.
 
 Who writes waits for a lock on `<database>.writer` first: for threads a lock in memory, for processes one on the file.
 SQLite's own way, to try again after a sleep, makes a few writers wait long. The disk is waited for after the turn
-(disk.py). Each open store holds a shared lock on
-`<database>.open`, so that a restore can tell that no process has the file open. Neither lock, nor any connection,
-outlives a fork: a store is opened by the process that uses it.
+(disk.py). Each open store holds a shared lock on `<database>.open`, so that a restore can tell that no process has the
+file open. Neither lock, nor any connection, outlives a fork: a store is opened by the process that uses it.
 """
 
 from __future__ import annotations
