@@ -2,8 +2,8 @@
 
 SQLite can flush its log within each commit (`synchronous = full`), while whoever writes next waits. Here commits reach
 the operating system (`normal`), the writer's turn is passed on, and only then the log is flushed: before anybody is
-told that something was kept. What SQLite itself flushes, the log before it is taken into the file and the file thereafter,
-is as before, so a loss of power leaves a sound database without the last commits, of which nobody was told.
+told that something was kept. What SQLite itself flushes, the log before it is taken into the file and the file
+thereafter, is as before, so a loss of power leaves a sound database without the last commits, of which nobody was told.
 
 A flush that failed may have lost what later commits build upon, and another one would not tell (Linux takes the pages
 for written). So nothing more is kept until the program is started again.
