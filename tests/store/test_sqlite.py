@@ -385,6 +385,24 @@ def test_a_transaction_leaves_the_disk_for_after_the_turn_in_wal_mode(store: Sql
         assert session._connection.execute("pragma foreign_keys").fetchone() == (1,)
 
 
+def test_a_second_store_of_a_process_does_not_let_go_of_the_locks_of_the_first(file: Path) -> None:
+    """To close any descriptor of a file ends all POSIX locks of the process on it. Without them another process that
+    closes the database takes itself for the last one, and removes the log under who goes on writing to it.
+    """
+    first = SqliteStore(file)
+    with first.writing() as session:
+        session.add(sample(Job, name="a"))
+    SqliteStore(file)
+    subprocess.run(
+        [sys.executable, "-c", f"import sqlite3; c = sqlite3.connect({str(file)!r}); c.execute('select * from jobs')"],
+        check=True,
+    )
+    with first.writing() as session:
+        session.add(sample(Job, name="b"))
+    assert Path(f"{file}-wal").exists()
+    assert sql(file, "select name from jobs order by name") == [("a",), ("b",)]
+
+
 def test_what_was_kept_is_there_for_a_process_that_died_after_it(file: Path) -> None:
     code = """
 import os, sys

@@ -164,7 +164,8 @@ class SqliteStore:
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._open, fcntl.LOCK_SH)
-            os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+            if not self.file.exists():  # to open one that is there, and close it, would let go of this process's locks
+                os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
             with self._one_writer():
                 self._migrate()
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
