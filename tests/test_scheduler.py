@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers import base
 
 from tests.workflow.reminders.telling import Desk
@@ -193,6 +194,23 @@ def test_forever_ends_at_once_and_not_after_the_backlog(desk: Desk, monkeypatch:
         forever(sent.told_by(desk), 3600)
     assert len(sent.ids) == 1
     assert sorted(desk.statuses().values()) == ["sent"] + ["waiting"] * 4, "what was being sent is marked"
+
+
+def test_forever_ends_by_a_signal_that_apscheduler_takes_for_the_failure_of_a_job(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the job is handed to the thread that calls it, which APScheduler passes over."""
+    signals: list[object] = []
+
+    def interrupted(*_: object) -> None:
+        signals.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit_job", interrupted)
+    sent = Sent()
+    with pytest.raises(KeyboardInterrupt):
+        forever(sent.told_by(desk), 3600, lambda: bool(signals))
+    assert (len(signals), sent.ids) == (1, [])
 
 
 def test_a_metronome_that_is_shut_down_stops_its_reminders(desk: Desk) -> None:

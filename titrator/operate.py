@@ -247,12 +247,16 @@ def remind_command(often: str | None, as_json: bool) -> None:
 
 
 def _until_stopped(services: Services, seconds: int) -> None:
-    def stop(*_: object) -> None:
+    signals: list[object] = []
+
+    def stop(number: object, _: object) -> None:
+        signals.append(number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, stop)
     with suppress(KeyboardInterrupt, SystemExit):
-        forever(services, seconds)
+        forever(services, seconds, lambda: bool(signals))
 
 
 @click.group("audit")

@@ -138,19 +138,32 @@ class _Steady(BaseScheduler):  # type: ignore[misc]
 
 
 class BlockingScheduler(_Steady, blocking.BlockingScheduler):  # type: ignore[misc]
-    """APScheduler's, in the foreground."""
+    """APScheduler's, in the foreground, until it is `told` to end.
+
+    That an interrupt says so is not enough: where it comes in the midst of calling a job, APScheduler takes it for a
+    failure of the job, and goes on.
+    """
+
+    told: Callable[[], bool] = staticmethod(lambda: False)
+
+    def _process_jobs(self) -> float | None:
+        seconds: float | None = super()._process_jobs()
+        if self.told():
+            raise KeyboardInterrupt
+        return seconds
 
 
 class BackgroundScheduler(_Steady, background.BackgroundScheduler):  # type: ignore[misc]
     """APScheduler's, in a thread of its own."""
 
 
-def forever(services: Services, seconds: int) -> None:
-    """Call the reminders at once and every so many seconds, until the process is stopped.
+def forever(services: Services, seconds: int, told: Callable[[], bool] = lambda: False) -> None:
+    """Call the reminders at once and every so many seconds, until the process is stopped, or it is `told` to end.
 
     What stops it, such as KeyboardInterrupt, passes through once the message that is being sent is marked.
     """
     reminding, scheduler = Reminding(services), BlockingScheduler(job_defaults=_DEFAULTS)
+    scheduler.told = told
     try:
         _start(scheduler, [(reminding, seconds)], services.clock())
     finally:

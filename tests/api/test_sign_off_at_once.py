@@ -93,7 +93,7 @@ def ward(server: Server) -> Iterator[Ward]:
             )
             for number in range(CLIENTS)
         ]
-        yield Ward(server, clients, server.today("UTC").isoformat())
+        yield Ward(server, clients, server.today("Europe/Berlin").isoformat())
         assert server.services.store.check() == []
 
 
