@@ -307,6 +307,12 @@ def test_is_refused_and_left_as_it_is(file: Path, make: Callable[[Path], object]
         assert file.read_bytes() == before
 
 
+def test_a_file_that_may_not_be_written_is_told(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != store.file)
+    with pytest.raises(Unusable, match=r"titrator\.db: .*Permission denied"):
+        SqliteStore(store.file)
+
+
 def test_a_folder_in_which_nothing_can_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unusable):

@@ -11,6 +11,7 @@ file open. Neither lock, nor any connection, outlives a fork: a store is opened 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -164,8 +165,10 @@ class SqliteStore:
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._open, fcntl.LOCK_SH)
-            if not self.file.exists():  # to open one that is there, and close it, would let go of this process's locks
+            if not self.file.is_file():  # to open one that is there, and close it, would let go of this process's locks
                 os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
+            elif not os.access(self.file, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.file))
             with self._one_writer():
                 self._migrate()
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
