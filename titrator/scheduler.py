@@ -144,7 +144,7 @@ class BlockingScheduler(_Steady, blocking.BlockingScheduler):  # type: ignore[mi
     failure of the job, and goes on.
     """
 
-    told: Callable[[], bool] = staticmethod(lambda: False)
+    told: Callable[[], bool]
 
     def _process_jobs(self) -> float | None:
         seconds: float | None = super()._process_jobs()

@@ -214,9 +214,10 @@ def test_what_is_told_to_be_kept_is_on_the_disk(tmp_path: Path, monkeypatch: pyt
             store.carry_out(step(names[0]))
             lost += names[:1] if names[0] not in power.on_disk else []
             assert store.carry_out_each([step(names[1]), step(names[1]), step(names[2])])[::2] == [None, None]
+            lost += [name for name in names[1:3] if name not in power.on_disk]
             with store.writing() as session:
                 step(names[3])(session)
-            lost += [name for name in names if name not in power.on_disk]
+            lost += names[3:] if names[3] not in power.on_disk else []
         return lost
 
     with ThreadPoolExecutor(8) as pool:

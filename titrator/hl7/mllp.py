@@ -217,7 +217,7 @@ class _Server:
     def submit(self, connection: _Connection, frame: bytes) -> None:
         """Have a message carried out."""
         self._waiting.append((connection, frame))
-        if len(self._waiting) >= min(self._expected, _TOGETHER):
+        if len(self._waiting) >= self._expected:
             self._complete.set()
         self._idle.clear()
         self._some.set()
@@ -233,7 +233,7 @@ class _Server:
                     if len(self._waiting) < self._expected:
                         self._complete.clear()
                     answers = await loop.run_in_executor(pool, self._next)
-                    self._expected = len(answers) + len(self._waiting)
+                    self._expected = min(len(answers) + len(self._waiting), _TOGETHER)
                     for connection, answer in answers:
                         connection.answer(answer)
                 self._idle.set()

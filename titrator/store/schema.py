@@ -73,7 +73,7 @@ _COUNT_ACCESS: Final = (
     "insert into change_counts values ('access', 1) on conflict (name) do update set number = number + 1"
 )
 #: An index says the same, and is a page more to write with each fact: SQLite has one by day in its place. PostgreSQL,
-#: where several write at once, has that index and not the one by day: two cost an import more than they give.
+#: where several write at once, has that index and not the one by day, which an import would have to write, too.
 _HAS_ANOTHER: Final = """exists (
     select 1 from facts where patient_id = new.patient_id and id = new.id and version != new.version and current = 1
 )"""

@@ -338,7 +338,7 @@ class SqliteStore:
         self._made_anew()
 
     def _made_anew(self) -> None:
-        """Keep what sqlite-utils has done to the tables, whose commits do not wait for the disk."""
+        """Keep what sqlite-utils has done to the tables, whose commits may not have waited for the disk."""
         self._disk.commit()
         self._disk.keep()
 
