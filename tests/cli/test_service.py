@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,10 +20,12 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
 
 from tests.support import words
 from titrator.operate import MARKER
-from titrator.server import GRACEFUL_SECONDS
+from titrator.server import GRACEFUL_SECONDS, _Worker
 
 TITRATOR = str(Path(sys.executable).with_name("titrator"))
 PASSWORD = "seventeen green herons"
@@ -389,6 +392,24 @@ def test_it_ends_within_seconds_and_leaves_nothing(
     assert served.end(how) == 0
     assert time.monotonic() - began < 10
     assert list(temporary.iterdir()) == []
+
+
+def test_a_process_told_to_end_at_once_waits_for_no_lock() -> None:
+    """The signal may come just as a request is handed to a thread; the lock that is held then, it would wait for."""
+    config = Config()
+    worker = _Worker(1, os.getpid(), [], None, PATIENCE, config, Logger(config))
+    worker.tpool = worker.get_thread_pool()
+    worker.method_queue.init()
+    worker.booted = True
+    with worker.tpool._shutdown_lock:
+        told = threading.Thread(target=worker.handle_quit, args=(signal.SIGQUIT, None), daemon=True)
+        told.start()
+        told.join(PATIENCE)
+        assert not told.is_alive()
+    with pytest.raises(SystemExit):
+        worker.method_queue.run_callbacks(None)
+    worker.tmp.close()
+    worker.method_queue.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
