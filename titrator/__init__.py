@@ -17,13 +17,16 @@ The rooms, from the ground up; a room knows only those below it:
     web           pages for people: what REST does, in a browser
     settings      what an installation may choose
     console       answers as a person at a terminal reads them
+    listening     sockets that listen
+    logs          what the service tells of itself
     assembly      where concrete things meet
     app           the service as a WSGI application
     doctor        what an installation is examined for
     server        the service as processes on a port
     local         what the commands on an installation share
     people        the commands for clinics, users and tokens
-    operate       the commands that make, serve, verify and back up an installation
+    operate       the commands that make, verify and back up an installation, and that work beside it
+    serving       the command that serves it
     cli           all commands
 
 Nothing happens on import.

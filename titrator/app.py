@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import secrets
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from flask import Flask, Response, g, request
-from structlog.typing import ExcInfo
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -47,6 +43,7 @@ from titrator.door import Door
 from titrator.fhir import hooks, smart
 from titrator.fhir import routes as fhir
 from titrator.hl7 import http as hl7
+from titrator.logs import configure_logs
 from titrator.security.assertions import Assertions, Client
 from titrator.security.limits import Limit
 from titrator.settings import Settings
@@ -138,52 +135,6 @@ def create_app(settings: Settings, services: Services | None = None, *, gathers:
         ),
     )
     return app
-
-
-def configure_logs(level: str) -> None:
-    """One line of JSON for each thing worth telling, on standard error; no patient data and no secrets among it."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(_where),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=_Stderr()),  # type: ignore[arg-type]
-    )
-    root = logging.getLogger()
-    if not any(isinstance(handler, _OfLibraries) for handler in root.handlers):
-        root.addHandler(_OfLibraries(logging.WARNING))
-
-
-def _where(exc_info: ExcInfo) -> list[str]:
-    """An exception as its kinds and places: what it says, and local variables, may be about patients."""
-    told: list[str] = []
-    link: BaseException | None = exc_info[1]
-    while link is not None:
-        told.append(type(link).__qualname__)
-        told += [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(link.__traceback__)]
-        link = link.__cause__ or link.__context__
-    return told
-
-
-class _OfLibraries(logging.Handler):
-    """What libraries warn of, as lines of our log; without what they put into their words, which may be of patients."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        said = str(record.msg) if record.args else None  # without any, it may have been put together before
-        structlog.get_logger().log(record.levelno, "library", logger=record.name, said=said, exc_info=record.exc_info)
-
-
-class _Stderr:
-    """Standard error as it is when something is written, not as it was when logging was configured."""
-
-    def write(self, text: str) -> int:
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        return None
 
 
 def _watch(app: Flask) -> None:

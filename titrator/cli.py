@@ -58,28 +58,58 @@ def run() -> None:
         sys.exit(NOT_WRITTEN)
 
 
-#: The commands on an installation, by where they stand. They need the service, which is long to read in, so that is
-#: done when one of them is called, and a dose does not wait for it.
-_SERVICE: Final[Mapping[str, str]] = {
-    "init": "titrator.operate:init_command",
-    "serve": "titrator.operate:serve_command",
-    "mllp": "titrator.operate:mllp_command",
-    "clinics": "titrator.people:clinics_group",
-    "users": "titrator.people:users_group",
-    "tokens": "titrator.people:tokens_group",
-    "clients": "titrator.people:clients_group",
-    "channels": "titrator.people:channels_group",
-    "import": "titrator.importing:import_command",
-    "remind": "titrator.operate:remind_command",
-    "decisions": "titrator.operate:decisions_group",
-    "audit": "titrator.operate:audit_group",
-    "audit-titration": "titrator.questions:audit_titration_command",
-    "evidence": "titrator.reports:evidence_group",
-    "export": "titrator.reports:export_command",
-    "backup": "titrator.operate:backup_command",
-    "restore": "titrator.operate:restore_command",
-    "db": "titrator.operate:db_group",
-    "doctor": "titrator.operate:doctor_command",
+#: The commands on an installation: where each stands, and what it is for. They need the service, which is long to read
+#: in, so that is done when one of them is called: neither a dose nor the list of commands waits for it.
+SERVICE: Final[Mapping[str, tuple[str, str]]] = {
+    "init": (
+        "titrator.operate:init_command",
+        "Make this installation: folder, database, audit key, and a one-time link for the first administrator.",
+    ),
+    "serve": ("titrator.serving:serve_command", "Serve the API, until Ctrl-C or SIGTERM."),
+    "mllp": (
+        "titrator.operate:mllp_command",
+        "Receive results of laboratories over MLLP (HL7 v2), until Ctrl-C or SIGTERM.",
+    ),
+    "clinics": ("titrator.people:clinics_group", "The outpatient clinics of this installation."),
+    "users": ("titrator.people:users_group", "The accounts of people and of systems."),
+    "tokens": ("titrator.people:tokens_group", "Tokens with which programs come in, each for an account."),
+    "clients": (
+        "titrator.people:clients_group",
+        "Programs that get tokens of an account by assertions that they sign (SMART Backend Services).",
+    ),
+    "channels": ("titrator.people:channels_group", "The channels by which a clinic is reminded."),
+    "import": (
+        "titrator.importing:import_command",
+        "Bring the table FILE in: .csv, .xlsx or .ndjson, a row a visit or a row a fact; or FHIR: a Bundle, or lines.",
+    ),
+    "remind": ("titrator.operate:remind_command", "Remind: plan what is due, and send it."),
+    "decisions": ("titrator.operate:decisions_group", "What was decided upon proposals."),
+    "audit": ("titrator.operate:audit_group", "The audit trail: who did and saw what, when and why."),
+    "audit-titration": (
+        "titrator.questions:audit_titration_command",
+        "Answer every historic decision point anew by a protocol, and report how it agrees with what was given.",
+    ),
+    "evidence": (
+        "titrator.reports:evidence_group",
+        "Evidence files: all that is kept of a patient, signed, with every decision to be derived again from it.",
+    ),
+    "export": (
+        "titrator.reports:export_command",
+        "Write patients with all that is recorded of them to the new FILE: a table, ndjson, or a FHIR Bundle.",
+    ),
+    "backup": (
+        "titrator.operate:backup_command",
+        "Write a copy of the database, as of now, to the new FILE; the service may go on.",
+    ),
+    "restore": (
+        "titrator.operate:restore_command",
+        "Put the backup FILE in the place of the database, which stays beside it.",
+    ),
+    "db": ("titrator.operate:db_group", "The database."),
+    "doctor": (
+        "titrator.operate:doctor_command",
+        "Examine the installation, and say what to do about what is not in order; exit code 1 if there are faults.",
+    ),
 }
 
 
@@ -89,25 +119,22 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, in the order in which they are shown."""
         del ctx
-        return [*(name for name in self.commands if name not in _SERVICE), *_SERVICE]
+        return [*(name for name in self.commands if name not in SERVICE), *SERVICE]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name."""
-        if cmd_name in _SERVICE and cmd_name not in self.commands:
-            module, _, name = _SERVICE[cmd_name].partition(":")
+        if cmd_name in SERVICE and cmd_name not in self.commands:
+            module, _, name = SERVICE[cmd_name][0].partition(":")
             self.add_command(getattr(import_module(module), name))
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show them in two lists."""
-        names = self.list_commands(ctx)
-        for title, some in (
-            ("Titration", [name for name in names if name not in _SERVICE]),
-            ("The service", list(_SERVICE)),
-        ):
-            commands = [(name, self.get_command(ctx, name)) for name in some]
+        del ctx
+        own = [(name, one.get_short_help_str(200)) for name, one in self.commands.items() if name not in SERVICE]
+        for title, some in (("Titration", own), ("The service", [(name, told) for name, (_, told) in SERVICE.items()])):
             with formatter.section(title):
-                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in commands if command])
+                formatter.write_dl(some)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

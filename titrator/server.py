@@ -7,8 +7,6 @@ asks once in a while whether the day's housekeeping is due, and calls the remind
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import os
 import shutil
 import signal
@@ -32,8 +30,9 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import values
 
-from titrator.app import configure_logs, create_app
+from titrator.app import create_app
 from titrator.assembly import awaited_services
+from titrator.logs import configure_logs
 from titrator.scheduler import Importing, Reminding, behind
 from titrator.settings import Settings
 from titrator.web.charts import warm_up
@@ -43,52 +42,11 @@ from titrator.workflow.visit import Services
 GRACEFUL_SECONDS: Final = 30
 #: Longer than a proxy keeps a connection open (nginx: 60), so that none is closed as a request comes in.
 _KEEP_ALIVE_SECONDS: Final = 75
-_BACKLOG: Final = 1024
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ASKS_EVERY: Final = 300.0  # seconds
 _IMPORTS_EVERY: Final = 5.0  # seconds
 _WARM_UP_AFTER: Final = 15.0  # seconds: who waits for the service to be there comes first
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
-
-
-class Unbound(OSError):
-    """The address cannot be listened on; says why in words."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on an address; on a free port for port 0. Raises Unbound."""
-    try:
-        family, kind, protocol, _, address = _resolved(host, port)[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise Unbound(f"{host}: {error.strerror}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        said = (
-            f"{error.strerror}; is it running already? --port takes another"
-            if error.errno == errno.EADDRINUSE
-            else error.strerror
-        )
-        raise Unbound(f"cannot listen on {host}, port {port}: {said}") from error
-    return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this computer for this computer only. Raises Unbound."""
-    try:
-        return all(ipaddress.ip_address(str(found[4][0])).is_loopback for found in _resolved(host, 0))
-    except OSError as error:
-        raise Unbound(f"{host}: {error.strerror}") from error
-
-
-def address(host: str, listener: socket.socket) -> str:
-    """The URL of what listens."""
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
@@ -106,10 +64,6 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]
     finally:
         if os.getpid() == first:  # the others come by here, too, when they end
             shutil.rmtree(counts, ignore_errors=True)
-
-
-def _resolved(host: str, port: int) -> list[Any]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

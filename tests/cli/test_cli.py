@@ -16,11 +16,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from tests.support import CATALOGUE, IDS, counted, dosed, local_protocol, weighed, words, write_local
-from titrator.cli import main
+from titrator.cli import SERVICE, main
 from titrator.protocols import SHIPPED, Catalogue
 from titrator.titration.answer import to_text
 from titrator.workflow.propose import propose
@@ -251,6 +252,14 @@ def test_ndjson_says_on_standard_error_how_many_lines_could_not_be_answered(
     lines = out.splitlines()
     assert (lines[0], lines[3]) == (answer(COURSE), answer(ON_HOLD))
     assert [json.loads(line)["line"] for line in lines[1:3]] == [2, 3]
+
+
+@pytest.mark.parametrize("name", SERVICE)
+def test_the_list_of_commands_says_of_each_what_it_says_itself(name: str) -> None:
+    """The list is told without reading the commands in."""
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert (command.name, command.get_short_help_str(200)) == (name, SERVICE[name][1])
 
 
 def test_ndjson_of_nothing_is_nothing(titrator: Run) -> None:

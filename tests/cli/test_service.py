@@ -24,8 +24,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
 from tests.support import words
-from titrator.operate import MARKER
 from titrator.server import GRACEFUL_SECONDS, _Worker
+from titrator.serving import MARKER
 
 TITRATOR = str(Path(sys.executable).with_name("titrator"))
 PASSWORD = "seventeen green herons"

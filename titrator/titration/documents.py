@@ -11,7 +11,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain, islice
+from itertools import islice
 from typing import NoReturn
 
 from titrator.titration.errors import Fault, InvalidDocument
@@ -107,16 +107,17 @@ def _has_all_keys(text: str, value: object, deepest: int) -> bool:
     if any(mark[0] in text and mark in text for mark in _MARKS) and _UNCOUNTABLE.search(text):
         return False
     quotes = text.count('":') - (text.count('\\":') if "\\" in text else 0)
-    keys = 0
-    objects = [value] if type(value) is dict else []
-    lists = [value] if type(value) is list else []
+    keys, level = 0, [value]
     for _ in range(deepest):
-        keys += sum(map(len, objects))
-        items = chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists))
-        others = [one for one in items if type(one) is not str]  # most are texts
-        objects = [one for one in others if type(one) is dict]
-        lists = [one for one in others if type(one) is list]
-        if not objects and not lists:
+        below: list[object] = []
+        for one in level:
+            if type(one) is dict:
+                keys += len(one)
+                below += one.values()
+            elif type(one) is list:
+                below += one
+        level = [one for one in below if type(one) is dict or type(one) is list]
+        if not level:
             return keys == quotes
     return False
 
