@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import structlog
 from apscheduler.jobstores.base import JobLookupError
@@ -69,7 +69,7 @@ class Reminding:
             return None
         with self._called:
             try:
-                told = beat(self._services, self._services.clock)
+                told = beat(self._services, self._services.clock, lambda: not self._stopping.is_set())
             except _Stopped:
                 structlog.get_logger().info("reminders-stopped")
                 return None
@@ -111,13 +111,22 @@ class Importing:
         self._stopping.set()
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """What is called, and begins nothing more once it is stopped."""
+
+    def stop(self) -> None:
+        """Begin nothing more."""
+        ...
+
+
 class _Steady(BaseScheduler):  # type: ignore[misc]
     """Calls at intervals, whatever happens to the clock of the computer; when it is shut down, it stops its calls."""
 
     def shutdown(self, *arguments: object, **more: object) -> None:
         """Shut down; what is called and can be stopped begins nothing more."""
         for job in self.get_jobs():
-            if isinstance(job.func, Reminding | Importing):
+            if isinstance(job.func, Stoppable):
                 job.func.stop()
         super().shutdown(*arguments, **more)
 

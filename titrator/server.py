@@ -150,7 +150,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.warming.daemon = True
         self.warming.start()
         calls: list[tuple[Callable[[], object], float]] = [
-            (Housekeeper(self.services, self.settings.seals).ask, _ASKS_EVERY),
+            (Housekeeper(self.services, self.settings.seals), _ASKS_EVERY),
             (Importing(self.services), _IMPORTS_EVERY),
         ]
         if self.settings.reminder_seconds:
@@ -196,14 +196,19 @@ class Housekeeper:
     """Asks whether housekeeping is due, as often as it is called; tells what came of it in the log."""
 
     def __init__(self, services: Services, seals: Path) -> None:
+        self._stopping = threading.Event()
         self._services = services
         self._seals = seals
 
-    def ask(self) -> None:
+    def stop(self) -> None:
+        """Begin nothing more: who is not settled yet is settled later, or elsewhere."""
+        self._stopping.set()
+
+    def __call__(self) -> None:
         """Ask once. A failure is told, and no reason to stop: the next time may be better."""
         now = self._services.clock()
         try:
-            settled = settle_now(self._services, now)
+            settled = settle_now(self._services, now, lambda: not self._stopping.is_set())
             done = keep_house(self._services, self._seals, now)
         except Exception:  # noqa: BLE001 (whatever it is, doses are asked for meanwhile)
             structlog.get_logger().exception("housekeeping")

@@ -217,8 +217,8 @@ def test_a_failure_does_not_end_the_housekeeper(
     services: Services, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.seals.write_text("a file where a folder should be")
-    Housekeeper(services, settings.seals).ask()
+    Housekeeper(services, settings.seals)()
     assert "FileExistsError" in "".join(capsys.readouterr())
     settings.seals.unlink()
-    Housekeeper(replace(services, clock=lambda: NOW + 2 * CLAIMED_FOR), settings.seals).ask()
+    Housekeeper(replace(services, clock=lambda: NOW + 2 * CLAIMED_FOR), settings.seals)()
     assert [file.name for file in settings.seals.iterdir()] == ["2026-03-09.ndjson"]

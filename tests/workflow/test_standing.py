@@ -14,11 +14,13 @@ import pytest
 
 from tests.backends import database_for
 from titrator.assembly import make_services
+from titrator.scheduler import behind
 from titrator.security.permissions import PERMISSIONS, Role
+from titrator.server import Housekeeper
 from titrator.settings import Settings
 from titrator.store.base import Where
 from titrator.store.records import Patient, Standing, Waiting
-from titrator.workflow import courses, record
+from titrator.workflow import courses, record, standing
 from titrator.workflow.errors import Conflict, Unready
 from titrator.workflow.facts import DOSES, PLATELET_COUNTS, WEIGHTS
 from titrator.workflow.housekeeping import SETTLED_EVERY, settle_now
@@ -262,3 +264,24 @@ def test_a_visit_tells_the_day_by_the_clinic_as_it_has_changed_it(ward: Ward) ->
         assert visit.today(patient) == "2026-03-10"
         record.change_clinic(visit, ward.clinic, {"name": "c", "time_zone": "UTC"}, None)
         assert visit.today(patient) == "2026-03-09"
+
+
+def test_who_is_told_to_end_settles_no_further_page(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade everybody is to be settled, which takes its time; whoever is left is settled by the next."""
+    monkeypatch.setattr(standing, "_AT_ONCE", 1)
+    with ward.visit(ward.eva) as visit:
+        for name in ("B", "C"):
+            body = {"clinic": ward.clinic, "family_name": name, "given_name": "B", "born_on": "1960-05-01"}
+            added = record.add_patient(visit, body)
+            courses.start(visit, added.id, {"protocol": "us-itp-adult", "started_on": "2026-03-02"})
+    pages = iter([True, False])
+    assert settle_all(ward.services, ward.now, lambda: next(pages)) == 1
+    assert ward.settles() == 2
+    assert ward.settles() == 0
+
+
+def test_a_housekeeper_that_is_stopped_settles_nobody_more(ward: Ward, tmp_path: Path) -> None:
+    housekeeper = Housekeeper(ward.services, tmp_path / "seals")
+    behind([(housekeeper, 3600)], datetime.now(UTC) + timedelta(minutes=30)).shutdown()
+    housekeeper()
+    assert ward.settles() == 1

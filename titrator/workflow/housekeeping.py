@@ -15,6 +15,7 @@ Any number of processes may ask; one does it. Of what is done once a day, claim,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -64,11 +65,14 @@ def keep_house(services: Services, seals: Path, now: datetime) -> Done | None:
     return done
 
 
-def settle_now(services: Services, now: datetime) -> int | None:
-    """Settle all patients who are not; how many. None if that was begun within the last minutes, here or elsewhere."""
+def settle_now(services: Services, now: datetime, goes_on: Callable[[], bool] = lambda: True) -> int | None:
+    """Settle all patients who are not, while it `goes_on`; how many were not.
+
+    None if that was begun within the last minutes, here or elsewhere.
+    """
     if not _begin_if_due(services.store, SETTLING, now, SETTLED_EVERY):
         return None
-    return settle_all(services, now)
+    return settle_all(services, now, goes_on)
 
 
 def _begin_if_due(store: Store, name: str, now: datetime, every: timedelta) -> bool:

@@ -7,10 +7,11 @@ rows alone: it is never given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 from typing import Final, NamedTuple, cast
 
 import structlog
@@ -128,9 +129,12 @@ def _keep_all(services: Services, found: list[_Settled], now: datetime) -> None:
         session.put(*[row for one in found for row in _keep(visit, one)])
 
 
-def settle_all(services: Services, now: datetime) -> int:
-    """Keep today's answers of all patients of whom something has happened, or of whom only an older one is kept."""
-    return sum(settle(services, page, now) for page in _to_settle(services, now))
+def settle_all(services: Services, now: datetime, goes_on: Callable[[], bool] = lambda: True) -> int:
+    """Keep today's answers of all patients of whom something has happened, or of whom only an older one is kept.
+
+    After an upgrade that is everybody: so whether it `goes_on` is asked before each page of them.
+    """
+    return sum(settle(services, page, now) for page in takewhile(lambda _: goes_on(), _to_settle(services, now)))
 
 
 def stand_on(visit: Visit, patient: Patient, day: str) -> Waiting | None:

@@ -57,11 +57,11 @@ class Health(NamedTuple):
     silent_clinics: int = 0
 
 
-def beat(services: Services, now: Callable[[], datetime]) -> Told:
-    """Do all that is due; what was done."""
+def beat(services: Services, now: Callable[[], datetime], goes_on: Callable[[], bool] = lambda: True) -> Told:
+    """Do all that is due; what was done. The settling ends early unless it `goes_on`."""
     at = now()
     if not services.broken:
-        _stage("settle", lambda: settle_all(services, at))
+        _stage("settle", lambda: settle_all(services, at, goes_on))
     planned = _stage("plan", lambda: plan_deliveries(services, at)) + _stage(
         "summaries", lambda: _plan_summaries(services, at)
     )
