@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import structlog
-from flask import Flask, Response, g, request
-from werkzeug.exceptions import NotFound
+from flask import Flask, Request, Response, g, request
+from werkzeug.exceptions import NotFound, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.utils import cached_property
+from werkzeug.wsgi import LimitedStream
 
 from titrator.api import (
     accounts,
@@ -66,8 +68,36 @@ _POLICY: Final = (
 )
 
 
+class _Body(LimitedStream):
+    """A body of no more than a length. Read at once, one that is longer is refused, and not cut to that length.
+
+    Of one that comes in chunks the length is not known before.
+    """
+
+    def readall(self) -> bytes:
+        """All of it; raises RequestEntityTooLarge."""
+        found = super().readall()
+        if self.is_exhausted and self._stream.read(1):
+            raise RequestEntityTooLarge
+        return found
+
+
+class _Request(Request):
+    """A request of whose body nothing is cut off."""
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """Its body."""
+        made, most = super().stream, self.max_content_length
+        if most is None or "wsgi.input_terminated" not in self.environ:
+            return made
+        return cast("IO[bytes]", _Body(self.environ["wsgi.input"], most, is_max=True))
+
+
 class _App(Flask):
     """Flask, without a look at each function that it calls, whether it is a coroutine: none is."""
+
+    request_class = _Request
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """The function itself."""

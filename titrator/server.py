@@ -27,7 +27,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.base import Worker
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import PollableMethodQueue, ThreadWorker
 from prometheus_client import values
 
 from titrator.app import create_app
@@ -42,6 +42,8 @@ from titrator.workflow.visit import Services
 GRACEFUL_SECONDS: Final = 30
 #: Longer than a proxy keeps a connection open (nginx: 60), so that none is closed as a request comes in.
 _KEEP_ALIVE_SECONDS: Final = 75
+#: How long a message that is being sent may take where the service is ended at once.
+_LAST_SEND_SECONDS: Final = 5.0
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ASKS_EVERY: Final = 300.0  # seconds
 _IMPORTS_EVERY: Final = 5.0  # seconds
@@ -81,6 +83,17 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
+class _Calls(PollableMethodQueue):  # type: ignore[misc]
+    """What threads have the loop of their process do. Its pipe stays open until the process ends.
+
+    A thread that is still at its request when the loop has ended writes a byte into it: into whatever file was opened
+    with that number meanwhile, had it been closed, and be it the database.
+    """
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
 class _Worker(ThreadWorker):  # type: ignore[misc]
     """One of the others. Told to end at once, it ends from its loop, not in the midst of whatever it is doing.
 
@@ -88,11 +101,16 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
     a thread: it would have to be killed.
     """
 
+    def __init__(self, *arguments: object, **more: object) -> None:
+        super().__init__(*arguments, **more)
+        self.method_queue = _Calls()
+        self.at_once = False
+
     def handle_quit(self, sig: int, frame: object) -> None:
         """End at once; while it starts there is no loop yet, and no thread."""
         if not self.booted:
             Worker.handle_quit(self, sig, frame)
-        self.alive = False
+        self.alive, self.at_once = False, True
         self.method_queue.defer(sys.exit)
 
 
@@ -105,6 +123,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self.listener = listener
         self.counts = counts
         self.metronome: BackgroundScheduler | None = None
+        self.reminding: Reminding | None = None
         super().__init__()
 
     def run(self) -> None:
@@ -154,13 +173,19 @@ class _Server(BaseApplication):  # type: ignore[misc]
             (Importing(self.services), _IMPORTS_EVERY),
         ]
         if self.settings.reminder_seconds:
-            calls.append((Reminding(self.services), self.settings.reminder_seconds))
+            self.reminding = Reminding(self.services)
+            calls.append((self.reminding, self.settings.reminder_seconds))
         self.metronome = behind(calls, self.services.clock())
 
-    def _end(self, first: object, worker: object) -> None:
-        del first, worker
+    def _end(self, first: object, worker: Any) -> None:
+        """Begin nothing more; at once, requests are broken off, but not a message that is being sent."""
+        del first
         if self.metronome is not None:
             self.metronome.shutdown(wait=False)
+        if getattr(worker, "at_once", False):
+            if self.reminding is not None:
+                self.reminding.wait(_LAST_SEND_SECONDS)
+            os._exit(0)
 
     def _forget(self, first: object, worker: Any) -> None:
         """Gauges of a process that is no more must not be counted."""

@@ -435,6 +435,35 @@ def test_what_was_not_asked_is_not_confirmed(house: House, micrograms: int) -> N
     assert override(house, patient, micrograms=micrograms, confirm=[]).status == 201
 
 
+def test_a_second_maximum_within_a_week_takes_a_second_person(house: House) -> None:
+    """10 micrograms/kg are due in three days; upon them today, with what was given, there are more in seven days."""
+    patient = house.on_course(kg=60)
+    for ago in (11, 4):
+        give(house, patient, 600, ago)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 60))
+    later = decided(house, patient, "override", "prescriber", **SAYS, micrograms_per_kg=10, due_on=day(-3))
+    assert (later["status"], later["due_on"]) == ("in-force", day(-3))
+    asked = override(house, patient, "prescriber", micrograms_per_kg=10, due_on=day(-2), confirm=[])
+    assert asked.status == 201
+    assert asked.json["status"] == SECOND, "six days after the last"
+    asked = override(house, patient, "prescriber", micrograms_per_kg=10, due_on=TODAY, confirm=[])
+    assert (asked.status, asked.json["questions"]) == (422, ["DOSES-TOO-CLOSE"])
+    assert "600 micrograms were given on 2026-03-05, less than 5 days before 2026-03-09" in asked.json["detail"]
+    last = override(house, patient, "prescriber", micrograms_per_kg=10, due_on=TODAY)
+    assert last.json["status"] == SECOND
+    agreed = act(house, patient, last.json["id"], "second-signature")
+    assert agreed.json["status"] == "in-force", agreed.text
+
+
+def test_a_dose_of_which_no_day_is_told_is_due_a_week_after_the_last(house: House) -> None:
+    patient = dosed(house, last=2, unreliable=True)
+    assert next_dose(house, patient)["due_on"] is None
+    made = decided(house, patient, "override", "prescriber", **SAYS, micrograms=150)
+    assert (made["due_on"], made["status"]) == (day(-5), SECOND)
+    late = dosed(house, last=8, unreliable=True)
+    assert decided(house, late, "override", "prescriber", **SAYS, micrograms=150)["due_on"] == TODAY
+
+
 def test_half_of_the_last_dose_is_far(house: House) -> None:
     answer = override(house, dosed(house, 30), micrograms=75, confirm=[])
     assert (answer.status, answer.code) == (422, "OVERRIDE-FAR-FROM-LAST")
@@ -874,6 +903,25 @@ def mismatched(house: House) -> str:
     return patient
 
 
+def unconfirmed(house: House) -> str:
+    """To be kept at 150 micrograms, for no second count has confirmed that 399 is above the range."""
+    patient = dosed(house, 399)
+    found = next_dose(house, patient)
+    assert (found["action"], [one["code"] for one in found["reasons"]]) == ("maintain", ["ABOVE-RANGE-UNCONFIRMED"])
+    return patient
+
+
+def at_the_maximum(house: House) -> str:
+    """To be kept at 10 micrograms/kg, though the count is 9."""
+    patient = house.on_course(kg=60)
+    for ago in (14, 7):
+        give(house, patient, 600, ago)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 9))
+    found = next_dose(house, patient)
+    assert (found["action"], [one["code"] for one in found["reasons"]]) == ("maintain", ["AT-MAXIMUM"])
+    return patient
+
+
 BATCH: Final[list[tuple[Make, str]]] = [
     (dosed, "in-force"),
     (two_of_a_day, "in-force"),
@@ -886,6 +934,8 @@ BATCH: Final[list[tuple[Make, str]]] = [
     (ANSWERS["incomplete"], "NOT-FOR-BATCH"),
     (alerted, "NOT-FOR-BATCH"),
     (other_amount, "NOT-FOR-BATCH"),
+    (unconfirmed, "NOT-FOR-BATCH"),
+    (at_the_maximum, "NOT-FOR-BATCH"),
 ]
 
 

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -22,8 +23,10 @@ import httpx
 import pytest
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import PollableMethodQueue
 
 from tests.support import words
+from titrator.app import LARGEST_BODY
 from titrator.server import GRACEFUL_SECONDS, _Worker
 from titrator.serving import MARKER
 
@@ -392,6 +395,45 @@ def test_it_ends_within_seconds_and_leaves_nothing(
     assert served.end(how) == 0
     assert time.monotonic() - began < 10
     assert list(temporary.iterdir()) == []
+
+
+def test_a_body_in_chunks_is_refused_and_not_cut_where_it_is_too_long(made: Run, serve: Serve) -> None:
+    """What was cut would be read as if it were whole: here as a login, and of a laboratory as a message."""
+    served = serve()
+    said = b'{"username": "nobody", "password": "nothing at all"}'
+
+    def chunks(more: int) -> Iterator[bytes]:
+        yield said
+        yield b" " * (LARGEST_BODY - len(said) + more)
+
+    for more, status in ((0, 401), (1, 413)):
+        headers = {"Content-Type": "application/json"}
+        assert ask_post(f"{served.url}/api/v1/sessions", content=chunks(more), headers=headers).status_code == status
+
+
+def test_a_thread_that_outlives_the_loop_writes_into_no_file_of_others() -> None:
+    """The number of the pipe that it would write into is not given to another file before the process ends."""
+    config = Config()
+    worker = _Worker(1, os.getpid(), [], None, PATIENCE, config, Logger(config))
+    worker.method_queue.init()
+    worker.method_queue.close()
+    pipe = worker.method_queue._write_fd
+    assert stat.S_ISFIFO(os.fstat(pipe).st_mode)
+    worker.method_queue.defer(lambda: None)
+    PollableMethodQueue.close(worker.method_queue)
+    worker.tmp.close()
+
+
+def test_it_ends_at_once_though_requests_are_under_way(made: Run, serve: Serve) -> None:
+    served = serve()
+    assert ask_get(f"{served.url}/readyz").status_code == 200
+    with socket.create_connection(("127.0.0.1", served.port)) as slow:
+        head = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+        slow.sendall(head + b"\r\n{")
+        time.sleep(0.5)  # for it to be in a thread, waiting for the rest
+        began = time.monotonic()
+        assert served.end(signal.SIGINT) == 0
+    assert time.monotonic() - began < GRACEFUL_SECONDS - 5
 
 
 def test_a_process_told_to_end_at_once_waits_for_no_lock() -> None:

@@ -775,6 +775,22 @@ def test_romiplostim_is_known_by_its_names_also_mis_spelt(medicine: dict[str, An
     assert len(made(one("doses", dose(DOSE, medicationCodeableConcept=medicine)))["doses"]) == 1
 
 
+def test_what_only_mentions_romiplostim_is_told() -> None:
+    given = dose(DOSE, medicationCodeableConcept={"text": "Dexamethasone 4 mg premedication before romiplostim"})
+    found, wrong = read(one("doses", given))
+    assert (wrong, found.document["doses"]) == ([], [])
+    assert [one for one in found.cautions if "which medicine it was cannot be told" in one]
+
+
+def test_a_count_within_a_panel_is_a_caution() -> None:
+    panel = by_loinc("58410-2", TODAY, "CBC panel")
+    del panel["valueQuantity"]
+    part = {"code": {"coding": [{"system": "http://loinc.org", "code": "777-3"}]}, "valueQuantity": {"value": 520}}
+    found, wrong = read(one("platelets", count(COUNT | {"collected_on": "2026-03-08"}), panel | {"component": [part]}))
+    assert wrong == []
+    assert [caution for caution in found.cautions if f"777-3: 520 within a panel, {TODAY}" in caution]
+
+
 @pytest.mark.parametrize("words", ["Romidepsin", "Romosozumab", "Eltrombopag", "Filgrastim", "Romyalgin", "Amgevita"])
 def test_another_name_is_another_medicine(words: str) -> None:
     assert made(one("doses", dose(DOSE, medicationCodeableConcept={"text": words})))["doses"] == []

@@ -895,6 +895,61 @@ def test_romiplostim_is_known_by_its_code_or_its_name(shared: House, medicine: R
     assert made["medicationCodeableConcept"]["coding"][0]["code"] == "B02BX04"
 
 
+@pytest.mark.parametrize(
+    "medicine",
+    [
+        {"text": "Dexamethasone 4 mg premedication before romiplostim"},
+        {"text": "No romiplostim: saline flush"},
+        {
+            "coding": [{"system": "urn:rxnorm", "code": "26225", "display": "ondansetron"}],
+            "text": "Ondansetron, premedication for Nplate",
+        },
+    ],
+)
+def test_what_only_mentions_romiplostim_is_none(shared: House, medicine: Resource) -> None:
+    patient = shared.on_course()
+    refused = create(shared, given(patient, 7) | {"medicationCodeableConcept": medicine})
+    assert refused.status == 422
+    assert "must be romiplostim" in refused.text
+    assert shared.get(f"/patients/{patient}/doses")["items"] == []
+
+
+@pytest.mark.parametrize("where", ["display", "contained"])
+def test_a_thrombosis_that_came_of_an_event_is_suspected(house: House, where: str) -> None:
+    patient = dosed(house)
+    came: Resource = {"resultingCondition": [{"display": "Pulmonary embolism"}]}
+    if where == "contained":
+        condition = {"resourceType": "Condition", "id": "c", "code": {"text": "Portal vein thrombosis"}}
+        came = {"resultingCondition": [{"reference": "#c"}], "contained": [condition]}
+    made = created(house, happened(patient, 1, event={"text": "Adverse drug reaction"}) | came, "ehr")
+    assert made["event"]["coding"][0]["code"] == "thrombosis"
+    assert house.call("pharmacist", "GET", f"/patients/{patient}/next-dose").code == "FACTS-UNVERIFIED"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"method": {"text": "EDTA clumping, citrate recollected"}},
+        {
+            "specimen": {"reference": "#s"},
+            "contained": [
+                {
+                    "resourceType": "Specimen",
+                    "id": "s",
+                    "condition": [
+                        {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0493", "code": "CLOT"}]}
+                    ],
+                }
+            ],
+        },
+    ],
+)
+def test_a_sample_that_was_no_good_doses_nothing(shared: House, more: Resource) -> None:
+    patient = shared.on_course()
+    created(shared, platelets(patient, 0, 16) | more)
+    assert [one["unreliable"] for one in shared.get(f"/patients/{patient}/platelet-counts")["items"]] == [True]
+
+
 @pytest.mark.parametrize(("value", "unit"), [(75, "ug"), (75, "mcg"), (75, "µg"), (0.075, "mg")])
 def test_a_dose_is_kept_in_micrograms(shared: House, value: float, unit: str) -> None:
     patient = shared.on_course()

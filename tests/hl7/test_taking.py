@@ -114,13 +114,39 @@ def test_the_same_result_in_another_message_changes_nothing(lab: Ward) -> None:
     assert lab.house.trail(patient)[-1].action == "read"
 
 
+@pytest.mark.parametrize("written", ["x10E3/uL", "Thousand/uL", "/nL", "10*9/l", "K/mcL"])
+def test_a_unit_is_read_as_over_fhir(tmp_path: Path, written: str) -> None:
+    lab = ward(tmp_path)
+    patient = lab.patient()
+    lab.taken(count("1", f6=written))
+    assert [one[0] for one in lab.counts(patient)] == ["63"]
+
+
+def test_a_clotted_specimen_doses_nothing(tmp_path: Path) -> None:
+    lab = ward(tmp_path)
+    patient = lab.patient()
+    specimen = "SPM|1|||BLD" + "|" * 20 + "CLOT^Clotted^HL70493"
+    lab.taken(message(head("1"), pid(), obr(), obx("16"), specimen))
+    (found,) = lab.house.get(f"/patients/{patient}/platelet-counts")["items"]
+    assert (found["value"], found["unreliable"]) == (16, True)
+
+
+def test_a_time_without_an_offset_has_that_of_the_message(tmp_path: Path) -> None:
+    """MSH-7 tells it, unless the settings tell the time zone of the feed."""
+    lab = ward(tmp_path)
+    patient = lab.patient()
+    lab.taken(message(head("1", f7="20260309080000-0500"), pid(), obr(when="20260307233000"), obx()))
+    (found,) = lab.house.get(f"/patients/{patient}/platelet-counts")["items"]
+    assert found["collected_on"] == "2026-03-08"
+
+
 def test_what_was_at_fault_is_looked_at_anew(tmp_path: Path) -> None:
     """The settings were wrong, and have been put right: the same message is taken now."""
     lab = ward(tmp_path)
     patient = lab.patient()
-    sent = count("1", f6="Tsd/ul")
+    sent = count("1", f6="Einheit 7")
     assert lab.send(sent).code == "AE"
-    mended = Ward(lab.house.with_services(feeds=(FEED._replace(units={"Tsd/ul": "10*3/uL"}),)))
+    mended = Ward(lab.house.with_services(feeds=(FEED._replace(units={"Einheit 7": "10*3/uL"}),)))
     mended.taken(sent)
     assert len(mended.counts(patient)) == 1
     assert [one.code for one in received(mended.house.services)] == ["AA"]

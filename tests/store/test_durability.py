@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import sqlite3
@@ -288,9 +289,41 @@ def test_after_a_flush_that_failed_nothing_is_kept_until_the_start_of_another_pr
     with pytest.raises(Unavailable, match=said):  # what /readyz asks
         store.pending()
     assert jobs(store) == 2, "what is there can be read"
-    again = SqliteStore(store.file)
+
+
+def test_after_a_flush_that_failed_no_process_keeps_anything_until_all_have_ended(tmp_path: Path) -> None:
+    """Who opens the database while others have it open would write behind the hole, too."""
+    file = tmp_path / "titrator.db"
+    store, beside = SqliteStore(file), SqliteStore(file)
+    add(beside, "before")
+    store._disk._failed_at("Input/output error")
+    for keep in (partial(add, beside, "after"), partial(SqliteStore, file)):
+        with pytest.raises(Unavailable, match="the disk failed"):
+            keep()
+    assert jobs(beside) == 1, "what is there can be read"
+    log = file.with_name("titrator.db-wal")
+    assert log.stat().st_size
+    for one in (store, beside):
+        one.close()
+    del store, beside, one, keep
+    gc.collect()  # as the end of their processes would
+    again = SqliteStore(file)
     add(again, "after")
-    assert jobs(again) == 3
+    assert jobs(again) == 2
+    assert not list(tmp_path.glob("*.disk-failed"))
+
+
+def test_what_was_committed_is_in_the_file_before_anything_is_kept_again(tmp_path: Path) -> None:
+    """The process died with its log unflushed; that log is taken into the file first, and what is in there flushed."""
+    file = tmp_path / "titrator.db"
+    kept = SqliteStore(file)
+    add(kept, "before")
+    for name in ("titrator.db", "titrator.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"of-{name}")
+    (tmp_path / "of-titrator.db.disk-failed").touch()
+    again = SqliteStore(tmp_path / "of-titrator.db")
+    assert (tmp_path / "of-titrator.db-wal").stat().st_size == 0 or not (tmp_path / "of-titrator.db-wal").exists()
+    assert jobs(again) == 1
 
 
 def test_a_log_that_cannot_be_opened_now_may_be_later(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from titrator.titration.override import (
     CEILING,
     Choice,
     above_maximum,
+    above_maximum_of_a_week,
     ceiling_exceeded,
     chosen_dose,
     departs,
@@ -20,6 +21,7 @@ from titrator.titration.override import (
     is_early,
     is_late,
     maximum_exceeded,
+    of_a_week,
     within,
 )
 
@@ -195,6 +197,28 @@ def test_the_published_case_ends_at_its_level_where_that_is_less() -> None:
     rules = CATALOGUE.get("cart-2021-case")
     found = [above_maximum(rules, chosen_dose(Choice(level=D(one)), D(50), ALL)) for one in ("8.59", "8.6", "8.61")]
     assert found == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "level", "given", "so"),
+    [
+        ("us-itp-adult", "10", "0", False),
+        ("us-itp-adult", "10.01", "0", True),
+        ("us-itp-adult", "4", "360", False),
+        ("us-itp-adult", "4", "360.01", True),
+        ("us-itp-adult", "10.01", "1", True),
+        ("cart-2021-case", "4", "260", False),  # 8.6 micrograms/kg are 516, and nobody is given more than 500
+        ("cart-2021-case", "4", "260.01", True),
+    ],
+)
+def test_the_maximum_counts_with_what_was_given_in_the_week(protocol: str, level: str, given: str, so: bool) -> None:
+    rules, kg = CATALOGUE.get(protocol), D(60)
+    dose = chosen_dose(Choice(level=D(level)), kg, rules.vials)
+    assert above_maximum_of_a_week(rules, dose, D(given), kg) is so
+
+
+def test_a_week_ends_on_its_day() -> None:
+    assert of_a_week([(1, D(1)), (2, D(2)), (8, D(4)), (9, D(8))], 8) == 6
 
 
 @pytest.mark.parametrize(("protocol", "course", "told", "highest"), STEPS)

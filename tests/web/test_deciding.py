@@ -290,12 +290,43 @@ def test_the_decided_amount_stands_in_the_form_of_the_dose_given(house: House) -
     assert "Decided: 225 micrograms, due Mon 9 Mar 2026." in page.text.replace("\xa0", " ")
     page = nurse.get(page.links["Given as decided …"])
     form = f"/patients/{patient}/doses/new"
-    assert (page.sheet(form).fields["micrograms"], page.sheet(form).fields["given_on"]) == (["225"], [day(0)])
+    filled = page.sheet(form).fields
+    assert [filled[name] for name in ("micrograms", "micrograms_per_kg", "given_on")] == [["225"], ["3"], [day(0)]]
     assert nurse.submit(page, form).status == 200
     assert decisions(house, patient)[0]["status"] == "delivered"
     page = nurse.get(f"/patients/{patient}")
     assert "Not today: due" not in page.text, "there is no next dose without a count"
     assert nurse.get(f"{form}?decision=1").sheet(form).fields["micrograms"] == [""], "it has been given"
+
+
+def test_the_level_of_a_dose_that_was_cut_goes_into_what_is_given(house: House) -> None:
+    """Else the step up would be lost: 500 micrograms are 5 micrograms/kg for 95 kg, and 6 were decided."""
+    patient = house.on_course(protocol="cart-2021-case", kg=95)
+    for ago in (14, 7):
+        give(house, patient, 475, ago)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 30))
+    decided(house, patient, acknowledge=["DOSE-CAPPED"])
+    nurse = Person(house, "technician")
+    said = " ".join(nurse.get(f"/patients/{patient}").text.replace("\xa0", " ").split())
+    assert "6 micrograms/kg × 95 kg" in said
+    assert "= 570 micrograms, cut to the maximum, 500 micrograms" in said
+    form = f"/patients/{patient}/doses/new"
+    assert nurse.submit(nurse.get(f"{form}?decision=1"), form).status == 200
+    house.clock.on(days=7)
+    house.post(f"/patients/{patient}/platelet-counts", count(-7, 60))
+    found = house.get(f"/patients/{patient}/next-dose")
+    assert (found["action"], found["dose"]["micrograms_per_kg"], found["dose"]["micrograms"]) == ("maintain", 6, 500)
+
+
+def test_of_two_counts_of_a_day_the_one_that_decided_is_told(house: House) -> None:
+    patient = dosed(house, 45)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 230, unreliable=True))
+    said = " ".join(Person(house).get(f"/patients/{patient}").text.replace("\xa0", " ").split())
+    rests = said[said.index("What it rests on") :]
+    assert "Platelets 45 ×10⁹/L on Mon 9 Mar" in rests
+    assert "Platelets 230" not in rests
+    (line,) = house.get("/worklist", "pharmacist")["items"]
+    assert (line["last_count"]["value"], line["last_count"]["unreliable"]) == (45, False)
 
 
 def test_a_dose_of_a_day_to_come_says_so(house: House) -> None:

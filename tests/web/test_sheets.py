@@ -109,6 +109,17 @@ def test_a_weight_in_pounds_is_shown_to_a_hundredth_of_a_kilogram(house: House) 
     assert "× 74.84 kg" in text(sheet(house, patient))
 
 
+def test_a_dose_that_was_cut_says_to_what(house: House) -> None:
+    patient = house.on_course(kg=95, protocol="cart-2021-case")
+    for ago in (14, 7):
+        give(house, patient, 475, ago)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 30))
+    decided(house, patient, acknowledge=["DOSE-CAPPED"])
+    said = text(sheet(house, patient))
+    assert "500 micrograms 6 micrograms/kg × 95 kg" in said
+    assert "= 570 micrograms cut to the maximum, 500 micrograms" in said
+
+
 def test_alerts_that_were_seen_are_named(house: House) -> None:
     patient = alerted(house)
     alerts = [one["code"] for one in house.get(f"/patients/{patient}/next-dose")["alerts"]]
@@ -352,6 +363,16 @@ def test_a_letter_tells_the_course(house: House) -> None:
         "Signature, name",
     ):
         assert one in said, one
+
+
+def test_two_doses_of_a_day_are_one_in_a_letter(house: House) -> None:
+    patient = house.on_course(kg=60)
+    for micrograms, level in ((60, 1), (120, 2)):
+        give(house, patient, micrograms, 7, micrograms_per_kg=level)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 90))
+    said = letter(house, patient)
+    assert "3 micrograms/kg: 1 dose" in said
+    assert "Last dose given 180 micrograms (3 micrograms/kg), Mon 2 Mar 2026" in said
 
 
 def test_a_letter_promises_no_dose_that_nobody_has_signed(house: House) -> None:

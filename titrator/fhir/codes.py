@@ -231,12 +231,36 @@ def is_atc(system: str | None) -> bool:
     return system == ATC or (system is not None and bool(_ATC_SYSTEM.search(system)))
 
 
-def is_romiplostim(codes: Iterable[tuple[str | None, str]], words: str) -> bool:
-    """Whether a medicine is romiplostim, by its ATC code, in whichever system, or, without one, by its name."""
-    codes = list(codes)
+def is_romiplostim(codes: Iterable[tuple[str | None, str]], texts: Iterable[str]) -> bool | None:
+    """Whether a medicine is romiplostim: by its ATC code, in whichever system, or by its name; None if it may be.
+
+    In one of the texts it must come first: "dexamethasone before romiplostim" is another medicine.
+    """
+    codes, texts = list(codes), list(texts)
     if any(code.strip().upper() == ROMIPLOSTIM for _, code in codes):
         return True
-    return not any(is_atc(system) for system, _ in codes) and names_romiplostim(words)
+    if any(is_atc(system) for system, _ in codes) or not any(map(names_romiplostim, texts)):
+        return False
+    return True if any(map(_begins_with_it, texts)) else None
+
+
+def _begins_with_it(text: str) -> bool:
+    """Whether the first word of a name is romiplostim's, but for those that say how it is given or packed."""
+    words = (word for word in re.finditer(r"[^\W\d_]+", text) if word[0].lower() not in _OF_ANY_MEDICINE)
+    first = next(words, None)
+    return first is not None and (names_romiplostim(first[0]) or bool(_NAMES.match(text, first.start())))
+
+
+#: What may stand before the name of any medicine.
+_OF_ANY_MEDICINE: Final = frozenset(
+    (
+        *("inj", "inject", "injection", "injektion", "injectable", "infusion", "sc", "s", "c", "subcut"),
+        *("subcutaneous", "subkutan", "once", "weekly", "powder", "pulver", "solution", "lösung", "vial", "vials"),
+        *("durchstechflasche", "of", "de", "di", "von", "the", "a", "mcg", "microgram", "micrograms", "µg", "μg", "ug"),
+        *("mg", "kg", "ml", "x", "drug", "medication", "medicine", "medikament", "product", "wirkstoff", "rx"),
+        *("recombinant", "atc"),
+    )
+)
 
 
 def names_romiplostim(text: str) -> bool:

@@ -181,8 +181,9 @@ def _is_ours(codings: _Codings, text: object) -> bool | None:
     parts = [part for coding in codings for part in coding]
     if not _are_texts(text, *parts) or any(code is None for _, code, _ in codings):
         return None
-    words = " ".join(str(one) for one in (text, *(display for _, _, display in codings)) if one is not None)
-    return is_romiplostim([(cast("str | None", system), str(code)) for system, code, _ in codings], words) or None
+    texts = [str(one) for one in (text, *(display for _, _, display in codings)) if one is not None]
+    codes = [(cast("str | None", system), str(code)) for system, code, _ in codings]
+    return is_romiplostim(codes, texts) or None
 
 
 def _unit(name: str, system: object, code: object, written: object) -> str | None:

@@ -41,7 +41,7 @@ from titrator.fhir.elements import Place, coding_codes, root, texts_of
 from titrator.fhir.giving import BASELINE_EXTENSION, ELIGIBILITY_EXTENSION, MEDICINE, PROTOCOL_EXTENSION
 from titrator.fhir.outcome import located
 from titrator.fhir.plain import plain
-from titrator.fhir.taking import RESOLVED_EXTENSION, Said, is_unreliable, take
+from titrator.fhir.taking import RESOLVED_EXTENSION, Said, contained, is_unreliable, said_of_event, take
 from titrator.titration.course import EventKind, entry_faults
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, GIGA_PER_LITRE_PER, KILOGRAMS_PER, tidy
@@ -256,7 +256,7 @@ def _referred(order: Place, medicine: Place, medications: Mapping[str, object]) 
     if not (reference := medicine["reference"].text()):
         return None
     if reference.startswith("#"):
-        found = _contained(order).get(reference)
+        found = contained(order).get(reference)
     else:
         found = medications.get(reference) or medications.get("/".join(reference.split("/")[-2:]))
     return Place(found, medicine.path, order.faults) if isinstance(found, dict) else None
@@ -264,14 +264,12 @@ def _referred(order: Place, medicine: Place, medications: Mapping[str, object]) 
 
 def _named(medicine: Place) -> bool | None:
     codes = coding_codes(medicine)
-    words = f"{texts_of(medicine)} {medicine['display'].text() or ''}"
-    if is_romiplostim(codes, words):
-        return True
-    return False if words.strip() or any(is_atc(system) for system, _ in codes) else None
-
-
-def _contained(resource: Place) -> dict[str, object]:
-    return {f"#{one['id'].text()}": one.value for one in resource["contained"] if isinstance(one.value, dict)}
+    texts = [medicine[key].text() or "" for key in ("text", "display")]
+    texts += [coding["display"].text() or "" for coding in medicine["coding"]]
+    told = is_romiplostim(codes, texts)
+    if told is not False:
+        return told
+    return False if any(map(str.strip, texts)) or any(is_atc(system) for system, _ in codes) else None
 
 
 def _medications(sent: Iterable[Sent]) -> dict[str, object]:
@@ -499,6 +497,7 @@ class _Reader:
         """A platelet count or a weight."""
         codes = coding_codes(place["code"])
         loinc = [code for system, code in codes if system == LOINC]
+        self._look_into(place)
         if not any(BY_LOINC.get(code) in _RELEVANT.values() for code in loinc):
             if not loinc and not any(system == f"{OWN}:observation" for system, _ in codes):
                 place["code"].wrong("must have a LOINC code: what was measured cannot be told")
@@ -510,6 +509,27 @@ class _Reader:
         said = self._taken(place, "Observation")
         if said is not None:
             self._measured(place, said)
+
+    def _look_into(self, place: Place) -> None:
+        """Tell of counts that stand within a panel, as its components: they are not read."""
+        if not place["component"].there or place["status"].value in _NO_RESULT:
+            return
+        for part in place["component"]:
+            codes = coding_codes(part["code"])
+            loinc = [code for system, code in codes if system == LOINC]
+            is_count = any(BY_LOINC.get(code) is _RELEVANT[PLATELET_COUNTS.name] for code in loinc)
+            if is_count or is_like_a_count(loinc, texts_of(part["code"])):
+                value = part["valueQuantity"]["value"].value
+                said = f"{plain_number(value)} within" if isinstance(value, Decimal) else "a value within"
+                name = texts_of(part["code"]) or ", ".join(code for _, code in codes)
+                day, instant = self._when(place)
+                self.other_counts.append((_Dated(day, f"{name}: {said} a panel"), instant))
+
+    def _when(self, place: Place) -> tuple[str, datetime | None]:
+        """The day of an observation, and the instant, as far as they are told."""
+        when = place["effectiveDateTime"].value or place["effectiveInstant"].value
+        when = when or place["effectivePeriod"]["start"].value or place["issued"].value
+        return self._day(when), _instant(when)
 
     def _is_without_value(self, place: Place) -> bool:
         """Whether a result has no value; what it has in place of one is told if it is newer than all counts."""
@@ -548,13 +568,11 @@ class _Reader:
             return
         if place["status"].value in _NO_RESULT:
             return
-        when = place["effectiveDateTime"].value or place["effectiveInstant"].value
-        when = when or place["effectivePeriod"]["start"].value or place["issued"].value
         codes, words = coding_codes(place["code"]), texts_of(place["code"])
         known = [OTHER_COUNTS[code] for _, code in codes if code in OTHER_COUNTS]
         named = _name(codes, words or " ".join(known))
-        dated = _Dated(self._day(when), f"{named}: {_on_a_line(said)}" if said else named)
-        self.other_counts.append((dated, _instant(when)))
+        day, instant = self._when(place)
+        self.other_counts.append((_Dated(day, f"{named}: {_on_a_line(said)}" if said else named), instant))
 
     def _newer_counts(self) -> list[_Dated]:
         """Of the counts by codes that are not read those that are newer than all that are, or of unknown day."""
@@ -619,7 +637,7 @@ class _Reader:
 
     def adverse_event(self, place: Place) -> None:
         """A thrombosis or a marrow disorder."""
-        codes, words = coding_codes(place["event"]), texts_of(place["event"])
+        codes, words = said_of_event(place)
         own = {code for system, code in codes if system == f"{OWN}:event"}
         if own and not own <= set(_IDLE):
             self._event(place, "AdverseEvent")

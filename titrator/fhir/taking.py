@@ -230,7 +230,11 @@ def is_unreliable(place: Place) -> bool:
         return True
     said = [note["text"].value for note in place["note"]] if isinstance(place["note"].value, list) else []
     said += [texts_of(concept) for concept in place["interpretation"]]
-    said += [texts_of(place["code"]), place["specimen"]["display"].value]
+    said += [texts_of(place["code"]), texts_of(place["method"]), place["specimen"]["display"].value]
+    specimen = contained(place).get(place["specimen"]["reference"].text() or "")
+    if isinstance(specimen, dict):
+        for state in Place(specimen, place["specimen"].path, place.faults)["condition"]:
+            said += [texts_of(state), *(code for _, code in coding_codes(state))]
     for part in place["component"]:
         value = part["valueString"].value or texts_of(part["valueCodeableConcept"])
         said.append(f"{texts_of(part['code'])}: {value}")
@@ -278,9 +282,10 @@ def _refuse_other_medicine(place: Place) -> None:
 
 def is_romiplostim(medicine: Place) -> bool:
     """Whether a medicine, a CodeableConcept or a reference with its display, is romiplostim."""
-    said = texts_of(medicine) if not medicine["reference"].there else ""
-    display = medicine["display"].text() or ""
-    return is_named_so(coding_codes(medicine), f"{said} {display}")
+    texts = [medicine["display"].text() or ""]
+    if not medicine["reference"].there:
+        texts += [medicine["text"].text() or "", *(coding["display"].text() or "" for coding in medicine["coding"])]
+    return is_named_so(coding_codes(medicine), texts) is True
 
 
 def _micrograms(place: Place) -> Decimal | None:
@@ -355,10 +360,28 @@ def _procedure(place: Place, zone: ZoneInfo) -> Said | None:
     return _said(place, EVENTS, {"kind": kind, "occurred_on": _day(when)}, when, status)
 
 
+def contained(resource: Place) -> dict[str, object]:
+    """What a resource contains, by the references that name it there."""
+    return {f"#{one['id'].text()}": one.value for one in resource["contained"] if isinstance(one.value, dict)}
+
+
+def said_of_event(place: Place) -> tuple[list[tuple[str | None, str]], str]:
+    """The codes and words of an AdverseEvent: what happened, and what came of it, as far as it is told with it."""
+    concepts, words = [place["event"]], [texts_of(place["event"])]
+    within = contained(place)
+    for one in place["resultingCondition"]:
+        words.append(one["display"].text() or "")
+        found = within.get(one["reference"].text() or "")
+        if isinstance(found, dict):
+            concepts.append(Place(found, one.path, place.faults)["code"])
+            words.append(texts_of(concepts[-1]))
+    return [code for concept in concepts for code in coding_codes(concept)], "; ".join(filter(None, words))
+
+
 def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     if place["actuality"].one_of(("actual", "potential")) == "potential":
         place["actuality"].wrong("potential is not taken: send what happened")
-    codes, words = coding_codes(place["event"]), texts_of(place["event"])
+    codes, words = said_of_event(place)
     term = words or None
     own = [code for system, code in codes if system == f"{OWN}:event"]
     # Of several codes that which holds doses back: it must not be lost for standing first or last.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import partial
 from hashlib import sha256
 from ipaddress import ip_address
@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from titrator.hl7.message import Segment, Spot, Unreadable, Wrong, acknowledge, read_message
-from titrator.hl7.translate import NOTHING_SAID, Group, Observation, Translated, refusals, translate
+from titrator.hl7.translate import NOTHING_SAID, Group, Observation, Translated, offset_of, refusals, translate
 from titrator.security.secrets import new_id
 from titrator.store.base import Session, StoreError
 from titrator.store.records import Clinic, ReceivedMessage
@@ -266,7 +266,8 @@ class _Work:
         """Take all that the message says, if anything; its acknowledgement. Raises _AtFault, and the store's errors."""
         visit, wrong, self.again = self._visit(session, kept), list[Wrong](), False
         self.taken.clear()
-        local = None if self.known.time_zone is None else ZoneInfo(self.known.time_zone)
+        named = self.known.time_zone
+        local = ZoneInfo(named) if named is not None else offset_of(cast(Segment, self.head))
         for group in self.said.groups:
             match = match_of(visit, group.subject, cast(Clinic, clinic), ahead)
             wrong += self._take_group(visit, match, group, local, ahead)
@@ -276,9 +277,7 @@ class _Work:
         kept.rows[self.key] = self._row(made)
         return made
 
-    def _take_group(
-        self, visit: Visit, match: Match, group: Group, local: ZoneInfo | None, ahead: Ahead
-    ) -> list[Wrong]:
+    def _take_group(self, visit: Visit, match: Match, group: Group, local: tzinfo | None, ahead: Ahead) -> list[Wrong]:
         wrong: list[Wrong] = []
         for place, one in enumerate(group.observations):
             try:

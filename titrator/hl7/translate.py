@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,6 +27,7 @@ from titrator.workflow.measured import (
     Measured,
     differ,
     is_like_a_count,
+    same_unit,
     tells_of_clumps,
 )
 from titrator.workflow.record import Source
@@ -76,7 +77,7 @@ class Moment(NamedTuple):
     at: datetime | None
     day: date
 
-    def read(self, local: ZoneInfo, clinic: ZoneInfo) -> tuple[str, str | None]:
+    def read(self, local: tzinfo, clinic: ZoneInfo) -> tuple[str, str | None]:
         """The day at a clinic, and the instant if there is one; one without offset is of the `local` zone."""
         if self.at is None:
             return self.day.isoformat(), None
@@ -110,7 +111,7 @@ class Observation(NamedTuple):
     when: Moment | None
     places: Places
 
-    def sent(self, local: ZoneInfo | None, clinic: ZoneInfo) -> Sent:
+    def sent(self, local: tzinfo | None, clinic: ZoneInfo) -> Sent:
         """What is sent, by the days of a clinic; times without an offset are of `local`, or of the clinic."""
         body, at = dict(self.body), None
         if self.when is not None:
@@ -163,13 +164,20 @@ def translate(message: Message, feed: Feed) -> Translated:
     return Translated(reader.groups, reader.wrong)
 
 
+def offset_of(head: Segment) -> tzinfo | None:
+    """The offset of MSH-7, which is that of all times of a message that tell none; None where it tells none, too."""
+    moment = _moment(head.part(7))
+    return None if moment is None or moment.at is None else moment.at.tzinfo
+
+
 class _Order(NamedTuple):
-    """An order: OBR, the ORC before it, the remarks on it, its observations with theirs."""
+    """An order: OBR, the ORC before it, the remarks on it, its observations with theirs, its specimens."""
 
     obr: Segment
     orc: Segment | None
     remarks: list[Segment]
     observations: list[tuple[Segment, list[Segment]]]
+    specimens: list[Segment]
 
 
 class _Reader:
@@ -192,10 +200,12 @@ class _Reader:
             case "ORC":
                 self._orc = segment
             case "OBR":
-                self._orders.append(_Order(segment, self._orc, [], []))
+                self._orders.append(_Order(segment, self._orc, [], [], []))
                 self._orc = None
             case "OBX":
                 self._observe(segment)
+            case "SPM" if self._orders:
+                self._orders[-1].specimens.append(segment)
             case "NTE" if self._orders:
                 order = self._orders[-1]
                 (order.observations[-1][1] if order.observations else order.remarks).append(segment)
@@ -250,6 +260,8 @@ class _Reader:
         """The observations of an order that are ours; None for one that is at fault."""
         ours = [(obx, notes, self._measured(obx)) for obx, notes in order.observations]
         remarks = [note[3].text for note in order.remarks]
+        conditions = (one for specimen in order.specimens for one in specimen[24].repetitions)
+        remarks += [one.part(place) for one in conditions for place in (1, 2)]
         remarks += [obx[5].text for obx, _, one in ours if one is None and obx.part(2) in _WORDS]
         counted = any(one is not None and one.collection is PLATELET_COUNTS for _, _, one in ours)
         clumped = counted and _tells_of_clumps(remarks)
@@ -362,7 +374,10 @@ class _Reader:
         if code and words and differ(self._named(code), self._named(words)):
             self._fault(obx.at(6), 102, "its code and its text are different units: which is meant cannot be told")
             return None
-        found: str | None = self._checked(self._named(written), field, obx.at(6))
+        named, options = self._named(written), getattr(field, "options", ())
+        if options and named not in options:
+            named = same_unit(written, options) or named
+        found: str | None = self._checked(named, field, obx.at(6))
         return found
 
     def _named(self, written: str) -> str:

@@ -164,6 +164,7 @@ class SqliteStore:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._writer = os.open(f"{self.file}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._open = os.open(f"{self.file}.open", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._see_to_the_disk()
             fcntl.flock(self._open, fcntl.LOCK_SH)
             if not self.file.is_file():  # to open one that is there, and close it, would let go of this process's locks
                 os.close(os.open(self.file, os.O_CREAT | os.O_RDWR, 0o600))
@@ -173,6 +174,22 @@ class SqliteStore:
                 self._migrate()
         except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
             raise Unusable(f"{self.file}: {error}") from error
+
+    def _see_to_the_disk(self) -> None:
+        """Where a flush failed, take the log into the file, as long as no other process has it open; raises Unusable.
+
+        What was committed is still in memory, or else SQLite tells by its checksums that it is not.
+        """
+        if not (self._disk.is_marked() and self.file.is_file()):
+            return
+        try:
+            fcntl.flock(self._open, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # others have it open: they keep nothing either, until all have ended
+        with closing(_connect(self.file)) as connection:
+            if connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]:
+                raise Unusable(f"{self.file}: its log could not be taken into it")
+        self._disk.forgive()
 
     def reading(self) -> _Reading:
         """A reading transaction: all its reads see the same state."""

@@ -67,6 +67,14 @@ def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
     return dose.level > _highest(protocol) or (most is not None and dose.micrograms > most)
 
 
+def above_maximum_of_a_week(protocol: Protocol, dose: DoseToGive, given: Decimal, kg: Decimal) -> bool:
+    """Whether a dose, with what is `given` in the seven days that end with it, in µg, is over that maximum."""
+    if not given:
+        return above_maximum(protocol, dose)
+    most, total = protocol.maximum_micrograms, EXACT.add(given, dose.micrograms)
+    return above_maximum(protocol, dose) or total > times(_highest(protocol), kg) or (most is not None and total > most)
+
+
 def maximum_exceeded(protocol: Protocol, micrograms: Decimal, kg: Decimal | None) -> Decimal | None:
     """The µg that the protocol's maximum comes to, if an amount that somebody ordered is plainly more; else None.
 
@@ -93,9 +101,13 @@ def ceiling_exceeded(
     least = min(weights, default=None)
     if least is None:
         return None
-    week = [micrograms for at, micrograms in given if 0 <= day - at < WEEK]
     most = times(CEILING, least)
-    return most if reduce(EXACT.add, week, planned) > most else None
+    return most if EXACT.add(of_a_week(given, day), planned) > most else None
+
+
+def of_a_week(given: Iterable[tuple[int, Decimal]], day: int) -> Decimal:
+    """What was given in the seven days that end on a day, in µg: each dose by its day, an ordinal."""
+    return reduce(EXACT.add, [micrograms for at, micrograms in given if 0 <= day - at < WEEK], ZERO)
 
 
 def is_early(day: int, due: int) -> bool:

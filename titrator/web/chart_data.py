@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from titrator.titration.protocol import Protocol, WeeklyProtocol
-from titrator.titration.quantities import DAYS, GIGA_PER_LITRE_PER, GRAMS_PER_LITRE_PER, tidy, times
+from titrator.titration.quantities import DAYS, EXACT, GIGA_PER_LITRE_PER, GRAMS_PER_LITRE_PER, tidy, times
 
 PLATELETS: Final = "platelets"
 GIGA_PER_LITRE: Final = "10*9/L"
@@ -175,12 +175,22 @@ def _place(series: tuple[str, str]) -> tuple[int, str, str]:
 
 
 def _doses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Dose]:
+    """The doses; those of a day are one, of a level that is known if it was stated of all of them."""
+    of_days: dict[int, Dose] = {}
     for entry in entries:
         fact = entry["fact"]
         if entry["collection"] == "doses" and "not_given_on" not in fact:
             level = fact.get("micrograms_per_kg")
             stated = None if level is None else Decimal(str(level))
-            yield Dose(DAYS[entry["day"]], Decimal(str(fact["micrograms"])), stated)
+            one = Dose(DAYS[entry["day"]], Decimal(str(fact["micrograms"])), stated)
+            before = of_days.get(one.day)
+            of_days[one.day] = one if before is None else _together(before, one)
+    return of_days.values()
+
+
+def _together(one: Dose, other: Dose) -> Dose:
+    levels = None if one.level is None or other.level is None else EXACT.add(one.level, other.level)
+    return Dose(one.day, EXACT.add(one.micrograms, other.micrograms), levels)
 
 
 def _marks(entries: Iterable[Mapping[str, Any]]) -> Iterable[Mark]:

@@ -19,7 +19,7 @@ from titrator.web.frame import After, Context, Filled, Pages, version
 from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
-from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms
+from titrator.web.words import DECISIONS, OVERRIDES, STATUSES, day, micrograms, readable
 from titrator.workflow import sign_off
 from titrator.workflow.errors import Unknown
 from titrator.workflow.glance import Glance, glance, names_of
@@ -126,7 +126,7 @@ def accepting(seen: Glance) -> Filled | None:
 
 def _alerts(seen: Glance) -> list[tuple[str, str]]:
     alerts = seen.answer["alerts"] if seen.answer else []
-    return [(one["code"], f"{one['code']}: {one['text']}") for one in alerts]
+    return [(one["code"], f"{one['code']}: {readable(one['text'])}") for one in alerts]
 
 
 def _deciding(visit: Visit, form: Form, patient_id: str) -> Context:

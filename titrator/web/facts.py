@@ -89,12 +89,17 @@ def _entry_pages(sheet: Sheet) -> None:
 
 
 def _as_decided(seen: Glance) -> Iterable[tuple[str, Any]]:
-    """The amount that was decided, where the query names that decision and it is in force; somebody sends it still."""
+    """The dose that was decided, where the query names that decision and it is in force; somebody sends it still.
+
+    Its level, too: an amount that was cut or rounded does not tell it, and the next dose goes by it.
+    """
     one = seen.live
     if one is None or not seen.prevails or one.status != "in-force" or one.micrograms is None:
         return
     if request.args.get("decision") == str(one.id):
         yield "micrograms", words.number(one.micrograms)
+        if one.level is not None:
+            yield "micrograms_per_kg", words.number(one.level)
 
 
 def _correction_pages(kind: str, sheet: Sheet) -> None:

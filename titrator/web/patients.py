@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -75,13 +76,25 @@ def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[
     if answer is None:
         return {"counts": [], "doses": []}
     evidence = answer["evidence"]
-    return {
+    found = {
         name: [one for one in entries if one["collection"] == collection and one["day"] in evidence[key]]
         for name, collection, key in (
             ("counts", "platelet-counts", "counts_used"),
             ("doses", "doses", "doses_used"),
         )
     }
+    return found | {"counts": list(_standing(found["counts"]))}
+
+
+def _standing(counts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of the counts of each day, by day, the one that stands for it: the last reliable one, else the last."""
+    for _, of_day in groupby(counts, lambda one: one["day"]):
+        some = list(of_day)
+        yield next((one for one in reversed(some) if _is_reliable(one["fact"])), some[-1])
+
+
+def _is_reliable(fact: Mapping[str, Any]) -> bool:
+    return fact["status"] == "final" and not fact.get("unreliable", False)
 
 
 @pages.page("/patients/<patient_id>/chart.svg", Permission.READ_PATIENTS)

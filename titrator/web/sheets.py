@@ -17,6 +17,7 @@ from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
 from titrator.web.who import who
 from titrator.workflow import sheets
+from titrator.workflow.delivery import last_dose
 from titrator.workflow.reminders.days import WEEKDAYS, plus, weekday
 from titrator.workflow.reminders.plan import Kind
 from titrator.workflow.sheets import Dates
@@ -71,6 +72,7 @@ def preparation(visit: Visit, patient_id: str, decision_id: int) -> Context:
     return {
         "who": who(visit, patient_id),
         "sheet": sheet,
+        "exact_kg": evidence["dosing_weight_kg"],
         "kg": tidy(rounded(evidence["dosing_weight_kg"], HUNDREDTH)),
         "weighed_on": evidence["dosing_weight_on"],
         "provenance": _STATUS[sheet.protocol.status],
@@ -96,18 +98,15 @@ def calendar(visit: Visit, patient_id: str) -> Context:
 def letter(visit: Visit, patient_id: str) -> Context:
     """The course, for who referred the patient."""
     found = sheets.letter(visit, patient_id)
+    about = who(visit, patient_id)
     return {
-        "who": who(visit, patient_id),
+        "who": about,
         "letter": found,
         "counts": found.counts[:_COUNTS],
-        "last_dose": next((one for one in reversed(found.told["entries"]) if _was_given(one)), None),
+        "last_dose": last_dose(visit, about.patient),
         "provenance": "" if found.protocol is None else _STATUS[found.protocol.status],
         "watch": list(_to_watch(found.protocol)),
     }
-
-
-def _was_given(one: Mapping[str, Any]) -> bool:
-    return bool(one["fact"].get("micrograms")) and one["fact"]["status"] == "final"
 
 
 def _monday(day: str) -> str:

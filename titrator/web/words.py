@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 from babel.dates import format_date
 from markupsafe import Markup
 
-from titrator.titration.quantities import DAYS, completed_years, plain
+from titrator.titration.override import departs
+from titrator.titration.quantities import DAYS, HUNDREDTH, completed_years, plain, rounded, tidy, times
 from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
 from titrator.web.language import locale, ngettext
@@ -326,6 +327,12 @@ def level(value: Decimal | None) -> str:
     return f"{number(value)}\u00a0{ngettext('microgram/kg', 'micrograms/kg', 1 if value == 1 else 2)}"
 
 
+def uncut(level: Decimal, kg: Decimal, amount: Decimal) -> Decimal | None:
+    """The amount that a level comes to by weight, of a dose that was cut to less; None of one that was not."""
+    whole = times(level, kg)
+    return tidy(rounded(whole, HUNDREDTH)) if whole > amount and departs(amount, whole) else None
+
+
 def millilitres(value: Decimal) -> str:
     """A volume, as a syringe shows it."""
     return f"{number(value)}\u00a0mL"
@@ -424,6 +431,7 @@ def add_to(environment: Any) -> None:
         "readable": readable,
         "micrograms": micrograms,
         "level": level,
+        "uncut": uncut,
         "millilitres": millilitres,
         "day": day,
         "long_day": long_day,

@@ -21,7 +21,7 @@ from titrator.titration.codes import Reason
 from titrator.titration.course import read_document
 from titrator.titration.documents import reread
 from titrator.titration.errors import InvalidProtocol
-from titrator.titration.override import ceiling_exceeded, departs, is_early, is_late
+from titrator.titration.override import ceiling_exceeded, departs, is_early, is_late, of_a_week
 from titrator.titration.protocol import Protocol
 from titrator.titration.quantities import DAYS, EXACT, KILOGRAMS_PER, ZERO, ratio_rounded, times
 from titrator.titration.recommend import Recommendation, recommend
@@ -49,7 +49,7 @@ class Essence(NamedTuple):
 
 
 class LastDose(NamedTuple):
-    """What was given on the last day of a dose: micrograms in all, and the level of the last one as recorded."""
+    """What was given on the last day of a dose: micrograms and level in all, None where not all levels were stated."""
 
     day: str
     micrograms: Decimal
@@ -160,9 +160,14 @@ def last_dose(visit: Visit, patient: Patient) -> LastDose | None:
     doses = visit.session.values(Fact, told, *mine, Where("kind", "=", "dose"), order=("-day", "-id"), limit=10)
     if not doses:
         return None
-    newest, _, level = doses[0]
-    amounts = (Decimal(cast(str, value)) for day, value, _ in doses if day == newest)
-    return LastDose(cast(str, newest), reduce(EXACT.add, amounts), None if level is None else Decimal(cast(str, level)))
+    newest = cast(str, doses[0][0])
+    of_day = [(Decimal(cast(str, value)), level) for day, value, level in doses if day == newest]
+    levels = [Decimal(cast(str, level)) for _, level in of_day if level is not None]
+    return LastDose(
+        newest,
+        reduce(EXACT.add, (amount for amount, _ in of_day)),
+        reduce(EXACT.add, levels) if len(levels) == len(of_day) else None,
+    )
 
 
 def change_of(before: LastDose | None, micrograms: Decimal | None) -> Change | None:
@@ -270,12 +275,21 @@ def over_ceiling(
     without any there is nothing to tell by.
     """
     known = [fact for fact in facts if fact.status == "final"]
-    given = [(DAYS[fact.day], Decimal(fact.value or 0)) for fact in known if fact.kind == "dose"]
     weights = [] if dosing_kg is None else [dosing_kg]
     newest = max((fact for fact in known if fact.kind == "weight"), key=lambda fact: (fact.day, fact.id), default=None)
     if newest is not None:
         weights.append(times(Decimal(newest.value or 0), KILOGRAMS_PER[newest.unit or ""] or Decimal(1)))
-    return ceiling_exceeded(given, DAYS[day], weights, planned)
+    return ceiling_exceeded(_doses_of(known), DAYS[day], weights, planned)
+
+
+def given_in_a_week(facts: Iterable[CourseFact], day: str) -> Decimal:
+    """What was given in the seven days that end on a day, in micrograms."""
+    return of_a_week(_doses_of(facts), DAYS[day])
+
+
+def _doses_of(facts: Iterable[CourseFact]) -> list[tuple[int, Decimal]]:
+    doses = (fact for fact in facts if fact.kind == "dose" and fact.status == "final")
+    return [(DAYS[fact.day], Decimal(fact.value or 0)) for fact in doses]
 
 
 def dosing_weight(decision: Decision) -> Decimal | None:

@@ -30,7 +30,7 @@ from titrator.titration.quantities import (
 )
 from titrator.titration.terms import Facts, Terms
 from titrator.titration.wording import level_text
-from titrator.workflow.delivery import Change
+from titrator.workflow.delivery import Change, LastDose
 from titrator.workflow.errors import Asked, Code, Invalid
 from titrator.workflow.facts import Draft
 
@@ -39,6 +39,8 @@ Document = dict[str, object]
 
 TENFOLD: Final = Decimal(10)
 WEIGHT_WITHIN: Final = Decimal("0.2")
+#: Two weights of a day that are no further apart are one, in another unit or rounded otherwise.
+WEIGHED_ALIKE: Final = Decimal("0.1")
 ADULT_YEARS: Final = 18
 ADULT_KG: Final = (Decimal(30), Decimal(250))
 CLOSEST_DOSES: Final = 5
@@ -69,6 +71,15 @@ def questions(draft: Draft, others: Sequence[Fact], *, born_on: str | None) -> l
             return _close(draft, same)
         case _:
             return []
+
+
+def close_override(last: LastDose, due: str) -> list[Question]:
+    """The question of an override that is due within a few days of the last dose."""
+    days = DAYS[due] - DAYS[last.day]
+    if days >= CLOSEST_DOSES:
+        return []
+    text = f"{plain(last.micrograms)} micrograms were given on {last.day}, less than {CLOSEST_DOSES} days before {due}."
+    return [(Code.DOSES_TOO_CLOSE, text)]
 
 
 def confirmed(asked: Sequence[Question], body: Mapping[str, object]) -> tuple[str, ...]:
@@ -167,7 +178,7 @@ def _weight(draft: Draft, same: Sequence[Fact], born_on: str | None) -> list[Que
     if kg is None:
         return []
     that_day = {_base(one.code, one.kind, one.value, one.unit): None for one in same if one.day == draft.day}
-    if rest := [other for other in that_day if other is not None and other != kg]:
+    if rest := [other for other in that_day if other is not None and apart(other, kg) > WEIGHED_ALIKE]:
         told = " and ".join(f"{plain(other)} kg" for other in rest)
         text = f"{told} is recorded of {draft.day}; the last said would stand."
         far = next(filter(None, (_far_weight(kg, other) for other in rest)), "")

@@ -7,7 +7,7 @@
 1. what is decided upon is named by its digest: if anything has changed since it was read, the new proposal comes back
 2. doses that departed from an earlier decision need a reason first
 3. what was decided before and has not been carried out is superseded
-4. an override that is half or more away from the last dose is asked about: is that right?
+4. an override half or more away from the last dose, or due within five days of it, is asked about: is that right?
 5. where the protocol offers no dose, or not so much, a prescriber and a second, different person decide together
 """
 
@@ -25,7 +25,14 @@ from titrator.store.records import Account, Decision, DoseMismatch, Patient, Pro
 from titrator.titration.answer import dose_text
 from titrator.titration.documents import encode, reread
 from titrator.titration.errors import Fault, InvalidProtocol
-from titrator.titration.override import CEILING, Choice, above_maximum, chosen_dose, highest_by_step, within
+from titrator.titration.override import (
+    CEILING,
+    Choice,
+    above_maximum_of_a_week,
+    chosen_dose,
+    highest_by_step,
+    within,
+)
 from titrator.titration.preparation import DoseToGive
 from titrator.titration.quantities import iso, plain
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
@@ -36,6 +43,7 @@ from titrator.workflow.delivery import (
     change_of,
     decision_of,
     dosing_weight,
+    given_in_a_week,
     lapsed,
     last_dose,
     open_mismatches,
@@ -44,7 +52,7 @@ from titrator.workflow.delivery import (
     undelivered,
 )
 from titrator.workflow.errors import Code, Conflict, Forbidden, Invalid, ProposalChanged, Refusal, Unknown, Unready
-from titrator.workflow.plausibility import Question, confirmed, far_override
+from titrator.workflow.plausibility import Question, close_override, confirmed, far_override
 from titrator.workflow.propose import propose_dose
 from titrator.workflow.standing import NextDose, proposed
 from titrator.workflow.standing import as_sent as proposal_as_sent
@@ -309,8 +317,8 @@ def _refuse_for_batch(visit: Visit, patient_id: str) -> None:
     if not changes_nothing(said, last_dose(visit, patient)):
         raise Conflict(
             Code.NOT_FOR_BATCH,
-            "Only a proposal to maintain, of the same micrograms as given last and without alerts, is accepted among "
-            "several: look at this one by itself.",
+            "Only a proposal to maintain in range, of the same micrograms as given last and without alerts, is "
+            "accepted among several: look at this one by itself.",
         )
 
 
@@ -346,10 +354,17 @@ def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chose
     if not dose.volume:
         key = "micrograms_per_kg" if body.get("micrograms") is None else "micrograms"
         raise Invalid(Fault(key, "comes to a volume of 0.00 mL, which is no dose"))
-    due = cast(str, body.get("due_on") or said["due_on"] or visit.today(patient))
+    due = cast(str, body.get("due_on") or said["due_on"] or _a_week_on(visit, patient))
     _refuse_due(visit, patient, due)
     _refuse_above_ceiling(visit, patient, due, max(dose.micrograms, dose.delivered), weight.kg)
-    return _entitled(visit, answer, dose, due)
+    given = given_in_a_week(visit.session.course_facts(patient.id), due)
+    return _entitled(visit, answer, dose, due, above_maximum_of_a_week(answer.protocol, dose, given, weight.kg))
+
+
+def _a_week_on(visit: Visit, patient: Patient) -> str:
+    """A week after the last dose, or today where that has passed: when a dose is due that nothing says a day of."""
+    today, last = visit.today(patient), last_dose(visit, patient)
+    return today if last is None else max(today, (date.fromisoformat(last.day) + _WEEK).isoformat())
 
 
 def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:
@@ -362,14 +377,19 @@ def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:
 
 def _questions(visit: Visit, patient: Patient, chosen: Chosen) -> list[Question]:
     """What is asked of a dose that was chosen."""
-    change = change_of(last_dose(visit, patient), chosen.micrograms)
-    if change is None or chosen.dose is None:
+    last = last_dose(visit, patient)
+    if last is None or chosen.dose is None or chosen.due_on is None:
         return []
-    return far_override(change, cast("dict[str, object]", reread(chosen.dose)))
+    change = change_of(last, chosen.micrograms)
+    far = [] if change is None else far_override(change, cast("dict[str, object]", reread(chosen.dose)))
+    return [*far, *close_override(last, chosen.due_on)]
 
 
-def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) -> Chosen:
-    """What was chosen, if the account may choose it: who signs a dose of the protocol, or a step of it, may alone."""
+def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str, too_much: bool) -> Chosen:
+    """What was chosen, if the account may choose it: who signs a dose of the protocol, or a step of it, may alone.
+
+    Whether it is `too_much`: above the maximum, with what was given in the seven days that end with it.
+    """
     chosen = Chosen(due, dose.level, dose.delivered, dose_text(dose))
     offered = None if answer.due is None else iso(answer.due)
     highest = highest_by_step(answer)
@@ -383,7 +403,7 @@ def _entitled(visit: Visit, answer: Recommendation, dose: DoseToGive, due: str) 
             else "outside the protocol's doses, more than a step up, or before its day,"
         )
         raise Forbidden(f"A dose {why} is a prescriber's decision: refer it.")
-    return chosen._replace(second=offered is None or above_maximum(answer.protocol, dose))
+    return chosen._replace(second=offered is None or too_much)
 
 
 def _refuse_due(visit: Visit, patient: Patient, due: str) -> None:

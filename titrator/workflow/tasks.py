@@ -5,13 +5,14 @@ A line of the worklist is made whenever the standing is, so that to show the wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, cast
 
 from titrator.store.base import Where
 from titrator.store.records import Decision, Delivery, Fact, Identifier, Patient, Standing, Waiting
+from titrator.titration.codes import Reason
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
 from titrator.workflow.delivery import LastDose, last_dose, named, open_mismatches, standing_decision
@@ -46,6 +47,11 @@ _MOST_OVERDUE: Final = 9999
 _FURTHEST_AHEAD: Final = 999
 #: The actions that can be accepted: those with a dose, and the hold.
 ACCEPTED: Final = ("start", "increase", "maintain", "reduce", "hold", "resume")
+
+#: What an answer gives as reasons to maintain where nobody need look: a count in range, and one that is stable there.
+_ALL_IS_WELL: Final = frozenset({Reason.IN_RANGE, Reason.STABLE})
+#: So many counts are looked at for those of the last two days.
+_OF_TWO_DAYS: Final = 10
 
 Answer = Mapping[str, object]
 
@@ -122,7 +128,10 @@ def _gist(answer: Answer) -> tuple[object, ...]:
 
 
 def changes_nothing(answer: Answer, last: LastDose | None) -> bool:
-    """Whether an answer maintains the micrograms that were given last, and raises no alert."""
+    """Whether an answer maintains the micrograms that were given last, for a count in range, and raises no alert."""
+    codes = {one["code"] for one in cast("list[dict[str, str]]", answer["reasons"])}
+    if not codes <= _ALL_IS_WELL:
+        return False
     dose = cast("Mapping[str, Decimal] | None", answer["dose"])
     if answer["action"] != "maintain" or answer["alerts"] or dose is None or last is None:
         return False
@@ -204,14 +213,21 @@ def _last(visit: Visit, patient: Patient, answer: Answer | None) -> dict[str, ob
     """The last count and dose of a patient, and whether the answer changes nothing."""
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("kind", "=", "platelet-count")
     sound = Where("status", "!=", "entered-in-error")
-    counts = visit.session.find(Fact, *mine, sound, order=("-day", "-id"), limit=5)
-    before = next((one for one in counts if one.day < counts[0].day), None)
+    counts = visit.session.find(Fact, *mine, sound, order=("-day", "-id"), limit=_OF_TWO_DAYS)
+    days = list(dict.fromkeys(one.day for one in counts))
+    last, before = (_standing(counts, day) if day else None for day in (*days, "", "")[:2])
     dose = last_dose(visit, patient)
     return {
-        "last_count": _count(counts[0], before) if counts else None,
+        "last_count": _count(last, before) if last else None,
         "last_dose": dose and {"given_on": dose.day, "micrograms": dose.micrograms, "micrograms_per_kg": dose.level},
         "changes_nothing": answer is not None and changes_nothing(answer, dose),
     }
+
+
+def _standing(counts: Sequence[Fact], day: str) -> Fact:
+    """The count that stands for a day, as in an answer: the last reliable one, else the last; the newest come first."""
+    of_day = [one for one in counts if one.day == day]
+    return next((one for one in of_day if one.status == "final" and not one.unreliable), of_day[0])
 
 
 def _count(last: Fact, before: Fact | None) -> dict[str, object]:

@@ -47,6 +47,8 @@ class Feed(NamedTuple):
 
 def feeds(visit: Visit, about: str) -> list[CalendarFeed]:
     """The calendars of a clinic or a patient that have not been revoked."""
+    what, _, ident = about.partition("/")
+    visit.note("read", f"{about}/calendars", patient=visit.patient(ident) if what == PATIENT else None)
     found = visit.session.find(CalendarFeed, Where("about", "=", about), order=("created_at", "id"))
     return [one for one in found if one.revoked_at is None]
 
