@@ -794,6 +794,22 @@ def test_an_instant_without_seconds_is_given_back_with_them(house: House) -> Non
     assert faults([made]) == []
 
 
+def test_nobody_is_dosed_by_a_record_that_another_one_has_replaced(house: House) -> None:
+    patient = dosed(house)
+    made = read(house, f"/Patient/{patient}")
+    link = {"other": {"reference": "http://ehr.example/fhir/Patient/9"}, "type": "replaced-by"}
+    assert put(house, {**made, "link": [link]}, who="ehr").status == 403, "that is a person's to say"
+    assert updated(house, {**made, "link": [link]})["active"] is False
+    assert house.call("pharmacist", "GET", f"/patients/{patient}/next-dose").status == 409
+
+
+def test_an_old_name_is_not_that_of_now(shared: House) -> None:
+    names = [{"use": "old", "family": "Before", "given": ["Eva"]}, {"family": "Now", "given": ["Eva"]}]
+    assert created(shared, person() | {"name": names})["name"][0]["family"] == "Now"
+    only = created(shared, person() | {"name": names[:1]})
+    assert only["name"][0]["family"] == "Before", "there is no other"
+
+
 @pytest.mark.parametrize("died", [{"deceasedBoolean": True}, {"deceasedDateTime": "2026-03-08T04:00:00Z"}])
 def test_who_has_died_gets_no_next_dose_and_only_a_person_takes_it_back(house: House, died: dict[str, Any]) -> None:
     patient = dosed(house)

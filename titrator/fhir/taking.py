@@ -114,6 +114,8 @@ def patient_of(resource: object, faults: list[Fault], path: str | None = None) -
     died = patient["deceasedDateTime"].text(), patient["deceasedBoolean"].flag()
     if died[0] is not None or died[1]:
         body |= {"died": True, "active": False}
+    if any(link["type"].text() == "replaced-by" for link in patient["link"]):
+        body["active"] = False  # another record has taken its place: nobody is dosed by this one
     return {key: value for key, value in body.items() if value is not None}
 
 
@@ -123,13 +125,18 @@ def _names_nobody(identifier: Place) -> bool:
     return not identifier["system"].there or value is None or (isinstance(value, str) and "**" in value)
 
 
+#: Uses of names that somebody no longer has, or only for a while.
+_NOT_OF_NOW: Final = ("old", "maiden", "temp", "anonymous")
+
+
 def _official_name(patient: Place) -> Place:
     names = list(patient["name"])
     for use in ("official", "usual"):
         for name in names:
             if name["use"].text() == use:
                 return name
-    return names[0] if names else Place(None, f"{patient.path}.name[0]", patient.faults)
+    now = [name for name in names if name["use"].text() not in _NOT_OF_NOW] or names
+    return now[0] if now else Place(None, f"{patient.path}.name[0]", patient.faults)
 
 
 def _observation(place: Place, zone: ZoneInfo) -> Said | None:
