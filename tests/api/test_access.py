@@ -163,6 +163,26 @@ def test_a_narrowed_token_may_do_only_what_it_names(house: House) -> None:
     assert asks(house, nothing["secret"]) == 403
 
 
+def test_a_narrowed_token_lets_nobody_in(house: House) -> None:
+    """Who could make an administrator, or send himself the link of one, would be one."""
+    admin = house.ids["admin"]
+    body = {"label": "accounts only", "days": 1, "permissions": ["accounts:manage"]}
+    narrow = house.post(f"/accounts/{admin}/tokens", body, "admin")["secret"]
+    assert house.call(narrow, "GET", "/accounts").status == 200
+    other = {"username": "second", "display_name": "x", "role": "admin", "clinics": []}
+    before = house.everything()["accounts"]
+    for method, path, sent in (
+        ("POST", "/accounts", other),
+        ("POST", f"/accounts/{house.ids['pharmacist']}/invitation", None),
+        ("POST", f"/accounts/{admin}/tokens", {"label": "x", "days": 1}),
+    ):
+        refused = house.call(narrow, method, path, sent)
+        assert (refused.status, refused.code) == (403, "FORBIDDEN"), path
+    changed = house.call(narrow, "PATCH", f"/accounts/{house.ids['pharmacist']}", {"role": "prescriber"}, version="*")
+    assert (changed.status, changed.code) == (403, "FORBIDDEN")
+    assert house.everything()["accounts"] == before
+
+
 @pytest.mark.parametrize("beyond", ["accounts:manage", "audit:read", "no:such", "*"])
 def test_a_token_cannot_be_wider_than_its_role(house: House, beyond: str) -> None:
     body = {"label": "x", "days": 1, "permissions": ["patients:read", beyond]}

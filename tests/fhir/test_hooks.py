@@ -363,6 +363,15 @@ BAD: dict[str, tuple[str, object, list[str]]] = {
         called("order-select", context={"draftOrders": {"resourceType": "Bundle"}, "selections": [1, "a"]}),
         ["context.selections[0]"],
     ),
+    "selections of which one is no draft": (
+        SELECT,
+        ordering(
+            "order-select",
+            courses.order(150),
+            selected=["MedicationRequest/order-1", "order-1", "https://ehr.example/fhir/MedicationRequest/b"],
+        ),
+        ["context.selections[1]", "context.selections[2]"],
+    ),
     "a repeated key": (VIEW, '{"hook": "patient-view", "context": {"a": {"b": 1, "b": 2}}}', ["context.a.b"]),
     "no JSON": (VIEW, "{", [""]),
     "many faults": (
@@ -1061,7 +1070,11 @@ def test_an_order_that_is_selected_gets_the_next_dose_and_what_departs(ehr: Ehr)
     assert first["summary"].startswith("romiPLOStim 150 micrograms")
     assert "suggestions" not in first
     assert second["summary"].startswith("Draft order of 300 micrograms departs")
-    assert ehr.cards(SELECT, ordering("order-select", draft(300), selected=["MedicationRequest/other"])) == []
+    other = draft(300, ident="other") | {"medicationCodeableConcept": {"text": "Filgrastim"}}
+    for selected in ("MedicationRequest/other", "https://ehr.example/fhir/MedicationRequest/other"):
+        assert ehr.cards(SELECT, ordering("order-select", draft(300), other, selected=[selected])) == []
+    selected = "https://ehr.example/fhir/MedicationRequest/order-1"
+    assert len(ehr.cards(SELECT, ordering("order-select", draft(300), selected=[selected]))) == 2
     assert ehr.cards(SELECT, ordering("order-select", draft(300), selected=[])) == []
 
 

@@ -122,6 +122,14 @@ def test_a_unit_is_read_as_over_fhir(tmp_path: Path, written: str) -> None:
     assert [one[0] for one in lab.counts(patient)] == ["63"]
 
 
+def test_a_result_is_the_same_wherever_its_loinc_code_stands(tmp_path: Path) -> None:
+    lab = ward(tmp_path)
+    patient = lab.patient()
+    lab.taken(count("1", "50"))
+    lab.taken(count("2", "150", "C", f3="PLT^Plt^L^777-3^Platelets^LN"))
+    assert [one[0] for one in lab.counts(patient)] == ["150"]
+
+
 def test_a_clotted_specimen_doses_nothing(tmp_path: Path) -> None:
     lab = ward(tmp_path)
     patient = lab.patient()

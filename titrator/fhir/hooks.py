@@ -370,13 +370,28 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
         kind = order["resourceType"].required(order["resourceType"].text())
         if kind != "MedicationRequest" or order["doNotPerform"].flag():
             continue
-        named = {f"{kind}/{order['id'].text()}", entry["fullUrl"].text()}
         told = romiplostim(order)
-        if told is not False and (selections is None or not named.isdisjoint(selections)):
+        if told is not False and (selections is None or not _names(entry).isdisjoint(map(_relative, selections))):
             found.append(Draft(cast("Mapping[str, object]", order.value), order.path, told is True))
+    named = set[str]().union(*map(_names, place["entry"]))
+    for index, selected in enumerate(selections or ()):
+        if _relative(selected) not in named:
+            faults.append(Fault(f"context.selections[{index}]", "is none of draftOrders: as MedicationRequest/id"))
     if faults:
         raise BadRequest(*faults)
     return tuple(found)
+
+
+def _names(entry: Place) -> set[str]:
+    """By what a selection may name the resource of an entry."""
+    resource, address = entry["resource"], entry["fullUrl"].text()
+    own = f"{resource['resourceType'].text()}/{resource['id'].text()}"
+    return {own} if address is None else {own, _relative(address)}
+
+
+def _relative(reference: str) -> str:
+    """A reference without the address of its server; one by a UUID as it is."""
+    return "/".join(reference.split("/")[-2:])
 
 
 # What was sent, and what is fetched

@@ -400,7 +400,7 @@ class _Reader:
         if not number:
             self._fault(spot, 101, "required: a filler or placer order number, by which a correction finds its result")
             return None
-        code = "^".join((obx.part(3) or obx.part(3, 4), obx.part(3, 3) or obx.part(3, 6)))
+        code = _identity(obx[3])
         name = "|".join([number, code, *([sub] if (sub := obx[4].text.strip()) else [])])
         if name in self._names:
             self._fault(obx.at(4), 205, f"the same order, code and sub-id as {self._names[name]}: which is meant?")
@@ -426,6 +426,14 @@ def _meant() -> dict[str, Measured]:
 
 
 _MEANT: Final = _meant()
+
+
+def _identity(code: Field) -> str:
+    """By what a result is known beside its order: a LOINC code of ours, wherever it stands; else the first code."""
+    for place in (1, 4):
+        if code.part(place + 2) == _LOINC and (number := code.part(place)) in BY_LOINC:
+            return f"{number}^{_LOINC}"
+    return "^".join((code.part(1) or code.part(4), code.part(3) or code.part(6)))
 
 
 def _numbered(order: _Order) -> tuple[str, Spot]:

@@ -303,7 +303,12 @@ def unit(code: str) -> str:
 
 
 def measured(value: Decimal, code: str) -> str:
-    """A value with its unit; of a large one the thousands stand apart, for zeros are miscounted."""
+    """A value with its unit; of a large one the thousands stand apart, for zeros are miscounted.
+
+    A weight of pounds has as many decimals as its factor: kilograms are shown to a hundredth.
+    """
+    if code == "kg":
+        value = tidy(rounded(value, HUNDREDTH))
     whole, point, decimals = number(value).partition(".")
     if len(whole) > _UNGROUPED:
         whole = f"{int(whole):,}".replace(",", "\u202f")

@@ -197,6 +197,7 @@ def end_session(visit: Visit, secret: str) -> None:
 
 def add_account(visit: Visit, body: Body) -> tuple[Account, Issued | None]:
     """A new account; for a person with a secret to activate it once, for a system without."""
+    _refuse_narrowed(visit)
     role = Role(cast(str, body["role"]))
     clinics = _known_clinics(visit, body)
     account = Account(
@@ -237,6 +238,7 @@ def invite_again(visit: Visit, account_id: str) -> tuple[Account, Issued]:
 
     A second factor stays: who has the link alone must not come in. `reset_factor` takes it away.
     """
+    _refuse_narrowed(visit)
     account = find_account(visit, account_id)
     if account.role == Role.EHR:
         raise Conflict(Code.ACCOUNT_INACTIVE, "A system has no password; issue a token for it.")
@@ -334,6 +336,7 @@ def change_account(visit: Visit, account_id: str, body: Body, version: int | Non
     One that becomes a system's loses its password and second factor. One that is closed or gets another role loses its
     clients for good.
     """
+    _refuse_narrowed(visit)
     account = find_account(visit, account_id)
     refuse_outdated(account.version, version)
     if account.id == visit.who.account_id and (body.get("active") is False or body.get("role", "admin") != "admin"):
@@ -384,13 +387,18 @@ def names(visit: Visit, account_ids: Iterable[str]) -> dict[str, str]:
     return dict(zip(wanted, wanted, strict=True)) | {account.id: account.display_name for account in found}
 
 
+def _refuse_narrowed(visit: Visit) -> None:
+    """Raise Forbidden to who comes by a token that may do less than its account: what it lets in may do more."""
+    if visit.who.permissions != PERMISSIONS[visit.who.role]:
+        raise Forbidden("A token that may do less than its account may not issue others, nor let anybody in.")
+
+
 def issue_token(visit: Visit, account_id: str, body: Body) -> Issued:
     """A token of an account for a program: for so many days, and for no more than the account may do."""
     account = find_account(visit, account_id)
     if not account.active:
         raise Conflict(Code.ACCOUNT_INACTIVE, "The account is not active.")
-    if visit.who.permissions != PERMISSIONS[visit.who.role]:
-        raise Forbidden("A token that may do less than its account may not issue others.")
+    _refuse_narrowed(visit)
     wanted = cast("list[str] | None", body.get("permissions"))
     allowed = PERMISSIONS[Role(account.role)]
     if wanted is not None and (beyond := sorted(set(wanted) - allowed)):
