@@ -106,6 +106,12 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         self.method_queue = _Calls()
         self.at_once = False
 
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """End gracefully; while it starts, as when it waits for the database, there is nothing to be graceful to."""
+        if not self.booted:
+            Worker.handle_quit(self, sig, frame)
+        super().handle_exit(sig, frame)
+
     def handle_quit(self, sig: int, frame: object) -> None:
         """End at once; while it starts there is no loop yet, and no thread."""
         if not self.booted:

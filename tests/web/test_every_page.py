@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ElementHandle, Page
 
+from tests.api.deciding import dosed
 from tests.api.support import House, build
 from tests.web.addresses import Address, addresses, served
 from tests.web.browser import (
@@ -212,6 +213,7 @@ def test_what_a_form_leads_to_is_accessible(everywhere: Everywhere, readable: Re
     page.goto("/login")
     readable.judge(page, "the login", "Log in")
 
+    dosed(everywhere.house)  # to be kept in range
     page = readable.opened("pharmacist")
     page.goto("/worklist")
     ticks = page.locator("main input[name=chosen]")

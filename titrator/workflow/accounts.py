@@ -389,7 +389,7 @@ def names(visit: Visit, account_ids: Iterable[str]) -> dict[str, str]:
 
 def _refuse_narrowed(visit: Visit) -> None:
     """Raise Forbidden to who comes by a token that may do less than its account: what it lets in may do more."""
-    if visit.who.permissions != PERMISSIONS[visit.who.role]:
+    if visit.actor is not None and not visit.actor.permissions >= PERMISSIONS[visit.actor.role]:
         raise Forbidden("A token that may do less than its account may not issue others, nor let anybody in.")
 
 
