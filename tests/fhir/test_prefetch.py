@@ -661,7 +661,7 @@ def test_a_count_in_doubt_does_not_dose(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("said", ["Platelets clumped", "clumps seen", "Thrombozytenaggregate", "EDTA effect"])
 def test_a_count_whose_remark_tells_of_clumps_does_not_dose(said: str) -> None:
-    for more in ({"note": [{"text": said}]}, {"interpretation": [{"text": said}]}):
+    for more in ({"note": [{"text": said}]}, {"interpretation": [{"text": said}]}, {"method": {"text": said}}):
         assert made(one("platelets", count(COUNT, **more)))["platelet_counts"][0]["unreliable"] is True
 
 

@@ -939,6 +939,8 @@ def test_a_thrombosis_that_came_of_an_event_is_suspected(house: House, where: st
         came = {"resultingCondition": [{"reference": "#c"}], "contained": [condition]}
     made = created(house, happened(patient, 1, event={"text": "Adverse drug reaction"}) | came, "ehr")
     assert made["event"]["coding"][0]["code"] == "thrombosis"
+    came_of_it = "Pulmonary embolism" if where == "display" else "Portal vein thrombosis"
+    assert made["event"]["text"] == f"Adverse drug reaction; {came_of_it}"
     assert house.call("pharmacist", "GET", f"/patients/{patient}/next-dose").code == "FACTS-UNVERIFIED"
 
 

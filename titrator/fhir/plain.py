@@ -37,7 +37,7 @@ _ANY: Final = (
     "performer",
 )
 _WHEN: Final = ("status", "effectiveDateTime")
-_OF_RESULTS: Final = ("basedOn", "encounter", "issued", "bodySite", "method", "specimen", "device", "referenceRange")
+_OF_RESULTS: Final = ("basedOn", "encounter", "issued", "bodySite", "specimen", "device", "referenceRange")
 _OF_DOSES: Final = ("context", "reasonCode", "request")
 _OBSERVATION: Final = frozenset((*_ANY, *_WHEN, *_OF_RESULTS, "code", "valueQuantity"))
 _ADMINISTRATION: Final = frozenset((*_ANY, *_WHEN, *_OF_DOSES, "medicationCodeableConcept", "dosage"))

@@ -403,7 +403,8 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
         place["event"].wrong("required")
     when = place["date"].moment(zone)
     body: dict[str, Any] = {"kind": event, "occurred_on": _day(when)}
-    said = place["event"]["text"].text() or term
+    by_what_came = looks_like(coding_codes(place["event"]), texts_of(place["event"])) is None
+    said = term if suspected is not None and by_what_came else place["event"]["text"].text() or term
     if event == "adverse_event" or suspected is not None or place["event"]["text"].there:
         body["term"] = Place(said, f"{place.path}.event.text", place.faults).field(fhir.TERM)
     body |= _graded(place)
