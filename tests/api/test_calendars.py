@@ -18,6 +18,7 @@ from titrator.notify.base import Message, NotSent
 from titrator.security.permissions import Role
 from titrator.store.base import Where
 from titrator.store.records import Delivery, KeptAnswer, Reminder
+from titrator.workflow import trail
 from titrator.workflow.reminders import calendars
 from titrator.workflow.reminders.work import beat, health
 from titrator.workflow.standing import settle_all
@@ -145,6 +146,8 @@ def test_an_address_is_read_until_it_is_revoked(house: House) -> None:
     listed = house.get(f"/patients/{patient}/calendars")["items"]
     assert [one["id"] for one in listed] == [made["id"]]
     assert "url" not in listed[0]
+    trail.gather(house.services)
+    assert (f"patient/{patient}/calendars", "read") in [(row.subject, row.action) for row in house.trail(patient)]
     client = house.app.test_client()
     etag = client.get(path_of(made)).headers["ETag"]
     assert client.get(path_of(made), headers={"If-None-Match": etag}).status_code == 304

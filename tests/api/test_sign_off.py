@@ -455,6 +455,15 @@ def test_a_second_maximum_within_a_week_takes_a_second_person(house: House) -> N
     assert agreed.json["status"] == "in-force", agreed.text
 
 
+@pytest.mark.parametrize(("pounds", "asked"), [("165.3", []), ("165.6", ["WEIGHT-FAR-FROM-LAST"])])
+def test_the_same_weight_in_pounds_is_not_asked_about(house: House, pounds: str, asked: list[str]) -> None:
+    """75 kg of the same day are 165.35 lb."""
+    patient = house.on_course(0)
+    answer = house.record(patient, "weights", weight(0, float(pounds), "[lb_av]"))
+    assert answer.status == (422 if asked else 201), answer.text
+    assert answer.json.get("questions", []) == asked
+
+
 def test_a_dose_of_which_no_day_is_told_is_due_a_week_after_the_last(house: House) -> None:
     patient = dosed(house, last=2, unreliable=True)
     assert next_dose(house, patient)["due_on"] is None

@@ -358,6 +358,12 @@ def test_doses_not_given_and_holds_leave_a_gap() -> None:
     assert Drawn(data).has("dose, micrograms/kg not stated", "patient was absent", "Hold: no dose", "150")
 
 
+def test_two_doses_of_a_day_are_drawn_as_one() -> None:
+    """Of a level only if both were stated."""
+    twice = [given(0, "60", "1"), given(0, "120", "2"), given(7, "60", "1"), given(7, "120", None)]
+    assert [(str(one.micrograms), one.level) for one in course(*twice, on=14).doses] == [("180", 3), ("180", None)]
+
+
 def test_holds_that_were_decided_are_marks_once() -> None:
     facts = {"on": day(14), "entries": [not_given(7, "on-hold")], "course_changes": []}
     data = chart_data(facts, PROTOCOLS, holds=[day(7), day(14)])

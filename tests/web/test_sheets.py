@@ -375,6 +375,15 @@ def test_two_doses_of_a_day_are_one_in_a_letter(house: House) -> None:
     assert "Last dose given 180 micrograms (3 micrograms/kg), Mon 2 Mar 2026" in said
 
 
+def test_two_doses_of_a_day_are_one_on_the_worklist(house: House) -> None:
+    patient = house.on_course(kg=60)
+    for micrograms, level in ((60, 1), (120, 2)):
+        give(house, patient, micrograms, 7, micrograms_per_kg=level)
+    house.post(f"/patients/{patient}/platelet-counts", count(0, 90))
+    (line,) = house.get("/worklist")["items"]
+    assert (line["last_dose"]["micrograms"], line["last_dose"]["micrograms_per_kg"]) == (180, 3)
+
+
 def test_a_letter_promises_no_dose_that_nobody_has_signed(house: House) -> None:
     said = letter(house, dosed(house, 30))
     assert "Nothing has been decided in this course here." in said
