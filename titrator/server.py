@@ -188,7 +188,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         del first
         if self.metronome is not None:
             self.metronome.shutdown(wait=False)
-        if getattr(worker, "at_once", False):
+        if worker.at_once:
             if self.reminding is not None:
                 self.reminding.wait(_LAST_SEND_SECONDS)
             os._exit(0)

@@ -429,8 +429,8 @@ def test_it_ends_at_once_though_requests_are_under_way(made: Run, serve: Serve) 
     assert ask_get(f"{served.url}/readyz").status_code == 200
     with socket.create_connection(("127.0.0.1", served.port)) as slow:
         head = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
-        slow.sendall(head + b"\r\n{")
-        time.sleep(0.5)  # for it to be in a thread, waiting for the rest
+        slow.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert slow.recv(100).startswith(b"HTTP/1.1 100"), "a thread waits for the rest"
         began = time.monotonic()
         assert served.end(signal.SIGINT) == 0
     assert time.monotonic() - began < GRACEFUL_SECONDS - 5

@@ -22,6 +22,7 @@ from titrator.titration.override import (
     is_late,
     maximum_exceeded,
     of_a_week,
+    usual_day,
     within,
 )
 
@@ -215,6 +216,11 @@ def test_the_maximum_counts_with_what_was_given_in_the_week(protocol: str, level
     rules, kg = CATALOGUE.get(protocol), D(60)
     dose = chosen_dose(Choice(level=D(level)), kg, rules.vials)
     assert above_maximum_of_a_week(rules, dose, D(given), kg) is so
+
+
+@pytest.mark.parametrize(("last", "due"), [(None, 100), (100, 107), (94, 101), (93, 100), (92, 100)])
+def test_a_dose_without_a_day_is_due_a_week_after_the_last(last: int | None, due: int) -> None:
+    assert usual_day(last, 100) == due
 
 
 def test_a_week_ends_on_its_day() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tests.api.deciding import alerted, decided, dosed, give, referred_by_rule, starting
 from tests.api.support import House, count, day, weight
+from tests.fhir.resources import created
+from tests.fhir.resources import platelets as counted
 from tests.web.support import Page, Person
 from titrator.security.permissions import Role
 from titrator.store.records import Patient, Waiting
@@ -327,6 +329,20 @@ def test_of_two_counts_of_a_day_the_one_that_decided_is_told(house: House) -> No
     assert "Platelets 230" not in rests
     (line,) = house.get("/worklist", "pharmacist")["items"]
     assert (line["last_count"]["value"], line["last_count"]["unreliable"]) == (45, False)
+
+
+def test_of_two_counts_of_a_day_that_which_was_taken_later_is_told(house: House) -> None:
+    """Though it was recorded first."""
+    patient = house.on_course()
+    give(house, patient, 150, 7)
+    for value, hour in ((45, 14), (70, 8)):
+        sent = counted(patient, 0, value, effectiveDateTime=f"{day(0)}T{hour:02}:00:00+01:00")
+        created(house, sent)
+    assert [one["code"] for one in house.get(f"/patients/{patient}/next-dose")["reasons"]] == ["BELOW-TARGET"]
+    (line,) = house.get("/worklist", "pharmacist")["items"]
+    assert line["last_count"]["value"] == 45
+    said = " ".join(Person(house).get(f"/patients/{patient}").text.replace("\xa0", " ").split())
+    assert "Platelets 45 ×10⁹/L on Mon 9 Mar" in said[said.index("What it rests on") :]
 
 
 def test_a_dose_of_a_day_to_come_says_so(house: House) -> None:

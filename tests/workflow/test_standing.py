@@ -14,7 +14,7 @@ import pytest
 
 from tests.backends import database_for
 from titrator.assembly import make_services
-from titrator.scheduler import behind
+from titrator.scheduler import Stoppable
 from titrator.security.permissions import PERMISSIONS, Role
 from titrator.server import Housekeeper
 from titrator.settings import Settings
@@ -282,6 +282,7 @@ def test_who_is_told_to_end_settles_no_further_page(ward: Ward, monkeypatch: pyt
 
 def test_a_housekeeper_that_is_stopped_settles_nobody_more(ward: Ward, tmp_path: Path) -> None:
     housekeeper = Housekeeper(ward.services, tmp_path / "seals")
-    behind([(housekeeper, 3600)], datetime.now(UTC) + timedelta(minutes=30)).shutdown()
+    assert isinstance(housekeeper, Stoppable), "so the end of the process stops it"
+    housekeeper.stop()
     housekeeper()
     assert ward.settles() == 1

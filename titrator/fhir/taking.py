@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -21,7 +21,6 @@ from titrator.fhir.codes import (
     SNOMED,
     TRANSFUSIONS,
     UCUM,
-    WRITTEN,
     Measured,
     differ,
     looks_like,
@@ -32,7 +31,7 @@ from titrator.fhir.elements import Moment, Place, coding_codes, root, texts_of
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import EXACT, tidy
 from titrator.workflow.facts import DOSES, EVENTS, OBSERVATIONS, PLATELET_COUNTS, SAFETY_EVENTS, Collection
-from titrator.workflow.measured import same_unit
+from titrator.workflow.measured import unit_among
 from titrator.workflow.record import Source
 
 #: The types that are facts here.
@@ -213,10 +212,7 @@ def unit_of(quantity: Place, collection: str) -> str | None:
 
 def _named_unit(place: Place, field: ma.fields.Field[Any]) -> str | None:
     text = place.text()
-    options: Sequence[str] = getattr(field, "options", ())
-    named = WRITTEN.get(text or "", text)
-    if text is not None and options and named not in options:
-        named = same_unit(text, options) or named
+    named = None if text is None else unit_among(text, getattr(field, "options", ()))
     found: str | None = Place(named, place.path, place.faults).field(field)
     return found
 
@@ -403,8 +399,9 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
         place["event"].wrong("required")
     when = place["date"].moment(zone)
     body: dict[str, Any] = {"kind": event, "occurred_on": _day(when)}
-    by_what_came = looks_like(coding_codes(place["event"]), texts_of(place["event"])) is None
-    said = term if suspected is not None and by_what_came else place["event"]["text"].text() or term
+    said = place["event"]["text"].text() or term
+    if suspected is not None and looks_like(coding_codes(place["event"]), texts_of(place["event"])) is None:
+        said = term  # by what came of it
     if event == "adverse_event" or suspected is not None or place["event"]["text"].there:
         body["term"] = Place(said, f"{place.path}.event.text", place.faults).field(fhir.TERM)
     body |= _graded(place)

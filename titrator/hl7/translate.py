@@ -27,8 +27,8 @@ from titrator.workflow.measured import (
     Measured,
     differ,
     is_like_a_count,
-    same_unit,
     tells_of_clumps,
+    unit_among,
 )
 from titrator.workflow.record import Source
 from titrator.workflow.results import Subject
@@ -374,9 +374,7 @@ class _Reader:
         if code and words and differ(self._named(code), self._named(words)):
             self._fault(obx.at(6), 102, "its code and its text are different units: which is meant cannot be told")
             return None
-        named, options = self._named(written), getattr(field, "options", ())
-        if options and named not in options:
-            named = same_unit(written, options) or named
+        named = self.feed.units.get(written) or unit_among(written, getattr(field, "options", ()))
         found: str | None = self._checked(named, field, obx.at(6))
         return found
 

@@ -69,10 +69,15 @@ def above_maximum(protocol: Protocol, dose: DoseToGive) -> bool:
 
 def above_maximum_of_a_week(protocol: Protocol, dose: DoseToGive, given: Decimal, kg: Decimal) -> bool:
     """Whether a dose, with what is `given` in the seven days that end with it, in µg, is over that maximum."""
-    if not given:
+    if above_maximum(protocol, dose) or not given:
         return above_maximum(protocol, dose)
-    most, total = protocol.maximum_micrograms, EXACT.add(given, dose.micrograms)
-    return above_maximum(protocol, dose) or total > times(_highest(protocol), kg) or (most is not None and total > most)
+    limits = [most for most in (times(_highest(protocol), kg), protocol.maximum_micrograms) if most is not None]
+    return EXACT.add(given, dose.micrograms) > min(limits)
+
+
+def usual_day(last: int | None, today: int) -> int:
+    """When a dose is due of which no day is told: a week after the last one, or today if that has passed. Ordinals."""
+    return today if last is None else max(today, last + WEEK)
 
 
 def maximum_exceeded(protocol: Protocol, micrograms: Decimal, kg: Decimal | None) -> Decimal | None:

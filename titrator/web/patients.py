@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -11,7 +10,7 @@ from flask import Response, current_app, request
 
 from titrator.security.permissions import Permission
 from titrator.security.secrets import sha256
-from titrator.store.base import Where
+from titrator.store.base import CourseFact, Where
 from titrator.store.records import Decision, Patient
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.protocol import Protocol
@@ -25,7 +24,7 @@ from titrator.web.frame import Context, Pages
 from titrator.web.language import gettext, locale
 from titrator.web.sheets import links
 from titrator.web.who import who
-from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS
+from titrator.workflow.facts import BY_KIND, SAFETY_EVENTS, standing_counts
 from titrator.workflow.glance import by_other_protocols, glance
 from titrator.workflow.timeline import timeline
 from titrator.workflow.visit import Visit
@@ -45,7 +44,7 @@ def patient(visit: Visit, patient_id: str) -> Context:
         "seen": seen,
         "accepting": accepting(seen),
         "course": course,
-        "used": _used(course["entries"], seen.answer),
+        "used": _used(course["entries"], seen.answer, visit.session.course_facts(of.patient.id)),
         "others": by_other_protocols(visit, patient_id) if request.args.get("labels") and seen.answer else None,
         "scale": _axis(),
         "entries": entry_forms(of.today, _count_unit(course["entries"]))
@@ -71,11 +70,13 @@ def _is_open(one: dict[str, Any]) -> bool:
     return one["collection"] == "events" and open_ and fact["kind"] in SAFETY_EVENTS
 
 
-def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[str, list[dict[str, Any]]]:
-    """The counts and doses that an answer read, as they were recorded."""
+def _used(
+    entries: list[dict[str, Any]], answer: dict[str, Any] | None, facts: Iterable[CourseFact]
+) -> dict[str, list[dict[str, Any]]]:
+    """The counts and doses that an answer read, as they were recorded: of each day the count that stands for it."""
     if answer is None:
         return {"counts": [], "doses": []}
-    evidence = answer["evidence"]
+    evidence, stands = answer["evidence"], set(standing_counts(facts).values())
     found = {
         name: [one for one in entries if one["collection"] == collection and one["day"] in evidence[key]]
         for name, collection, key in (
@@ -83,18 +84,7 @@ def _used(entries: list[dict[str, Any]], answer: dict[str, Any] | None) -> dict[
             ("doses", "doses", "doses_used"),
         )
     }
-    return found | {"counts": list(_standing(found["counts"]))}
-
-
-def _standing(counts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Of the counts of each day, by day, the one that stands for it: the last reliable one, else the last."""
-    for _, of_day in groupby(counts, lambda one: one["day"]):
-        some = list(of_day)
-        yield next((one for one in reversed(some) if _is_reliable(one["fact"])), some[-1])
-
-
-def _is_reliable(fact: Mapping[str, Any]) -> bool:
-    return fact["status"] == "final" and not fact.get("unreliable", False)
+    return found | {"counts": [one for one in found["counts"] if one["fact"]["id"] in stands]}
 
 
 @pages.page("/patients/<patient_id>/chart.svg", Permission.READ_PATIENTS)

@@ -213,6 +213,16 @@ def in_order(facts: Iterable[CourseFact]) -> list[CourseFact]:
     return found
 
 
+def standing_counts(facts: Iterable[CourseFact]) -> dict[str, int]:
+    """By day the id of the platelet count that stands for it, as in an answer: the last reliable one, else the last."""
+    found: dict[str, tuple[bool, int]] = {}
+    for fact in in_order(fact for fact in facts if fact.kind == "platelet-count"):
+        sound = fact.status == "final" and not fact.unreliable
+        if sound or not found.get(fact.day, (False,))[0]:
+            found[fact.day] = sound, fact.id
+    return {day: ident for day, (_, ident) in found.items()}
+
+
 def _instant(fact: CourseFact) -> datetime:
     return datetime.fromisoformat(cast(str, fact.taken_at))
 

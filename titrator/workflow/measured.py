@@ -6,7 +6,7 @@ LOINC codes and units are those that US Core and public code use for these value
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from titrator.workflow.facts import OBSERVATIONS, PLATELET_COUNTS, WEIGHTS, Collection
@@ -137,6 +137,12 @@ def differ(one: str, other: str) -> bool:
         return False
     first, second = _meant(one), _meant(other)
     return bool(first and second) and first.isdisjoint(second)
+
+
+def unit_among(written: str, units: Sequence[str]) -> str:
+    """A unit as somebody wrote it, by the one of some units that it is; where it is none of them as it was written."""
+    named = WRITTEN.get(written, written)
+    return named if not units or named in units else same_unit(written, units) or named
 
 
 def same_unit(written: str, units: Iterable[str]) -> str | None:

@@ -31,10 +31,11 @@ from titrator.titration.override import (
     above_maximum_of_a_week,
     chosen_dose,
     highest_by_step,
+    usual_day,
     within,
 )
 from titrator.titration.preparation import DoseToGive
-from titrator.titration.quantities import iso, plain
+from titrator.titration.quantities import DAYS, iso, plain
 from titrator.titration.recommend import ENGINE_VERSION, Recommendation
 from titrator.workflow.delivery import (
     UNDELIVERED,
@@ -362,9 +363,9 @@ def _overridden(visit: Visit, patient: Patient, said: Body, body: Body) -> Chose
 
 
 def _a_week_on(visit: Visit, patient: Patient) -> str:
-    """A week after the last dose, or today where that has passed: when a dose is due that nothing says a day of."""
-    today, last = visit.today(patient), last_dose(visit, patient)
-    return today if last is None else max(today, (date.fromisoformat(last.day) + _WEEK).isoformat())
+    """When a dose is due of which nothing tells a day."""
+    last = last_dose(visit, patient)
+    return iso(usual_day(None if last is None else DAYS[last.day], DAYS[visit.today(patient)]))
 
 
 def _chosen(answer: Recommendation, kg: Decimal, body: Body) -> DoseToGive:

@@ -5,7 +5,7 @@ A line of the worklist is made whenever the standing is, so that to show the wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, cast
@@ -16,7 +16,7 @@ from titrator.titration.codes import Reason
 from titrator.titration.documents import encode, reread
 from titrator.titration.quantities import DAYS
 from titrator.workflow.delivery import LastDose, last_dose, named, open_mismatches, standing_decision
-from titrator.workflow.facts import BY_KIND
+from titrator.workflow.facts import BY_KIND, course_fact, standing_counts
 from titrator.workflow.grades import base_value, ctcae_grade
 from titrator.workflow.visit import Visit
 
@@ -214,20 +214,15 @@ def _last(visit: Visit, patient: Patient, answer: Answer | None) -> dict[str, ob
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1), Where("kind", "=", "platelet-count")
     sound = Where("status", "!=", "entered-in-error")
     counts = visit.session.find(Fact, *mine, sound, order=("-day", "-id"), limit=_OF_TWO_DAYS)
-    days = list(dict.fromkeys(one.day for one in counts))
-    last, before = (_standing(counts, day) if day else None for day in (*days, "", "")[:2])
+    stands = sorted(standing_counts(map(course_fact, reversed(counts))).items(), reverse=True)
+    by_id = {one.id: one for one in counts}
+    last, before = (*(by_id[ident] for _, ident in stands[:2]), None, None)[:2]
     dose = last_dose(visit, patient)
     return {
         "last_count": _count(last, before) if last else None,
         "last_dose": dose and {"given_on": dose.day, "micrograms": dose.micrograms, "micrograms_per_kg": dose.level},
         "changes_nothing": answer is not None and changes_nothing(answer, dose),
     }
-
-
-def _standing(counts: Sequence[Fact], day: str) -> Fact:
-    """The count that stands for a day, as in an answer: the last reliable one, else the last; the newest come first."""
-    of_day = [one for one in counts if one.day == day]
-    return next((one for one in of_day if one.status == "final" and not one.unreliable), of_day[0])
 
 
 def _count(last: Fact, before: Fact | None) -> dict[str, object]:
