@@ -10,6 +10,8 @@ import marshmallow as ma
 from schemas.fact import Corrects, FactIn, FactOut, Reasoned
 from schemas.fields import Amount, Choice, Day, Many, Schema, Text, keys_of, one_of
 
+#: How a dose was given. The labels know the first alone.
+ROUTES: Final = ("subcutaneous", "intravenous", "intramuscular", "other")
 NOT_GIVEN: Final = ("absent", "refused", "on-hold", "adverse-event", "no-supply", "prescriber-decision", "other")
 
 
@@ -27,6 +29,7 @@ class DoseIn(FactIn):
     given_on = Day()
     micrograms = Amount(above=True, most="5000")
     micrograms_per_kg = Amount(above=True, most="5000")
+    route = Choice(ROUTES, metadata={"description": "How it was given; subcutaneous if absent."})
     not_given_on = Day(metadata={"description": "The day on which it was due."})
     reason_not_given = Choice(NOT_GIVEN)
 
@@ -39,7 +42,7 @@ class DoseIn(FactIn):
         needs, not_with = (
             (["micrograms"], ["reason_not_given"])
             if "given_on" in there
-            else (["reason_not_given"], ["micrograms", "micrograms_per_kg"])
+            else (["reason_not_given"], ["micrograms", "micrograms_per_kg", "route"])
         )
         wrong = {key: ["required"] for key in needs if key not in there}
         wrong |= {key: ["does not go with the other keys"] for key in not_with if key in there}
@@ -60,6 +63,7 @@ class DoseOut(FactOut):
     given_on = Day()
     micrograms = Amount(above=True, most="5000")
     micrograms_per_kg = Amount(allow_none=True, above=True, most="5000")
+    route = Choice(ROUTES, metadata={"description": "Of a dose that was not given subcutaneously."})
     not_given_on = Day()
     reason_not_given = Choice(NOT_GIVEN)
     flags = Many(

@@ -15,9 +15,10 @@ from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
-from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN, SNOMED, SUBCUTANEOUS
+from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN
 from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
+from titrator.fhir.taking import route_of
 from titrator.titration.codes import Action, Reason
 from titrator.titration.documents import RawJSON, encode, quote
 from titrator.titration.errors import Fault
@@ -27,6 +28,7 @@ from titrator.titration.protocol import Protocol, Status
 from titrator.titration.quantities import DAYS, EXACT, HUNDREDTH, plain, rounded, times
 from titrator.titration.recommend import WEEK
 from titrator.titration.wording import level_text
+from titrator.workflow.facts import SUBCUTANEOUS
 
 Card = dict[str, object]
 Answer = Mapping[str, object]
@@ -47,17 +49,6 @@ _SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604_800, "mo"
 
 
 _AS_NEEDED: Final = ("asNeeded", "asNeededBoolean", "asNeededCodeableConcept", "asNeededFor")
-_SUBCUTANEOUS: Final = re.compile(
-    r"(?:injection,? |injektion,? |by |via )?(?:sub-?cut(?:aneous(?:ly)?)?|subcutan|subkutan|sous[- ]cutan(?:é|e)e?"
-    r"|subcut(?:á|a)nea|sub-?q|s\.?c\.?|sq|皮下(?:注射?)?)"
-    r"(?:,? ?\(?(?:s\.?c\.?|sq|route|use|injection|administration|qualifier value)\)?)*",
-    re.IGNORECASE,
-)
-_OTHER_ROUTE: Final = re.compile(
-    r"intraven|\bi\.?v\.?\b|intramus|\bi\.?m\.?\b|\boral|by mouth|per os|\bp\.?o\.?\b|intrathec|intraderm|topical"
-    r"|inhal|静脈|筋肉|経口",
-    re.IGNORECASE,
-)
 _NAMED: Final = re.compile(
     r"(?<![\d.,])(?<![×x] )(?<![×x])(\d+(?:,\d+)*(?:\.\d+)?)\s*"
     r"(micrograms?|milligrams?|mcg|mg|[uµμ]g)(?![a-z])(?!\s*(?:/|per\b|vials?\b|powder|pulver|durchstech|pre-?filled))",
@@ -529,8 +520,9 @@ def _of_the_rest(basis: Basis, draft: Draft, ordered: Decimal | None, kg: Decima
 
 def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]:
     """What there is to say of the route, the units and the words of a dosage."""
-    if instruction["route"].there and not _is_subcutaneous(instruction["route"]):
-        other = _is_another(instruction["route"])
+    route = route_of(instruction["route"])
+    if instruction["route"].there and route != SUBCUTANEOUS:
+        other = route is not None
         said = "its route is not subcutaneous" if other else "its route is not understood; it must be subcutaneous"
         yield Finding(f" of romiPLOStim: {said}", critical=other)
     if any(instruction[name].value not in (None, False) for name in _AS_NEEDED):
@@ -623,20 +615,6 @@ def _day_at(text: str, zone: str) -> str | None:
     """The day of a date or an instant at a clinic; None if it is neither."""
     found = moment_of(text, ZoneInfo(zone))
     return None if found is None else found.day
-
-
-def _is_subcutaneous(route: Place) -> bool:
-    """Whether a route is said to be subcutaneous by all that it says."""
-    words = [route["text"].text(), *(coding["display"].text() for coding in route["coding"])]
-    said = [_SUBCUTANEOUS.fullmatch(word.strip()) is not None for word in words if word]
-    codes = [code for system, code in coding_codes(route) if system == SNOMED]
-    return bool(said or codes) and all(said) and all(code == SUBCUTANEOUS["code"] for code in codes)
-
-
-def _is_another(route: Place) -> bool:
-    """Whether a route is plainly another one than subcutaneous."""
-    codes = [code for system, code in coding_codes(route) if system == SNOMED]
-    return bool(_OTHER_ROUTE.search(texts_of(route))) or any(code != SUBCUTANEOUS["code"] for code in codes)
 
 
 def _units_disagree(quantity: Place) -> bool:

@@ -45,6 +45,25 @@ SUBCUTANEOUS: Final = {"system": SNOMED, "code": "34206005", "display": "Subcuta
 PLATELET_TRANSFUSION: Final = "12719002"
 RED_CELL_TRANSFUSION: Final = "116863004"
 
+_SUBCUTANEOUS: Final = re.compile(
+    r"(?:injection,? |injektion,? |by |via )?(?:sub-?cut(?:aneous(?:ly)?)?|subcutan|subkutan|sous[- ]cutan(?:é|e)e?"
+    r"|subcut(?:á|a)nea|sub-?q|s\.?c\.?|sq|皮下(?:注射?)?)"
+    r"(?:,? ?\(?(?:s\.?c\.?|sq|route|use|injection|administration|qualifier value)\)?)*",
+    re.IGNORECASE,
+)
+_OTHER_ROUTE: Final = re.compile(
+    r"intraven|\bi\.?v\.?\b|intramus|\bi\.?m\.?\b|\boral|by mouth|per os|\bp\.?o\.?\b|intrathec|intraderm|topical"
+    r"|inhal|(?:another|other) route|静脈|筋肉|経口",
+    re.IGNORECASE,
+)
+#: By route of a dose that is not subcutaneous: SNOMED CT codes, and words.
+_ROUTES: Final[Mapping[str, tuple[frozenset[str], re.Pattern[str]]]] = {
+    "intravenous": (frozenset({"47625008"}), re.compile(r"intraven|\bi\.?v\.?\b|\bIV[A-Z]*\b|静脈", re.IGNORECASE)),
+    "intramuscular": (frozenset({"78421000"}), re.compile(r"intramus|\bi\.?m\.?\b|筋肉", re.IGNORECASE)),
+}
+#: Systems of routes whose codes are short words, of HL7 v2 and v3.
+_ROUTES_IN_WORDS: Final = re.compile(r"v2-0162\Z|v3-RouteOfAdministration\Z|2\.16\.840\.1\.113883\.5\.112\Z")
+
 
 #: Units of micrograms, as dose of a dose given: one of each in micrograms, as a power of ten.
 MICROGRAMS: Final = {"ug": 0, "mcg": 0, "MCG": 0, "µg": 0, "μg": 0, "microgram": 0, "micrograms": 0, "mg": 3}
@@ -178,6 +197,24 @@ _RAISING_PROCEDURE: Final = re.compile(
     + r"|(?:plasma|blut)austausch|austauschtransfus|plasma?pheres",
     re.IGNORECASE,
 )
+
+
+def route_by(codes: Iterable[tuple[str | None, str]], texts: Iterable[str]) -> str | None:
+    """How something was given or is to be given, by codes and words: one of ROUTES of a dose; None if not understood.
+
+    It is subcutaneous only if all that is said says so.
+    """
+    codes = list(codes)
+    snomed = [code for system, code in codes if system == SNOMED]
+    words = [text.strip() for text in texts if text.strip()]
+    words += [code for system, code in codes if system is not None and _ROUTES_IN_WORDS.search(system)]
+    if (snomed or words) and all(map(_SUBCUTANEOUS.fullmatch, words)) and set(snomed) <= {SUBCUTANEOUS["code"]}:
+        return "subcutaneous"
+    said = " ".join(words)
+    for route, (known, named) in _ROUTES.items():
+        if not known.isdisjoint(snomed) or named.search(said):
+            return route
+    return "other" if _OTHER_ROUTE.search(said) or set(snomed) - {SUBCUTANEOUS["code"]} else None
 
 
 def looks_like(codes: Iterable[tuple[str | None, str]], words: str) -> str | None:

@@ -56,6 +56,13 @@ _ORDERS: Final = {
     "lapsed": ("order", "stopped"),
     "void": ("order", "cancelled"),
 }
+#: By what is kept of a route: subcutaneous where it is nothing.
+_ROUTES: Final[Mapping[str | None, Resource]] = {
+    None: {"coding": [SUBCUTANEOUS]},
+    "intravenous": {"coding": [{"system": SNOMED, "code": "47625008", "display": "Intravenous route"}]},
+    "intramuscular": {"coding": [{"system": SNOMED, "code": "78421000", "display": "Intramuscular route"}]},
+    "other": {"text": "Another route"},
+}
 #: Of an order whose facts were corrected and that nobody has looked at since.
 OPEN_AGAIN: Final = "on-hold"
 _TASK_TEXT: Final = {
@@ -194,7 +201,7 @@ def administration(fact: Fact, names: Names = ()) -> Resource:
             quantity = _amount(fact.level, "microgram/kg", "ug/kg")
             level = {"extension": [{"url": LEVEL_EXTENSION, "valueQuantity": quantity}]}
         dose = _amount(cast(Decimal, fact.value), "microgram", "ug")
-        resource["dosage"] = {**level, "route": {"coding": [SUBCUTANEOUS]}, "dose": dose}
+        resource["dosage"] = {**level, "route": _ROUTES[cast("str | None", fact.detail.get("route"))], "dose": dose}
     return resource | _noted(fact) | _unverified(fact)
 
 
@@ -241,7 +248,8 @@ def _adverse_event(fact: Fact, names: Names) -> Resource:
     if fact.until is not None:
         extensions.append({"url": RESOLVED_EXTENSION, "valueDate": fact.until})
     extensions += cast("list[object]", _unverified(fact).get("extension", []))
-    outcome = "resolved" if fact.until is not None else "ongoing"
+    # Whether it goes on is not known of one that has no end: the system that sent it may know, and so says nothing here.
+    ended: Resource = {"coding": [{"system": f"{V3}/adverse-event-outcome", "code": "resolved"}]}
     named = list(names)
     event = _own("event", kind, EVENT_TEXT[kind])
     if term is not None:
@@ -257,7 +265,7 @@ def _adverse_event(fact: Fact, names: Names) -> Resource:
         "subject": _patient(fact.patient_id),
         "date": fact.taken_at or fact.day,
         "recordedDate": fact.recorded_at,
-        "outcome": {"coding": [{"system": f"{V3}/adverse-event-outcome", "code": outcome}]},
+        **({} if fact.until is None else {"outcome": ended}),
     }
 
 

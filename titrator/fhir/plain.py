@@ -16,11 +16,11 @@ from schemas import fhir
 from schemas.fields import Amount
 from titrator.fhir.codes import MICROGRAMS, is_romiplostim
 from titrator.fhir.elements import Moment, Place, is_modified, moment_of
-from titrator.fhir.taking import DAY_KEY, VALUES, measured_of, refuse_other_unit, unit_of
+from titrator.fhir.taking import DAY_KEY, VALUES, measured_of, refuse_other_unit, route_of, unit_of
 from titrator.titration.course import is_right
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import DAYS, EXACT, tidy
-from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
+from titrator.workflow.facts import PLATELET_COUNTS, SUBCUTANEOUS, WEIGHTS
 from titrator.workflow.measured import tells_of_clumps
 
 #: Whose and since when it is, the caller looks at; what is not named here makes a resource unusual.
@@ -126,6 +126,9 @@ def _administration(resource: Mapping[str, Any], zone: ZoneInfo) -> Plain | None
     dose, when = dosage["dose"], _moment(resource["effectiveDateTime"], zone)
     if len(medicine) != 1 + ("text" in medicine) or _OURS[_codings(medicine), medicine.get("text")] is None:
         return None
+    route = dosage.get("route")
+    if route is not None and _SUBCUTANEOUS[_codings(route), route.get("text")] is None:
+        return None
     if when is None or not dosage.keys() <= _DOSAGE or len(dose) != 2 + ("unit" in dose) + ("system" in dose):
         return None
     power, value = _POWERS[dose["code"], dose.get("unit")], dose["value"]
@@ -186,6 +189,13 @@ def _is_ours(codings: _Codings, text: object) -> bool | None:
     return is_romiplostim(codes, texts) or None
 
 
+def _is_subcutaneous(codings: _Codings, text: object) -> bool | None:
+    """True of a route that is plainly that of the labels."""
+    coding = [{"system": system, "code": code, "display": display} for system, code, display in codings]
+    route = route_of(Place({"coding": coding, "text": text}, "", faults := list[Fault]()))
+    return True if route == SUBCUTANEOUS and not faults else None
+
+
 def _unit(name: str, system: object, code: object, written: object) -> str | None:
     """The unit of a quantity of a list of a course document, by a code of UCUM."""
     collection = next(one for one, of in _LISTS.items() if of == name)
@@ -202,5 +212,6 @@ def _power(code: object, written: object) -> int | None:
 
 _MEANINGS: Final = _Remembered(_meaning)
 _OURS: Final = _Remembered(_is_ours)
+_SUBCUTANEOUS: Final = _Remembered(_is_subcutaneous)
 _UNITS: Final = _Remembered(_unit)
 _POWERS: Final = _Remembered(_power)

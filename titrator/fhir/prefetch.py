@@ -48,7 +48,7 @@ from titrator.titration.quantities import EXACT, GIGA_PER_LITRE_PER, KILOGRAMS_P
 from titrator.titration.quantities import plain as plain_number
 from titrator.titration.terms import RESCUE_CONFOUNDS
 from titrator.workflow.errors import Invalid
-from titrator.workflow.facts import PLATELET_COUNTS, WEIGHTS
+from titrator.workflow.facts import PLATELET_COUNTS, SUBCUTANEOUS, WEIGHTS
 from titrator.workflow.plausibility import TENFOLD, WEIGHT_WITHIN
 
 PATIENT: Final = "patient"
@@ -365,6 +365,7 @@ class _Reader:
     stops: list[str] = field(default_factory=list)
     indicated: bool = False
     unnamed: list[_Dated] = field(default_factory=list)
+    routes: list[_Dated] = field(default_factory=list)
     named: set[tuple[object, ...]] = field(default_factory=set)
     seen: dict[tuple[str, str], object] = field(default_factory=dict)
 
@@ -423,6 +424,8 @@ class _Reader:
             cautions.append(f"May have raised the count and was not considered: {_listed(self.raising)}.")
         if self.unnamed:
             cautions.append(f"Given, and which medicine it was cannot be told: {_listed(self.unnamed)}.")
+        if self.routes:
+            cautions.append(f"A dose was given otherwise than subcutaneously: {_listed(self.routes)}.")
         cautions += self._unlikely()
         return Made(
             document,
@@ -598,6 +601,8 @@ class _Reader:
         said = self._taken(place, "MedicationAdministration", medicationCodeableConcept=MEDICINE)
         if said is not None and not self._is_told_again(place, said.body):
             entry = _some(said, _GIVEN)
+            if said.body.get("route", SUBCUTANEOUS) != SUBCUTANEOUS:
+                self._lately(self.routes, _Dated(said.body["given_on"], f"{said.body['route']} route"))
             self._keep("doses", "given_on", entry, said, place)
 
     def _unnamed(self, place: Place) -> None:
@@ -605,9 +610,13 @@ class _Reader:
         when = place["effectiveDateTime"].value or place["effectivePeriod"]["start"].value
         codes = coding_codes(place.choice("medication", "CodeableConcept", "Reference"))
         dated = _Dated(self._day(when), _name(codes, place["medicationReference"]["reference"].text() or ""))
+        self._lately(self.unnamed, dated)
+
+    def _lately(self, told: list[_Dated], one: _Dated) -> None:
+        """Add what is of the weeks in which a dose would count, or of a day that is not known."""
         since = (date.fromisoformat(self.on) - timedelta(days=_RECENT)).isoformat()
-        if not dated.day or dated.day >= since[: len(dated.day)]:
-            self.unnamed.append(dated)
+        if not one.day or one.day >= since[: len(one.day)]:
+            told.append(one)
 
     def _is_told_again(self, place: Place, body: Mapping[str, object]) -> bool:
         """Whether a dose of the same identifier, day and amount has been there: the same one, under two ids."""

@@ -24,6 +24,7 @@ from titrator.fhir.codes import (
     Measured,
     differ,
     looks_like,
+    route_by,
     tells_of_clumps,
 )
 from titrator.fhir.codes import is_romiplostim as is_named_so
@@ -272,6 +273,8 @@ def _administration(place: Place, zone: ZoneInfo) -> Said | None:
         level = _level(place)
         if level is not None:
             body["micrograms_per_kg"] = level
+        if (route := route_of(place["dosage"]["route"])) is not None:
+            body["route"] = route
     return _said(place, DOSES, body, when, status)
 
 
@@ -317,6 +320,12 @@ def micrograms_of(dose: Place) -> Decimal | None:
     scaled = tidy(EXACT.scaleb(value, MICROGRAMS[text]))
     found: Decimal | None = Place(scaled, dose["value"].path, dose.faults).field(fhir.MICROGRAMS)
     return found
+
+
+def route_of(route: Place) -> str | None:
+    """How something was given or is to be given, one of ROUTES of a dose; None where it is not said or understood."""
+    displays = (coding["display"].text() for coding in route["coding"])
+    return route_by(coding_codes(route), filter(None, (route["text"].text(), *displays)))
 
 
 def _level(place: Place) -> Decimal | None:
@@ -407,10 +416,16 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     body |= _graded(place)
     if (resolved := _resolved(place, zone)) is not None:
         body["resolved_on"] = resolved
+        if any(code in _GOES_ON for _, code in coding_codes(place["outcome"])):
+            place["outcome"].wrong("says that it goes on, and the extension that it is over")
     if event == "adverse_event" and body.get("term") is None and "scale" not in body:
         place["event"].wrong("required: what it was, in words")
     taken = _said(place, EVENTS, body, when, None)
     return taken and taken._replace(source=taken.source._replace(suspected=suspected is not None))
+
+
+#: Outcomes of an AdverseEvent that has not ended.
+_GOES_ON: Final = ("ongoing", "recovering")
 
 
 def _graded(place: Place) -> dict[str, Any]:

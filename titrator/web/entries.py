@@ -28,7 +28,7 @@ from titrator.web.forms import ChangeForm, Choice, Day, Form, Lines, Number, Num
 from titrator.web.frame import Filled
 from titrator.web.language import gettext as _
 from titrator.web.language import lazy_gettext as _l
-from titrator.web.words import EVENTS, NOT_GIVEN, SCALES, number, observed, unit
+from titrator.web.words import EVENTS, NOT_GIVEN, ROUTES, SCALES, number, observed, unit
 from titrator.workflow.facts import BY_KIND, DOSES, PLATELET_COUNTS, WEIGHTS, Collection
 from titrator.workflow.facts import EVENTS as EVENT_FACTS
 from titrator.workflow.facts import OBSERVATIONS as OBSERVATION_FACTS
@@ -125,6 +125,14 @@ class DoseForm(EntryForm):
     given_on = Day(_l("Given on"))
     micrograms_per_kg = Number(_l("Level"))
     note = _note()
+
+
+class WholeDoseForm(DoseForm):
+    """A dose as it is corrected: with how it was given, which a system may have said."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = "micrograms", "given_on", "micrograms_per_kg", "route", "note"
+
+    route = Choice(_l("Given"), choices=[*ROUTES.items()])
 
 
 class DoseNotGivenForm(EntryForm):
@@ -274,7 +282,7 @@ class Sheet(NamedTuple):
 SHEETS: Final = (
     Sheet("count", CountForm, PLATELET_COUNTS, "new", _l("Platelet count"), CountIn, CountCorrection),
     Sheet("weight", WeightForm, WEIGHTS, "new", _l("Weight"), WeightIn, WeightCorrection),
-    Sheet("dose", DoseForm, DOSES, "new", _l("Dose given"), DoseIn, DoseCorrection),
+    Sheet("dose", DoseForm, DOSES, "new", _l("Dose given"), DoseIn, DoseCorrection, WholeDoseForm),
     Sheet("dose_not_given", DoseNotGivenForm, DOSES, "not-given/new", _l("Dose not given"), DoseIn, DoseCorrection),
     Sheet("transfusion", TransfusionForm, EVENT_FACTS, "transfusions/new", _l("Transfusion"), EventIn, EventCorrection),
     Sheet("event", EventForm, EVENT_FACTS, "new", _l("Event"), EventIn, EventCorrection, WholeEventForm),

@@ -129,6 +129,12 @@ NOT_GIVEN: Final[Mapping[str, Any]] = {
     "prescriber-decision": _l("Prescriber's decision"),
     "other": _l("Other"),
 }
+ROUTES: Final[Mapping[str, Any]] = {
+    "subcutaneous": _l("subcutaneously"),
+    "intravenous": _l("intravenously"),
+    "intramuscular": _l("intramuscularly"),
+    "other": _l("by another route"),
+}
 EVENTS: Final[Mapping[str, Any]] = {
     "platelet_transfusion": _l("Platelet transfusion"),
     "red_cell_transfusion": _l("Red cell transfusion"),
@@ -179,6 +185,7 @@ QUESTIONS: Final[Mapping[str, Any]] = {
     "DOSING-WEIGHT-WOULD-CHANGE": _l("doses would follow another weight"),
     "DOSE-FAR-FROM-LAST": _l("more than two steps from the dose before it"),
     "DOSES-TOO-CLOSE": _l("close to another dose"),
+    "DOSE-ROUTE": _l("not given subcutaneously"),
     "DOSE-WITHOUT-COURSE": _l("without a course"),
     "RESULT-PRELIMINARY": _l("preliminary: the final result is still to come"),
     "EVENT-SUSPECTED": _l("suspected by the system that sent it"),
@@ -408,9 +415,9 @@ def entry(collection: str, fields: Mapping[str, Any]) -> str:
             return _("Dose not given: %(reason)s", reason=NOT_GIVEN[fields["reason_not_given"]])
         case "doses":
             stated = fields.get("micrograms_per_kg")
-            return _("Dose given %(amount)s", amount=micrograms(fields["micrograms"])) + (
-                "" if stated is None else f" ({level(stated)})"
-            )
+            said = _("Dose given %(amount)s", amount=micrograms(fields["micrograms"]))
+            said += "" if stated is None else f" ({level(stated)})"
+            return f"{said}, {ROUTES[fields['route']]}" if "route" in fields else said
         case _:
             return _event(fields)
 

@@ -19,6 +19,8 @@ from titrator.titration.quantities import read_amount, tidy
 
 Body = Mapping[str, object]
 
+#: The route of the labels; of a dose by another one that is kept.
+SUBCUTANEOUS: Final = "subcutaneous"
 SAFETY_EVENTS: Final = ("thrombosis", "marrow_disorder")
 
 
@@ -97,20 +99,22 @@ def _observation_fields(fact: Fact) -> dict[str, object]:
 def _dose(body: Body) -> Draft:
     if "not_given_on" in body:
         return Draft("dose-not-given", _text(body, "not_given_on"), code=_text(body, "reason_not_given"))
-    level = body.get("micrograms_per_kg")
+    level, route = body.get("micrograms_per_kg"), body.get("route", SUBCUTANEOUS)
     return Draft(
         "dose",
         _text(body, "given_on"),
         value=_amount(body, "micrograms"),
         unit="ug",
         level=None if level is None else cast(Decimal, level),
+        detail=() if route == SUBCUTANEOUS else (("route", route),),
     )
 
 
 def _dose_fields(fact: Fact) -> dict[str, object]:
     if fact.kind == "dose-not-given":
         return {"not_given_on": fact.day, "reason_not_given": fact.code}
-    return {"given_on": fact.day, "micrograms": fact.value, "micrograms_per_kg": fact.level}
+    other = {"route": fact.detail["route"]} if "route" in fact.detail else {}
+    return {"given_on": fact.day, "micrograms": fact.value, "micrograms_per_kg": fact.level, **other}
 
 
 def _event(body: Body) -> Draft:

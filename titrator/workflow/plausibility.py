@@ -68,7 +68,7 @@ def questions(draft: Draft, others: Sequence[Fact], *, born_on: str | None) -> l
         case "observation":
             return _tenfold(draft, _before(same, draft.day), Code.VALUE_FAR_FROM_LAST)
         case "dose":
-            return _close(draft, same)
+            return [*_close(draft, same), *_route(draft)]
         case _:
             return []
 
@@ -226,6 +226,15 @@ def _close(draft: Draft, same: Iterable[Fact]) -> list[Question]:
         return []
     found = " and ".join(f"{_shown(fact)} on {fact.day}" for fact in near)
     return [(Code.DOSES_TOO_CLOSE, f"{found} is recorded, less than {CLOSEST_DOSES} days from {draft.day}.")]
+
+
+def _route(draft: Draft) -> list[Question]:
+    """The question of a dose that was given otherwise than the labels say."""
+    route = dict(draft.detail).get("route")
+    if route is None:
+        return []
+    how = "by another route" if route == "other" else f"by the {route} route"
+    return [(Code.DOSE_ROUTE, f"It was given {how}; the labels know romiplostim as a subcutaneous injection only.")]
 
 
 def _facts(protocol: Protocol, document: Document) -> Facts:

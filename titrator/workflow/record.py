@@ -686,12 +686,16 @@ def _by_external_id(visit: Visit, patient: Patient, external: Mapping[str, str],
 def says(fact: Fact, draft: Draft) -> bool:
     """Whether a fact says all that a draft says. Of a dose somebody else may have told the level, and a note."""
     if draft.kind == "dose":
-        draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=())
+        draft = draft._replace(level=draft.level if draft.level is not None else fact.level, detail=_route(draft))
     told = dict(draft.detail)
     missing = {key: value for key, value in fact.detail.items() if key == "note" and key not in told}
     taken_at = draft.taken_at or fact.taken_at
     said = replace(_drafted(fact, draft), detail={**missing, **told}, kind=draft.kind, taken_at=taken_at)
     return said == fact
+
+
+def _route(draft: Draft) -> tuple[tuple[str, object], ...]:
+    return tuple(told for told in draft.detail if told[0] == "route")
 
 
 def _same_dose(
