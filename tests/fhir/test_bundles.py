@@ -385,6 +385,47 @@ def test_two_entries_of_a_transaction_do_not_write_the_same(house: House) -> Non
     assert (answer.status, places(answer)) == (422, ["Bundle.entry[1].request.url"])
 
 
+def test_one_resource_is_not_written_by_two_of_its_names(house: House) -> None:
+    patient = house.patient()
+    made = created(house, platelets(patient, 1, 40, identifier=[known("t"), known("u")]))
+    one = platelets(patient, 1, 50, **known_as("t"))
+    by_id = entry({**one, "id": made["id"]}, "PUT", f"Observation/{made['id']}")
+    by_name = [entry(one, "PUT", f"Observation?identifier=urn:lab{bar}t") for bar in ("|", "%7C")]
+    other = entry(platelets(patient, 1, 60, **known_as("u")), "PUT", "Observation?identifier=urn:lab|u")
+    again = entry(platelets(patient, 1, 40, **known_as("t")))
+    before = house.everything()
+    for entries in ((by_id, by_name[0]), (by_name[0], by_name[1]), (by_name[0], other), (again, by_id)):
+        answer = sent(house, "transaction", *entries)
+        assert (answer.status, "Bundle.entry[1].request.url" in places(answer)) == (422, True), answer.text
+        assert house.everything() == before
+
+
+def known(value: str) -> Resource:
+    return {"system": "urn:lab", "value": value}
+
+
+def test_a_relative_reference_is_of_the_server_of_its_entry(house: House) -> None:
+    """As FHIR reads references in a Bundle: beside the `fullUrl` of the entry; else they are ours."""
+    here, base = house.patient(), "http://ehr.example/r4"
+    foreign = entry(person(), full_url=f"{base}/Patient/77")
+    entries = [
+        entry(of(platelets("x", 1), "Patient/77"), full_url=f"{base}/Observation/1"),
+        entry(of(platelets("x", 2), f"{base}/Patient/77/_history/4"), full_url="urn:uuid:1"),
+        entry(of(platelets("x", 3), "Patient/77/_history/4"), full_url=f"{base}/Observation/3"),
+        entry(of(platelets("x", 4), f"Patient/{here}"), full_url=f"{base}/Observation/4"),
+        entry(of(platelets("x", 5), f"Patient/{here}/_history/1")),
+    ]
+    answer = sent(house, "transaction", foreign, *entries)
+    assert statuses(answer) == ["201 Created"] * 6
+    made = located(answer)[0].split("/")[2]
+    whose = [read(house, where)["subject"]["reference"].partition("/")[2] for where in located(answer)[1:]]
+    assert whose == [made, made, made, here, here]
+    for whose_else in ("Patient/77", "http://other.example/r4/Patient/77", f"http://ehr.example/Patient/{here}"):
+        elsewhere = entry(of(platelets("x", 1), whose_else), full_url="http://other.example/r5/Observation/1")
+        answer = sent(house, "transaction", foreign, elsewhere)
+        assert (answer.status, places(answer)) == (422, ["Bundle.entry[1].resource.subject"]), whose_else
+
+
 def test_an_address_that_is_none_is_refused(house: House) -> None:
     patient = house.patient()
     answer = send(house, "POST", "/", bundle("batch", entry(platelets(patient), "POST", "http://[x/Observation")))

@@ -709,6 +709,15 @@ def test_one_dose_is_known_as_systems_write_it(ehr: Ehr, timing: dict[str, Any])
     assert ehr.cards(SIGN, ordering("order-sign", timed(timing))) == []
 
 
+def test_a_medicine_is_found_among_the_draft_orders(ehr: Ehr) -> None:
+    order = without(dosed({"value": 600, "unit": "ug"}), "medicationCodeableConcept")
+    order["medicationReference"] = {"reference": "Medication/m-1"}
+    for code, found in (("Nplate 250 micrograms", ["critical"]), ("Filgrastim", [])):
+        medication = {"resourceType": "Medication", "id": "m-1", "code": {"text": code}}
+        body = ordering("order-sign", order, medication)
+        assert [card["indicator"] for card in ehr.cards(SIGN, body)] == found, code
+
+
 @pytest.mark.parametrize(
     ("route", "critical"),
     [

@@ -33,7 +33,18 @@ RANGE = {"low": {"value": 150, "unit": "10*9/L"}}
 ATC = {"system": "http://www.whocc.no/atc", "code": "B02BX04"}
 COUNT = {"collected_on": TODAY, "value": 38, "unit": "10*9/L"}
 
+SUBCUTANEOUS = {"coding": [{"system": "http://snomed.info/sct", "code": "34206005"}], "text": "Subcutaneous"}
+INTO_A_VEIN = {"coding": [{"system": "http://snomed.info/sct", "code": "47625008"}]}
+
+
+def by(route: Resource) -> Resource:
+    """A dose by a route."""
+    sent = dose({"given_on": "2026-03-02", "micrograms": 75})
+    return {**sent, "dosage": {**sent["dosage"], "route": route}}
+
+
 PLAIN: list[Resource] = [
+    by(SUBCUTANEOUS),
     count(COUNT),
     count(COUNT, issued="2026-03-09T09:00:00Z", referenceRange=[RANGE], **MORE),
     count(COUNT, effectiveDateTime="2026-03-08T23:30:00Z", status="corrected"),
@@ -42,6 +53,8 @@ PLAIN: list[Resource] = [
     dose({"given_on": "2026-03-02", "micrograms": 75}, medicationCodeableConcept={"coding": [ATC], "text": "Nplate"}),
 ]
 UNUSUAL: list[Resource] = [
+    by(INTO_A_VEIN),
+    by({"text": "as told"}),
     count(COUNT, interpretation=[LOW]),
     count(COUNT, note=[{"text": "Platelets clumped"}]),
     count(COUNT, dataAbsentReason={"text": "clotted"}),

@@ -443,6 +443,13 @@ def test_who_made_each_version_is_told(shared: House) -> None:
         f"Observation/{made['id']}/_history/1": shared.ids["pharmacist"],
         f"Observation/{made['id']}/_history/2": shared.ids["technician"],
     }
+    ident = made["id"]
+    for one in (ident, f"http://localhost/fhir/Observation/{ident}", f"Observation/{ident}"):
+        assert len(matches(search(shared, "Provenance", target=one, patient=patient))) == 2, one
+    for one in (f"Observation/{ident}/_history/2", f"http://localhost/fhir/Observation/{ident}/_history/2"):
+        assert len(matches(search(shared, "Provenance", target=one, patient=patient))) == 1, one
+    for one in (f"http://elsewhere.example/fhir/Observation/{ident}", f"Procedure/{ident}"):
+        assert matches(search(shared, "Provenance", target=one, patient=patient)) == [], one
     for target, who in told.items():
         assert who
         assert read(shared, f"/{target}")["meta"]["versionId"] == target[-1]
@@ -554,12 +561,26 @@ def test_only_json_is_taken_by_each_of_its_names(shared: House, kind: str, statu
 
 @pytest.mark.parametrize(
     ("format_", "status"),
-    [("json", 200), ("application/fhir+json", 200), ("application/json", 200), ("xml", 400), ("html", 400)],
+    [
+        ("json", 200),
+        ("application/fhir+json", 200),
+        ("application/json", 200),
+        ("xml", 406),
+        ("html", 406),
+        ("application/fhir+json; charset=utf-8", 200),
+        ("text/xml", 406),
+    ],
 )
 def test_a_format_may_be_asked_for(shared: House, format_: str, status: int) -> None:
-    asked = urlencode({"patient": shared.patient(), "_format": format_})
-    answer = send(shared, "GET", f"/Observation?{asked}")
-    assert (answer.status, places(answer) if status == 400 else []) == (status, ["_format"] if status == 400 else [])
+    patient = shared.patient()
+    for path in (f"/Observation?patient={patient}&", f"/Patient/{patient}?", "/metadata?"):
+        answer = send(shared, "GET", path + urlencode({"_format": format_}))
+        assert answer.status == status, path
+        assert send(shared, "GET", path + urlencode({"_format": format_}), Accept="text/html").status == status, path
+    form = urlencode({"patient": patient, "_format": format_})
+    kind = "application/x-www-form-urlencoded"
+    by_form = shared.call("pharmacist", "POST", "/fhir/Observation/_search", raw=form, Content_Type=kind)
+    assert by_form.status == (200 if status == 200 else 400)
 
 
 # Searching
@@ -569,7 +590,7 @@ def test_a_format_may_be_asked_for(shared: House, format_: str, status: int) -> 
 def searchable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """A patient with observations of three kinds, doses and events, each recorded an hour after the one before."""
     house = build(tmp_path_factory.mktemp("searchable"))
-    patient, other = house.patient(family_name="Müller", given_name="Zoë"), house.patient("stranger")
+    patient, other = house.patient(family_name="Müller", given_name="Zoë Anna"), house.patient("stranger")
     house.post(f"/patients/{patient}/course", {"protocol": "us-itp-adult", "started_on": day(60)})
     sent = [
         ("w1", weighed(patient, 20, 75, **known_as("w1"))),
@@ -692,14 +713,16 @@ DATES: Final[list[tuple[str, str]]] = [
     ("lt2026-03", ""), ("lt2026-04", "p1 p2 p3 p4"), ("le2026-03", "p1 p2 p3 p4"), ("le2026-02", ""),
     ("sa2025", "p1 p2 p3 p4"), ("eb2027", "p1 p2 p3 p4"),
     ("2026-03-04,2026-03-06", "p1 p3"), ("lt2026-03-05,gt2026-03-06", "p1 p4"),
-    # An instant is of its day at the clinic: in Berlin the 5th begins and ends at 23:00 UTC.
-    ("2026-03-04T22:59:59Z", "p1"), ("2026-03-04T23:00:00Z", "p2"), ("2026-03-05T22:59:59Z", "p2"),
-    ("2026-03-05T23:00:00Z", "p3"), ("2026-03-05T00:30:00+01:00", "p2"), ("2026-03-05T00:30:00+05:00", "p1"),
-    ("2026-03-04T18:00:00-08:00", "p2"), ("2026-03-05T12:00Z", "p2"), ("2026-03-05T12:00:00.123Z", "p2"),
-    # Of a day only the day is known, so part of it is before an instant of it, and part after.
+    # In Berlin the 5th lasts from 23:00 to 23:00 UTC. Of a day nothing is equal to an instant of it, or to no part.
+    ("2026-03-04T22:59:59Z", ""), ("2026-03-05T12:00:00Z", ""), ("2026-03-05T12:00Z", ""),
+    ("ne2026-03-05T12:00:00Z", "p1 p2 p3 p4"),
+    # Part of it is before an instant of it, and part after.
     ("gt2026-03-05T12:00:00Z", "p2 p3 p4"), ("ge2026-03-05T12:00:00Z", "p2 p3 p4"), ("sa2026-03-05T12:00:00Z", "p3 p4"),
     ("lt2026-03-05T12:00:00Z", "p1 p2"), ("le2026-03-05T12:00:00Z", "p1 p2"), ("eb2026-03-05T12:00:00Z", "p1"),
-    ("gt2026-03-05T23:00:00Z", "p3 p4"), ("lt2026-03-05T22:59:59Z", "p1 p2"), ("ne2026-03-05T12:00:00Z", "p1 p2 p3 p4"),
+    ("gt2026-03-05T23:00:00Z", "p3 p4"), ("lt2026-03-05T22:59:59Z", "p1 p2"), ("eb2026-03-05T23:00:00Z", "p1 p2"),
+    ("sa2026-03-04T22:59:59Z", "p2 p3 p4"), ("sa2026-03-04T23:00:00Z", "p3 p4"), ("ge2026-03-05T22:59:59Z", "p3 p4"),
+    ("ge2026-03-05T23:59:58+01:00", "p2 p3 p4"), ("le2026-03-05T00:00:01+01:00", "p1 p2"),
+    ("le2026-03-04T23:59:59+01:00", "p1"),
 ]  # fmt: skip
 
 
@@ -715,6 +738,59 @@ def test_dates_are_compared(searchable: Shown, asked: str, expected: str) -> Non
     )
 
 
+#: What was taken at an instant: 08:10:00 of the 6th in Berlin; 23:30 UTC of the 5th, which is of the 6th there; and
+#: 11:00 in New York.
+INSTANTS: Final[list[tuple[str, str]]] = [
+    ("2026-03-06", "i1 i2 i3"), ("2026-03-05", ""), ("2026-03-06T07:10:00Z", "i1"), ("2026-03-06T08:10+01:00", "i1"),
+    ("2026-03-06T07:10:01Z", ""), ("ge2026-03-06T07:10:00Z", "i1 i3"), ("gt2026-03-06T07:10:00Z", "i3"),
+    ("lt2026-03-06T07:10:00Z", "i2"), ("le2026-03-06T08:10:00+01:00", "i1 i2"), ("sa2026-03-05T23:30:00Z", "i1 i3"),
+    ("eb2026-03-06T07:10:00Z", "i2"), ("ne2026-03-06T07:10:00Z", "i2 i3"), ("ge2026-03-06T12:00:00-05:00", ""),
+    ("2026-03-06T07:10:00.000Z", ""), ("ge2026-03-05T18:30:00-05:00", "i1 i2 i3"),
+    ("gt2026-03-06T07:10:00.5Z", "i1 i3"),
+    ("ge2026-03-06T07:10:00Z,lt2026-03-06T00:00:00Z", "i1 i2 i3"), ("gt2026-03-05", "i1 i2 i3"), ("gt2026-03-06", ""),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """A patient with counts that were taken at an instant; the last one was recorded first."""
+    house = build(tmp_path_factory.mktemp("timed"))
+    patient = house.patient()
+    taken = {"i3": "2026-03-06T11:00:00-05:00", "i1": "2026-03-06T08:10:00+01:00", "i2": "2026-03-05T23:30:00Z"}
+    for name, at in taken.items():
+        created(house, platelets(patient, 3, 60, effectiveDateTime=at, **known_as(name)))
+    yield Shown(house, {"patient": patient})
+    house.services.store.close()
+
+
+@pytest.mark.parametrize(("asked", "expected"), INSTANTS)
+def test_instants_are_compared(timed: Shown, asked: str, expected: str) -> None:
+    patient = timed.patients["patient"]
+    queries: list[dict[str, str]] = [{"patient": patient}, {"identifier": "urn:lab|i1,urn:lab|i2,urn:lab|i3"}]
+    for query in queries:
+        found = search(timed.house, "Observation", **query, code="777-3", date=asked)
+        assert " ".join(found_names(found)) == expected, query
+
+
+def test_what_is_of_a_day_comes_in_order_of_its_instants(timed: Shown) -> None:
+    for sort, expected in (("date", ["i2", "i1", "i3"]), ("-date", ["i3", "i1", "i2"])):
+        pages = [
+            matches(search(timed.house, "Observation", patient=timed.patients["patient"], _sort=sort)),
+            following(timed.house, timed.patients["patient"], sort),
+        ]
+        assert [[one["identifier"][0]["value"] for one in page] for page in pages] == [expected, expected], sort
+
+
+def following(house: House, patient: str, sort: str) -> list[Resource]:
+    """What is found by pages of one."""
+    found = search(house, "Observation", patient=patient, _sort=sort, _count="1")
+    all_of = matches(found)
+    while following := [one["url"] for one in found["link"] if one["relation"] == "next"]:
+        found = house.call("pharmacist", "GET", following[0].removeprefix("http://localhost")).json
+        all_of += matches(found)
+    return all_of
+
+
 @pytest.mark.parametrize("asked", [[f"ge{day(4)}", f"le{day(3)}"], [f"gt{day(5)}", f"lt{day(2)}"]])
 def test_two_comparisons_are_both_met(searchable: Shown, asked: list[str]) -> None:
     found = search(searchable.house, "Observation", patient=searchable.patients["patient"], code="777-3", date=asked)
@@ -723,7 +799,22 @@ def test_two_comparisons_are_both_met(searchable: Shown, asked: list[str]) -> No
 
 @pytest.mark.parametrize(
     "asked",
-    ["", "yesterday", "2026-3-5", "2026-02-30", "2026-13", "xx2026-03-05", "ap2026-03-05", "2026-03-05T12:00:00", "ge"],
+    [
+        "",
+        "yesterday",
+        "2026-3-5",
+        "2026-02-30",
+        "2026-13",
+        "xx2026-03-05",
+        "ap2026-03-05",
+        "2026-03-05T12:00:00",
+        "ge",
+        "2026-W10-4",
+        "20260305",
+        "2026-03-05 12:00:00Z",
+        "2026-03-05T12Z",
+        "2026-03-05T12:00:00+0100",
+    ],
 )
 def test_what_is_no_date_is_refused(searchable: Shown, asked: str) -> None:
     query = urlencode({"patient": searchable.patients["patient"], "date": asked})
@@ -925,6 +1016,9 @@ PEOPLE: Final[list[tuple[dict[str, Any], bool]]] = [
     ({"family": "Schmidt\\,Müller"}, False),
     ({"given": "zoe"}, True),
     ({"given": "Müller"}, False),
+    ({"given": "anna"}, True),
+    ({"given": "nna"}, False),
+    ({"family": "zoe"}, False),
     ({"name": "zoe muller"}, True),
     ({"name": "ulle"}, True),
     ({"name": "Schmidt,zoe"}, True),
@@ -939,6 +1033,10 @@ PEOPLE: Final[list[tuple[dict[str, Any], bool]]] = [
     ({"identifier": "urn:mrn|pharmacist-1"}, True),
     ({"identifier": "pharmacist-1"}, True),
     ({"identifier": "urn:x|pharmacist-1"}, False),
+    ({"identifier": "urn:mrn|"}, True),
+    ({"identifier": "urn:x|"}, False),
+    ({"identifier": ["urn:mrn|", "urn:mrn|pharmacist-1"]}, True),
+    ({"identifier": "|pharmacist-1"}, False),
     ({"identifier": "urn:x|y,urn:mrn|pharmacist-1"}, True),
     ({"_lastUpdated": "ge2026-03-09"}, True),
     ({"_lastUpdated": "lt2026-03-09"}, False),
@@ -954,8 +1052,21 @@ def test_patients_are_found_by_what_they_are(searchable: Shown, asked: dict[str,
 
 def test_patients_have_one_order(searchable: Shown) -> None:
     assert search(searchable.house, "Patient", _sort="_id")["total"] == 1
-    answer = send(searchable.house, "GET", "/Patient?_sort=-birthdate")
-    assert (answer.status, places(answer)) == (400, ["_sort"])
+    for sort in ("-birthdate", "birthdate", "-_id", "_id,_id"):
+        answer = send(searchable.house, "GET", f"/Patient?_sort={sort}")
+        assert (answer.status, places(answer)) == (400, ["_sort"])
+        assert "birthdate," not in answer.text
+
+
+def test_a_patient_is_named_by_a_reference_to_this_server(searchable: Shown) -> None:
+    patient = searchable.patients["patient"]
+    here = (patient, f"Patient/{patient}", f"http://localhost/fhir/Patient/{patient}", f"Patient/{patient}/_history/1")
+    for one in here:
+        assert search(searchable.house, "Observation", patient=one, code="777-3")["total"] == 4, one
+    elsewhere = f"http://elsewhere.example/fhir/Patient/{patient}", f"Group/{patient}", f"urn:uuid:{patient}"
+    for one in elsewhere:
+        for kind in OF_A_PATIENT:
+            assert search(searchable.house, kind, patient=one)["total"] == 0, one
 
 
 def test_another_clinics_patient_is_not_there(searchable: Shown) -> None:
@@ -1007,6 +1118,9 @@ def test_a_read_that_changed_nothing_is_not_sent_again(house: House) -> None:
     assert (same.status_code, same.data) == (304, b"")
     assert put(house, {**made, "valueQuantity": {**made["valueQuantity"], "value": 61}}).status == 200
     assert send(house, "GET", path, If_None_Match=first.headers["ETag"]).status == 200
+    for tags, status in (('W/"1", W/"2"', 304), ('"2"', 304), ("*", 304), ('W/"1", W/"3"', 200)):
+        headers["If-None-Match"] = tags
+        assert house.app.test_client().get(f"/fhir{path}", headers=headers).status_code == status, tags
 
 
 def test_a_read_stands_in_the_trail(shared: House) -> None:
@@ -1196,6 +1310,8 @@ def test_an_identifier_of_facts_of_two_patients_needs_the_patient(house: House) 
         created(house, platelets(patient, 1, **known_as("both")))
         assert len(matches(search(house, "Observation", patient=patient, identifier="urn:lab|both"))) == 1
     assert house.call("pharmacist", "GET", "/fhir/Observation?identifier=urn:lab|both").status == 400
+    assert house.call("pharmacist", "GET", "/fhir/Observation?identifier=urn:lab|").status == 400
+    assert len(matches(search(house, "Observation", patient=patient, identifier="urn:lab|"))) == 1
 
 
 def test_a_status_is_found_with_its_system_too(house: House) -> None:
@@ -1210,3 +1326,13 @@ def test_a_status_is_found_with_its_system_too(house: House) -> None:
 def test_a_page_that_is_none_is_refused(house: House, place: str) -> None:
     page = urlsafe_b64encode(f"\0system-{place}".encode()).decode()
     assert house.call("auditor", "GET", f"/fhir/AuditEvent?_page={page}").status == (200 if place == "x-1" else 400)
+
+
+def test_days_of_what_was_made_are_those_of_the_clinic(house: House) -> None:
+    house.clock.on(hours=11, minutes=30)  # 23:30 in UTC, of the next day in Berlin
+    patient = house.on_course()
+    created(house, platelets(patient, 1))
+    for kind, name in (("Condition", "recorded-date"), ("Provenance", "recorded")):
+        for asked, there in (("2026-03-10", True), ("2026-03-09", False), ("2026-03-09T23:30:00Z", True)):
+            found = matches(search(house, kind, patient=patient, **{name: asked}))
+            assert bool(found) == there, (kind, asked)

@@ -13,7 +13,7 @@ from titrator.fhir.codes import BY_CONTENT, LOINC, OWN
 from titrator.fhir.elements import Place, decoded
 from titrator.fhir.kinds import decided_already
 from titrator.fhir.outcome import BadRequest
-from titrator.fhir.search import patient_id
+from titrator.fhir.references import patient_id
 from titrator.titration.documents import reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Unknown
@@ -63,7 +63,7 @@ def read_request(given: list[tuple[str, str]], body: bytes, instance: str | None
     if faults:
         raise BadRequest(*faults)
     plan = instance or plans[0].partition("|")[0].removeprefix(f"{base}/").removeprefix("PlanDefinition/")
-    return Asked(plan, patient_id(subjects[0]))
+    return Asked(plan, patient_id(subjects[0], base))
 
 
 def apply(visit: Visit, base: str, asked: Asked) -> Resource:

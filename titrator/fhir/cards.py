@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
 from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN
-from titrator.fhir.elements import Place, coding_codes, moment_of, texts_of
+from titrator.fhir.elements import Place, moment_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.fhir.taking import route_of
 from titrator.titration.codes import Action, Reason

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from typing import Any, Final, NamedTuple, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -26,6 +26,8 @@ DEEPEST: Final = 24
 MOST_FAULTS: Final = 1000
 LONGEST_TEXT: Final = 5000
 _SHOWN: Final = 40
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_WITHOUT_SECONDS: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 #: An instant as FHIR has it, with seconds.
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _HALVES: Final = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -113,14 +115,15 @@ class Place:
     def choice(self, name: str, *types: str) -> Place:
         """The element of a choice of types, as `valueQuantity`, by the name without the type; one that is taken."""
         parent = self.value if isinstance(self.value, dict) else {}
-        for key in parent:
-            if key.startswith(name) and key[len(name) : len(name) + 1].isupper():
-                if key[len(name) :] in types:
-                    return Place(parent[key], name, self.faults, self)
-                absent = Place(None, name, self.faults, self)
-                absent.wrong(f"{key} is not taken; send {', '.join(name + t for t in types)}")
-                return absent
-        return Place(None, name, self.faults, self)
+        keys = [key for key in parent if key.startswith(name) and key[len(name) : len(name) + 1].isupper()]
+        if len(keys) == 1 and keys[0][len(name) :] in types:
+            return Place(parent[keys[0]], name, self.faults, self)
+        absent = Place(None, name, self.faults, self)
+        if len(keys) > 1:
+            absent.wrong(f"must be one, not several: {', '.join(sorted(keys))}")
+        elif keys:
+            absent.wrong(f"{keys[0]} is not taken; send {', '.join(name + t for t in types)}")
+        return absent
 
     def text(self) -> str | None:
         """A text, None where there is none. A name or a code as long as a book is a fault: it is searched for words."""
@@ -174,15 +177,16 @@ class Place:
         return found
 
 
-def moment_of(text: str, zone: ZoneInfo) -> Moment | None:
+def moment_of(text: str, zone: tzinfo) -> Moment | None:
     """What a date, or an instant with its offset, is at a clinic; None if a text is neither."""
     try:
-        if len(text) == len("2026-03-09"):
+        if _DAY.fullmatch(text):
             return Moment(date.fromisoformat(text).isoformat(), None)
-        instant = datetime.fromisoformat(text)
-        if instant.tzinfo is not None and text[10:11] == "T":
-            written = text if _INSTANT.fullmatch(text) else instant.isoformat()
-            return Moment(instant.astimezone(zone).date().isoformat(), written)
+        if _INSTANT.fullmatch(text):
+            return Moment(datetime.fromisoformat(text).astimezone(zone).date().isoformat(), text)
+        if _WITHOUT_SECONDS.fullmatch(text):
+            instant = datetime.fromisoformat(text)
+            return Moment(instant.astimezone(zone).date().isoformat(), instant.isoformat())
     except (ValueError, OverflowError):
         pass
     return None

@@ -248,7 +248,7 @@ def _adverse_event(fact: Fact, names: Names) -> Resource:
     if fact.until is not None:
         extensions.append({"url": RESOLVED_EXTENSION, "valueDate": fact.until})
     extensions += cast("list[object]", _unverified(fact).get("extension", []))
-    # Whether it goes on is not known of one that has no end: the system that sent it may know, and so says nothing here.
+    # Of one without an end it is not known whether it goes on.
     ended: Resource = {"coding": [{"system": f"{V3}/adverse-event-outcome", "code": "resolved"}]}
     named = list(names)
     event = _own("event", kind, EVENT_TEXT[kind])

@@ -364,13 +364,14 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
     place = Place(bundle, "context.draftOrders", faults)
     if place["resourceType"].text() != "Bundle":
         place["resourceType"].wrong("must be Bundle")
+    medications = _medications(place)
     found = []
     for entry in place["entry"]:
         order = entry["resource"]
         kind = order["resourceType"].required(order["resourceType"].text())
         if kind != "MedicationRequest" or order["doNotPerform"].flag():
             continue
-        told = romiplostim(order)
+        told = romiplostim(order, medications)
         if told is not False and (selections is None or not _names(entry).isdisjoint(map(_relative, selections))):
             found.append(Draft(cast("Mapping[str, object]", order.value), order.path, told is True))
     named = set[str]().union(*map(_names, place["entry"]))
@@ -380,6 +381,12 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
     if faults:
         raise BadRequest(*faults)
     return tuple(found)
+
+
+def _medications(bundle: Place) -> dict[str, object]:
+    """The Medications among draft orders, by the references that may name them."""
+    there = [entry for entry in bundle["entry"] if entry["resource"]["resourceType"].text() == "Medication"]
+    return {name: entry["resource"].value for entry in there for name in _names(entry)}
 
 
 def _names(entry: Place) -> set[str]:

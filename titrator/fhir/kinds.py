@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from itertools import groupby
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
 from titrator.fhir.collecting import indication
+from titrator.fhir.elements import moment_of
 from titrator.fhir.outcome import BadRequest, Gone
+from titrator.fhir.references import patient_id
 from titrator.fhir.search import (
     BY_DEFAULT,
     Given,
@@ -22,10 +26,10 @@ from titrator.fhir.search import (
     Match,
     Query,
     Span,
+    Terms,
     Type,
     bundle,
     meeting,
-    patient_id,
     place_text,
     read_query,
 )
@@ -73,6 +77,8 @@ class Kind:
     find: Callable[[Visit, str, str, int | None], Match | None]
     search: Callable[[Visit, str, Query], str]
     writes: Permission | None = None
+    #: The orders that a search may ask for, where it is bound to some.
+    orders: tuple[str, ...] = ()
 
 
 def read(visit: Visit, base: str, kind: Kind, ident: str, version: int | None = None) -> Match:
@@ -85,11 +91,10 @@ def read(visit: Visit, base: str, kind: Kind, ident: str, version: int | None = 
 
 def ask(visit: Visit, base: str, kind: Kind, given: Given, *, lenient: bool) -> str:
     """What a search finds, as a Bundle in JSON; raises BadRequest, Unknown."""
-    patient = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject")), None)
-    zone = None
-    if patient is not None and any(kind.parameters.get(name) == "date" for name, _ in given):
-        zone = _zone_of(visit, patient_id(patient))
-    return kind.search(visit, base, read_query(kind.name, kind.parameters, given, lenient=lenient, zone=zone))
+    terms = Terms(kind.name, kind.parameters, kind.orders, base)
+    if any(kind.parameters.get(name) == "date" for name, _ in given):
+        terms = terms._replace(zone=_zone_of(visit, terms, given))
+    return kind.search(visit, base, read_query(terms, given, lenient=lenient))
 
 
 def zone(visit: Visit, patient: Patient) -> ZoneInfo:
@@ -97,11 +102,16 @@ def zone(visit: Visit, patient: Patient) -> ZoneInfo:
     return ZoneInfo(visit.clinic(patient.clinic_id).time_zone)
 
 
-def _zone_of(visit: Visit, ident: str) -> ZoneInfo | None:
+def _zone_of(visit: Visit, terms: Terms, given: Given) -> ZoneInfo | None:
+    """The time zone by which days of a search are told: that of the patient whom it names, however it does."""
+    named = next((value for name, value in given if name.partition(":")[0] in ("patient", "subject")), None)
     try:
-        return zone(visit, visit.patient(ident))
-    except Unknown:
+        if named is not None:
+            return zone(visit, visit.patient(patient_id(named, terms.base)))
+        patient = _asked_patient(visit, read_query(terms, given, lenient=True))
+    except (Unknown, BadRequest):  # what is wrong is told, or found to be nothing, when it is read
         return None
+    return None if patient is None else zone(visit, patient)
 
 
 # Whose
@@ -129,7 +139,7 @@ def _patient_with(visit: Visit, names: Sequence[tuple[str | None, str]]) -> Pati
     """The patient of the account's clinics who has facts of some names; raises BadRequest for several."""
     found: dict[str, Patient] = {}
     for system, value in names:
-        if system is None:
+        if system is None or not value:
             raise BadRequest(Fault("identifier", "must be system|value where no patient is named"))
         for one in visit.session.find(ExternalId, Where("system", "=", system), Where("value", "=", value)):
             patient = visit.session.get(Patient, one.patient_id)
@@ -190,6 +200,11 @@ class FactMatch:
         return self.fact.day
 
     @property
+    def at(self) -> str | None:
+        """The instant that it is of, where one was sent."""
+        return self.fact.taken_at
+
+    @property
     def version(self) -> int:
         """The version of the fact."""
         return self.fact.version
@@ -242,7 +257,7 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
             facts = visit.session.find(Fact, *mine, *where, order=_order(query))
             there = (fact for fact in facts if belongs(fact) and not _is_gone(name, fact))
             matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in there]
-        found = meeting(rest, matches, in_order=True)
+        found = _in_order_of_day(query, meeting(rest, matches, in_order=True))
         visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
         return bundle(base, query, found)
 
@@ -317,8 +332,12 @@ def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
     for name, some in query.spans:
         if name == "_lastUpdated" or len(some) != 1 or some[0].prefix == "ne":
             spans.append((name, some))
-        else:
+        elif (days := some[0].days) is None:
             where += _bounds("day", some[0])
+        else:  # what is of its day has to be looked at
+            spans.append((name, some))
+            within = {"gt": "ge", "sa": "ge", "lt": "le", "eb": "le"}.get(some[0].prefix, some[0].prefix)
+            where += _bounds("day", Span(within, *days))
     of = [] if any(one.column == "kind" for one in where) else [Where("kind", "in", kinds)]
     return [*of, *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
 
@@ -332,6 +351,20 @@ def _order(query: Query) -> tuple[str, ...]:
         found.append(f"{sign}{columns.get(name.lstrip('-'), 'day')}")
     last = "-id" if found[-1].startswith("-") else "id"
     return (*found, last)
+
+
+def _in_order_of_day(query: Query, matches: list[Match]) -> list[Match]:
+    """Facts that are in the order of their days, those of a day in that of their instants, if all of them have one."""
+    first = query.sort[0] if query.sort else BY_DEFAULT
+    if first.lstrip("-") in ("_lastUpdated", "_id") or all(one.at is None for one in matches):
+        return matches
+    found: list[Match] = []
+    for _, group in groupby(matches, key=lambda one: one.day):
+        of_day = list(group)
+        if len(of_day) > 1 and all(one.at for one in of_day):
+            of_day.sort(key=lambda one: datetime.fromisoformat(one.at or ""), reverse=first.startswith("-"))
+        found += of_day
+    return found
 
 
 def _codes(values: Sequence[tuple[str | None, str]]) -> list[Where] | None:
@@ -432,16 +465,16 @@ def _find_patient(visit: Visit, base: str, ident: str, version: int | None) -> M
 
 def _search_patients(visit: Visit, base: str, query: Query) -> str:
     """Patients in order of their ids, page by page: there may be many."""
-    if query.sort not in ((), ("_id",)):
-        raise BadRequest(Fault("_sort", "patients are in the order of their ids"))
     scope = tuple(sorted(visit.who.clinics))
     where = [Where("clinic_id", "in", scope)]
     where += [Where("id", "in", tuple(value for _, value in values)) for values in query.all_of("_id")]
-    where += [Where("id", "in", tuple(_identified(visit, names))) for names in query.all_of("identifier")]
+    named = [names for names in query.all_of("identifier") if all(value for _, value in names)]
+    where += [Where("id", "in", tuple(_identified(visit, names))) for names in named]
     for name, values in query.strings:
         words = searched(values[0]).split() if name == "name" else [searched(values[0])]
         where.extend(Where("search_name", "contains", word) for word in (words if len(values) == 1 else ()))
     narrow = bool(query.spans) or any(name not in ("_id", "identifier") for name, _ in query.tokens)
+    narrow = narrow or len(named) < len(query.all_of("identifier"))
     exact = narrow or any(name != "name" or len(values) > 1 for name, values in query.strings)
     after = [Where("id", ">", query.page[1])] if query.page is not None and not exact else []
     total = visit.session.count(Patient, *where) if scope else 0
@@ -506,6 +539,7 @@ def _requests(visit: Visit, base: str, patient: Patient, query: Query | None) ->
                     "code": [(ATC, ROMIPLOSTIM)],
                 },
                 version=decision.version,
+                at=decision.signed_at,
             )
 
 
@@ -564,6 +598,7 @@ def _guidance(visit: Visit, base: str, patient: Patient, query: Query | None) ->
 def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     del base, query
     mine = Where("patient_id", "=", patient.id), Where("current", "=", 1)
+    of = zone(visit, patient)
     for course in visit.session.find(CourseVersion, *mine, order=("id",)):
         resource = giving.condition(course, indication(visit.services.catalogue, course.protocol))
         clinical = "active" if course.status in ("active", "paused") else "inactive"
@@ -571,29 +606,30 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
             cast(str, resource["id"]),
             partial(encode, resource),
             course.changed_at,
-            course.changed_at[:10],
+            _day(course.changed_at, of),
             {
                 "clinical-status": [(f"{V3}/condition-clinical", clinical)],
                 "category": [(f"{V3}/condition-category", "problem-list-item")],
             },
             version=course.version,
+            at=course.changed_at,
         )
 
 
 def _provenances(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     """Who made each version of each fact and decision."""
     del base, query
-    names = Accounts(visit)
+    names, of = Accounts(visit), zone(visit, patient)
     mine = Where("patient_id", "=", patient.id)
     for fact in visit.session.find(Fact, mine, order=("id", "version")):
         kind = _TYPE_OF[fact.kind]
         if fact.kind == "event":
             kind = "Procedure" if giving.is_procedure(fact) else "AdverseEvent"
         about = f"{kind}/{patient.id}-{fact.id}"
-        yield _provenance(about, fact.version, fact.recorded_at, fact.recorded_by, fact.change, names)
+        yield _provenance(about, fact.version, fact.recorded_at, fact.recorded_by, fact.change, names, of)
     for one in visit.session.find(Decision, mine, order=("id", "version")):
         about = f"GuidanceResponse/{patient.id}-d{one.id}"
-        yield _provenance(about, one.version, one.changed_at, one.changed_by, one.change, names)
+        yield _provenance(about, one.version, one.changed_at, one.changed_by, one.change, names, of)
 
 
 _TYPE_OF: Final = {
@@ -604,12 +640,20 @@ _TYPE_OF: Final = {
 
 
 def _provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
-    about: str, version: int, at: str, who: str, change: str, names: Accounts
+    about: str, version: int, at: str, who: str, change: str, names: Accounts, of: ZoneInfo
 ) -> Match:
-    ident = f"{about.rpartition('/')[2]}-v{version}"
+    bare = about.rpartition("/")[2]
+    ident = f"{bare}-v{version}"
     target = f"{about}/_history/{version}"
     resource = giving.provenance(ident, target, at, who, names[who], change)
-    return Made(ident, partial(encode, resource), at, at[:10], {"target": [("", about), ("", target)]})
+    targets = [("", about), ("", target), ("", bare)]
+    return Made(ident, partial(encode, resource), at, _day(at, of), {"target": targets}, at=at)
+
+
+def _day(at: str, of: ZoneInfo) -> str:
+    """The day of an instant, as it is stored, in a time zone."""
+    moment = moment_of(at, of)
+    return at[:10] if moment is None else moment.day
 
 
 # Tasks
@@ -619,8 +663,9 @@ def _tasks(visit: Visit, base: str, patient: Patient, query: Query | None) -> It
     del base, query
     row = visit.session.get(Waiting, patient.id)
     yield from () if row is None else _waiting(row)
+    of = zone(visit, patient)
     for reminder in visit.session.find(Reminder, Where("patient_id", "=", patient.id)):
-        yield _reminder(reminder)
+        yield _reminder(reminder, of)
 
 
 def _waiting(row: Waiting) -> Iterator[Match]:
@@ -629,15 +674,16 @@ def _waiting(row: Waiting) -> Iterator[Match]:
         yield Made(cast(str, resource["id"]), partial(encode, resource), "", row.day, _task_tokens(task, "requested"))
 
 
-def _reminder(reminder: Reminder) -> Match:
+def _reminder(reminder: Reminder, of: ZoneInfo) -> Match:
     resource = giving.reminder_task(reminder)
     return Made(
         giving.reminder_id(reminder),
         partial(encode, resource),
         reminder.changed_at,
-        reminder.due_on,
+        _day(reminder.made_at, of),
         _task_tokens(reminder.kind, cast(str, resource["status"]), "reminder"),
         version=reminder.version,
+        at=reminder.made_at,
     )
 
 
@@ -656,7 +702,9 @@ def _search_tasks(visit: Visit, base: str, query: Query) -> str:
     )
     if max(len(rows), len(reminders)) > _MOST_TASKS:
         raise BadRequest(Fault("patient", f"required where more than {_MOST_TASKS} patients wait"))
-    found = [task for row in rows for task in _waiting(row)] + [_reminder(one) for one in reminders]
+    zones = {one: ZoneInfo(visit.clinic(one).time_zone) for one in {reminder.clinic_id for reminder in reminders}}
+    found = [task for row in rows for task in _waiting(row)]
+    found += [_reminder(one, zones[one.clinic_id]) for one in reminders]
     matches = meeting(query, found)
     visit.note("search", "fhir/Task", found=sorted({one.id.partition("-")[0] for one in matches}))
     return bundle(base, query, matches)
@@ -720,8 +768,6 @@ def _entry(row: AuditRow, names: Accounts) -> Match:
 
 def _search_entries(visit: Visit, base: str, query: Query) -> str:
     """A page of a chain in order of its entries: a patient's, or that of the system."""
-    if query.sort not in ((), ("date",), ("_lastUpdated",)):
-        raise BadRequest(Fault("_sort", "entries of the trail are in the order in which they were made"))
     try:
         chain = SYSTEM if query.patient is None else _chain(visit, query.patient)
     except Unknown:
@@ -779,6 +825,7 @@ KINDS: Final[Mapping[str, Kind]] = {
                 "birthdate": "date",
                 "active": "token",
             },
+            orders=("_id",),
             find=_find_patient,
             search=_search_patients,
         ),
@@ -869,6 +916,7 @@ KINDS: Final[Mapping[str, Kind]] = {
             says="The audit trail, for auditors: of a patient, or of the system.",
             reads=Permission.READ_AUDIT,
             parameters={"patient": "reference", "date": "instant"},
+            orders=("date",),
             find=_find_entry,
             search=_search_entries,
         ),

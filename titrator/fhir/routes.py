@@ -22,7 +22,7 @@ from titrator.fhir.elements import Place, decoded
 from titrator.fhir.hooks import terms
 from titrator.fhir.kinds import KINDS, Kind, ask, read
 from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, Failed, Refused, of_input, outcome, status_of, told
-from titrator.fhir.search import FORMATS, Match
+from titrator.fhir.search import FORMATS, Match, is_json
 from titrator.fhir.smart import token_url
 from titrator.fhir.writing import Context, Written
 from titrator.security.permissions import Permission
@@ -72,15 +72,24 @@ def _operation(  # noqa: PLR0913, PLR0917 (what a route is)
 
 def _negotiated(view: View) -> View:
     def wrapper(*args: Any, **kwargs: Any) -> Response:
-        accepted = [kind.partition(";")[0].strip() for kind, _ in request.accept_mimetypes]
-        if request.headers.get("Accept") and _JSON.isdisjoint(accepted):
-            raise NotAcceptable("Only JSON is given: application/fhir+json.")
+        _refuse_other_format()
         found: Response = view(*args, **kwargs)
         return found
 
     wrapper.permission = view.permission  # type: ignore[attr-defined]
     wrapper.needs = view.needs  # type: ignore[attr-defined]
     return wrapper
+
+
+def _refuse_other_format() -> None:
+    """Refuse to give anything but JSON. What the address asks for goes before what the header does."""
+    if (asked := request.args.get("_format")) is not None:
+        given = is_json(asked)
+    else:
+        accepted = [kind.partition(";")[0].strip() for kind, _ in request.accept_mimetypes]
+        given = not accepted or not _JSON.isdisjoint(accepted)
+    if not given:
+        raise NotAcceptable("Only JSON is given: application/fhir+json.")
 
 
 # Out
@@ -176,6 +185,7 @@ def _search_form() -> list[tuple[str, str]]:
 @blueprint.get("/metadata")
 def metadata() -> Response:
     """The CapabilityStatement, for anybody."""
+    _refuse_other_format()
     return _sent(encode(capability_statement(base(), token_url(), cors=bool(terms().origins))))
 
 
@@ -203,7 +213,7 @@ def _read(kind: Kind, resource_id: str, version: str | None = None) -> Response:
     )
     match = done(lambda visit: read(visit, base(), kind, resource_id, number), writes=False, drafts=False)
     response = _sent_match(kind, match)
-    if request.headers.get("If-None-Match") == response.headers.get("ETag", ""):
+    if match.version is not None and request.if_none_match.contains_weak(str(match.version)):
         response.status_code = HTTPStatus.NOT_MODIFIED
         response.set_data("")
     return response
@@ -216,8 +226,8 @@ def _write(kind: Kind, step: Callable[[Visit], Written], *, drafts: bool = False
 
 def _create(kind: Kind) -> Response:
     resource, unless, context = _body(), request.headers.get("If-None-Exist"), Context(base())
-    if request.args:
-        raise BadRequest(*(Fault(name, "does not go with a create") for name in request.args))
+    if wrong := [name for name in request.args if name != "_format"]:
+        raise BadRequest(*(Fault(name, "does not go with a create") for name in wrong))
     if unless is not None:
         g.actor.must(f"{kind.name}.s")
         return _write(kind, lambda visit: writing.create_unless(visit, context, kind, resource, unless))

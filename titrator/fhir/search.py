@@ -8,12 +8,14 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, NamedTuple, Protocol
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from titrator.fhir.elements import moment_of
 from titrator.fhir.outcome import BadRequest
+from titrator.fhir.references import patient_id, within
 from titrator.titration.documents import quote
 from titrator.titration.errors import Fault
 from titrator.workflow.record import searched
@@ -25,6 +27,8 @@ PAGE: Final = 50
 MOST: Final = 1000
 MOST_PARAMETERS: Final = 50
 MOST_ALTERNATIVES: Final = 50
+#: Texts of which each word may be meant.
+_OF_WORDS: Final = ("given",)
 #: The newest first.
 BY_DEFAULT: Final = "-_lastUpdated"
 _CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
@@ -58,6 +62,11 @@ class Match(Protocol):
         ...
 
     @property
+    def at(self) -> str | None:
+        """The instant that it is of, as it is told; None or empty if only the day is known."""
+        ...
+
+    @property
     def version(self) -> int | None:
         """Its version, if it has any."""
         ...
@@ -86,6 +95,7 @@ class Made:
     codes: Tokens = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     version: int | None = None
+    at: str | None = None
 
     def tokens(self, name: str) -> Sequence[tuple[str, str]]:
         """The codes that it has by the parameter of a name."""
@@ -101,29 +111,40 @@ class Made:
 
 
 class Span(NamedTuple):
-    """A comparison with a day or an instant, as texts that sort: the prefix, the first and the last that it means."""
+    """A comparison with a day or an instant, as texts that sort: the prefix, the first and the last that it means.
+
+    One of instants with what is of a day has the days of both at the clinic, too.
+    """
 
     prefix: str
     first: str
     last: str
+    days: tuple[str, str] | None = None
 
-    def meets(self, value: str) -> bool:
-        """Whether a value meets it; one that is not known meets none."""
-        if not value:
+    def meets(self, begin: str, end: str) -> bool:
+        """Whether something that lasts from the first to the last of two texts meets it; nothing unknown does.
+
+        As FHIR R4 compares: what is equal lies within, what is greater or less reaches beyond, `sa` and `eb` are apart.
+        """
+        if not begin:
             return False
         match self.prefix:
             case "ne":
-                return not self.first <= value <= self.last
-            case "gt" | "sa":
-                return value > self.last
-            case "lt" | "eb":
-                return value < self.first
+                return not self.first <= begin <= end <= self.last
+            case "gt":
+                return end > self.last
+            case "sa":
+                return begin > self.last
+            case "lt":
+                return begin < self.first
+            case "eb":
+                return end < self.first
             case "ge":
-                return value >= self.first
+                return end > self.last or self.first <= begin
             case "le":
-                return value <= self.last
+                return begin < self.first or end <= self.last
             case _:
-                return self.first <= value <= self.last
+                return self.first <= begin <= end <= self.last
 
 
 class Query(NamedTuple):
@@ -140,19 +161,31 @@ class Query(NamedTuple):
     only_total: bool
     asked: Given
     ignored: tuple[str, ...]
+    zone: ZoneInfo | None = None
 
     def all_of(self, name: str) -> list[tuple[tuple[str | None, str], ...]]:
         """The alternatives of each condition on a token: of each one must be met."""
         return [values for key, values in self.tokens if key == name]
 
 
-def read_query(
-    kind: str, parameters: Mapping[str, Type], given: Given, *, lenient: bool, zone: ZoneInfo | None = None
-) -> Query:
+class Terms(NamedTuple):
+    """By what a type is searched: its parameters, the orders that it has if it is bound to some, the server's address.
+
+    Days are those of `zone`, where one is known.
+    """
+
+    kind: str
+    parameters: Mapping[str, Type]
+    orders: Sequence[str] = ()
+    base: str = ""
+    zone: ZoneInfo | None = None
+
+
+def read_query(terms: Terms, given: Given, *, lenient: bool) -> Query:
     """The search that parameters ask of a type; raises BadRequest with every fault."""
     if len(given) > MOST_PARAMETERS:
         raise BadRequest(Fault("", f"a search has at most {MOST_PARAMETERS} parameters, not {len(given)}"))
-    reading = _Reading(kind, parameters, zone, lenient=lenient)
+    reading = _Reading(terms, lenient=lenient)
     for written, value in given:
         reading.take(written, value)
     return reading.query(given)
@@ -161,8 +194,8 @@ def read_query(
 class _Reading:
     """The conditions of a search as they are read, with every fault."""
 
-    def __init__(self, kind: str, parameters: Mapping[str, Type], zone: ZoneInfo | None, *, lenient: bool) -> None:
-        self.kind, self.parameters, self.zone, self.lenient = kind, parameters, zone, lenient
+    def __init__(self, terms: Terms, *, lenient: bool) -> None:
+        self.terms, self.lenient = terms, lenient
         self.patient: str | None = None
         self.tokens: list[tuple[str, tuple[tuple[str | None, str], ...]]] = []
         self.spans: list[tuple[str, tuple[Span, ...]]] = []
@@ -174,7 +207,7 @@ class _Reading:
     def take(self, written: str, value: str) -> None:
         """Take one parameter, as it is written, with its value."""
         name, _, modifier = written.partition(":")
-        sort = self.parameters.get(name)
+        sort = self.terms.parameters.get(name)
         if name in _CONTROLS and not modifier:
             if name in self.controls:
                 self.faults.append(Fault(name, "given more than once"))
@@ -193,14 +226,14 @@ class _Reading:
     def query(self, given: Given) -> Query:
         """The search; raises BadRequest."""
         faults = self.faults
-        sort, count = _sort(self.controls, self.parameters, faults), _count(self.controls, faults)
+        sort, count = _sort(self.controls, self.terms, faults), _count(self.controls, faults)
         page = _place(self.controls.get("_page"), faults)
         only_total = _summary(self.controls, faults)
         _refuse_format(self.controls, faults)
         if faults:
             raise BadRequest(*faults)
         return Query(
-            self.kind,
+            self.terms.kind,
             self.patient,
             tuple(self.tokens),
             tuple(self.spans),
@@ -211,32 +244,28 @@ class _Reading:
             only_total or count == 0,
             given,
             tuple(self.ignored),
+            self.terms.zone,
         )
 
     def _unknown(self, written: str) -> None:
         self.ignored.append(written)
         if not self.lenient:
-            known = ", ".join([*self.parameters, *_CONTROLS])
-            said = f"is no search parameter of {self.kind} here; there are {known}"
+            known = ", ".join([*self.terms.parameters, *_CONTROLS])
+            said = f"is no search parameter of {self.terms.kind} here; there are {known}"
             self.faults.append(Fault(written[:80], said))
 
     def _condition(self, name: str, sort: Type, value: str) -> None:
         if sort == "reference" and name in ("patient", "subject"):
-            found = patient_id(value)
+            found = patient_id(value, self.terms.base)
             if "," in value or self.patient not in (None, found):
                 self.faults.append(Fault(name, "must name one patient"))
             self.patient = found
         elif sort in ("token", "uri", "reference"):
-            self.tokens.append((name, tuple(_token(one, sort) for one in _alternatives(value))))
+            self.tokens.append((name, tuple(_token(one, sort, self.terms.base) for one in _alternatives(value))))
         elif sort in ("date", "instant"):
-            self.spans.append((name, tuple(_spans(name, value, sort, self.zone, self.faults))))
+            self.spans.append((name, tuple(_spans(name, value, sort, self.terms.zone, self.faults))))
         else:
             self.strings.append((name, tuple(map(_plain, _alternatives(value)))))
-
-
-def patient_id(reference: str) -> str:
-    """The id that a reference to a patient names: `Patient/x`, an address that ends so, or `x`."""
-    return reference.rpartition("/")[2] if "Patient/" in reference else reference
 
 
 def meeting(query: Query, found: Iterable[Match], *, in_order: bool = False) -> list[Match]:
@@ -325,11 +354,43 @@ def _meets(query: Query, one: Match) -> bool:
     return (
         all(any(_is(value, one, name) for value in values) for name, values in query.tokens)
         and all(
-            any(span.meets(one.updated if name == "_lastUpdated" else one.day) for span in some)
+            any(span.meets(*_extent(query, one, name, exact=span.days is not None)) for span in some)
             for name, some in query.spans
         )
-        and all(any(one.text(name).startswith(searched(value)) for value in values) for name, values in query.strings)
+        and all(any(_begins(one, name, searched(value)) for value in values) for name, values in query.strings)
     )
+
+
+def _begins(one: Match, name: str, asked: str) -> bool:
+    """Whether a text begins with what is asked; of given names each of them."""
+    text = one.text(name)
+    return text.startswith(asked) or (name in _OF_WORDS and f" {asked}" in text)
+
+
+def _extent(query: Query, one: Match, name: str, *, exact: bool) -> tuple[str, str]:
+    """The first and the last that a resource is of by a parameter: of instants if `exact`, else as it is stored."""
+    if name == "_lastUpdated":
+        return one.updated, one.updated
+    if not exact or not one.day:
+        return one.day, one.day
+    if one.at:
+        return _meant(one.at)
+    begin = datetime.combine(date.fromisoformat(one.day), time(), query.zone or UTC)
+    return stored(begin), stored(begin + timedelta(days=1, microseconds=-1))
+
+
+def _meant(at: str) -> tuple[str, str]:
+    """The first and the last instant that a text means: without a fraction the whole second, or minute."""
+    first = datetime.fromisoformat(at)
+    if at[16:17] != ":":  # YYYY-MM-DDThh:mm and then the offset
+        return stored(first), stored(first.replace(second=59, microsecond=999_999))
+    return stored(first), stored(first if "." in at else first.replace(microsecond=999_999))
+
+
+def stored(at: datetime) -> str:
+    """An instant as it is stored, in UTC: as texts, they sort."""
+    utc = at.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond:06d}Z"
 
 
 def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
@@ -352,8 +413,10 @@ def _plain(text: str) -> str:
     return _ESCAPED.sub(r"\1", text)
 
 
-def _token(text: str, kind: str) -> tuple[str | None, str]:
-    return token(text) if kind == "token" else (None, _plain(text))
+def _token(text: str, kind: str, base: str) -> tuple[str | None, str]:
+    return (
+        token(text) if kind == "token" else (None, within(_plain(text), base) if kind == "reference" else _plain(text))
+    )
 
 
 def token(text: str) -> tuple[str | None, str]:
@@ -368,53 +431,39 @@ def _spans(name: str, value: str, kind: str, zone: ZoneInfo | None, faults: list
         parts = _PREFIX.fullmatch(one)
         try:
             text = "" if parts is None else parts[2].replace(" ", "+")
-            first, last = _range(text, kind, zone)
-            prefix = (parts and parts[1]) or "eq"
-            found.append(_of_days(prefix, first, last) if kind == "date" and "T" in text else Span(prefix, first, last))
+            found.append(_span((parts and parts[1]) or "eq", text, kind, zone))
         except (ValueError, OverflowError):
             said = "must be a date or an instant with its offset, after eq, ne, gt, lt, ge, le, sa or eb if any"
             faults.append(Fault(name, said))
     return found
 
 
-def _of_days(prefix: str, first: str, last: str) -> Span:
-    """A comparison of an instant with days: part of its own day is before it, part after, and no day is equal to it."""
-    if prefix == "ne":
-        return Span(prefix, "", "")
-    return Span({"gt": "ge", "lt": "le"}.get(prefix, prefix), first, last)
-
-
-def _range(text: str, kind: str, zone: ZoneInfo | None) -> tuple[str, str]:
-    """The first and the last that a date means: of days, or of instants as they are stored."""
+def _span(prefix: str, text: str, kind: str, zone: ZoneInfo | None) -> Span:
+    """A comparison with a date: of days, or of instants as they are stored; raises ValueError, OverflowError."""
     if partial := _PARTIAL.fullmatch(text):
         year, month = int(partial[1]), int(partial[2] or 0)
         begin = date(year, month or 1, 1)
         end = date(year, month or 12, calendar.monthrange(year, month or 12)[1])
-    elif len(text) == len("2026-03-09"):
-        begin = end = date.fromisoformat(text)
+    elif moment := moment_of(text, zone or UTC):
+        if moment.at is None:
+            begin = end = date.fromisoformat(moment.day)
+        else:
+            return Span(prefix, *_meant(text), (moment.day, moment.day) if kind == "date" else None)
     else:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError(text)
-        if kind == "date":
-            day = moment.astimezone(zone or UTC).date().isoformat()
-            return day, day
-        at = moment.astimezone(UTC)
-        return (f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}Z",) * 2 if at.microsecond else _second(at)
+        raise ValueError(text)
     if kind == "date":
-        return begin.isoformat(), end.isoformat()
-    return f"{begin.isoformat()}T00:00:00.000000Z", f"{end.isoformat()}T23:59:59.999999Z"
+        return Span(prefix, begin.isoformat(), end.isoformat())
+    return Span(prefix, f"{begin.isoformat()}T00:00:00.000000Z", f"{end.isoformat()}T23:59:59.999999Z")
 
 
-def _second(at: datetime) -> tuple[str, str]:
-    return f"{at:%Y-%m-%dT%H:%M:%S}.000000Z", f"{at:%Y-%m-%dT%H:%M:%S}.999999Z"
-
-
-def _sort(controls: Mapping[str, str], parameters: Mapping[str, Type], faults: list[Fault]) -> tuple[str, ...]:
+def _sort(controls: Mapping[str, str], terms: Terms, faults: list[Fault]) -> tuple[str, ...]:
     names = tuple(name for name in controls.get("_sort", "").split(",") if name)
-    able = {name for name, kind in parameters.items() if kind in ("date", "instant")} | {"_id"}
-    said = f"there are {', '.join(sorted(able))}"
-    faults += [Fault("_sort", f"cannot be by {name[:80]}; {said}") for name in names if name.lstrip("-") not in able]
+    able = sorted({name for name, kind in terms.parameters.items() if kind in ("date", "instant")} | {"_id"})
+    orders = terms.orders or [*able, *(f"-{name}" for name in able)]
+    if terms.orders and len(names) > 1:
+        faults.append(Fault("_sort", "must be one"))
+    said = f"there are {', '.join(orders)}"
+    faults += [Fault("_sort", f"cannot be by {name[:80]}; {said}") for name in names if name not in orders]
     return names
 
 
@@ -449,9 +498,13 @@ def _summary(controls: Mapping[str, str], faults: list[Fault]) -> bool:
 
 
 def _refuse_format(controls: Mapping[str, str], faults: list[Fault]) -> None:
-    asked = controls.get("_format", "json").replace(" ", "+")
-    if asked not in FORMATS:
+    if not is_json(controls.get("_format", "json")):
         faults.append(Fault("_format", "only JSON is given"))
+
+
+def is_json(format_: str) -> bool:
+    """Whether a format that is asked for by `_format` is JSON; a plus may have come as a space."""
+    return format_.replace(" ", "+").partition(";")[0].strip() in FORMATS
 
 
 #: Media types and short names of JSON, the older one of FHIR among them.

@@ -77,11 +77,14 @@ def take(resource: object, kind: str, zone: ZoneInfo, faults: list[Fault], path:
 
 
 def names_of(resource: Place, passed_over: Callable[[Place], bool] = lambda _: False) -> list[tuple[str, str]]:
-    """The identifiers of a resource, each once, but for those that are passed over."""
+    """The identifiers of a resource, each once, but for those that are passed over.
+
+    One without a system is one of them: it tells nothing apart, and is kept where it came from.
+    """
     found = []
     said = resource["identifier"]
     for place in [said] if isinstance(said.value, dict) else said:
-        if passed_over(place):
+        if passed_over(place) or not place["system"].there:
             continue
         system = place["system"].required(place["system"].field(fhir.SYSTEM))
         value = place["value"].required(place["value"].field(fhir.IDENTIFIER))
@@ -112,6 +115,8 @@ def patient_of(resource: object, faults: list[Fault], path: str | None = None) -
     if organization["system"].text() == f"{OWN}:clinic":
         body["clinic"] = organization["value"].required(organization["value"].text())
     died = patient["deceasedDateTime"].text(), patient["deceasedBoolean"].flag()
+    if None not in died:
+        patient["deceased"].wrong("must be one, not several: deceasedBoolean, deceasedDateTime")
     if died[0] is not None or died[1]:
         body |= {"died": True, "active": False}
     if any(link["type"].text() == "replaced-by" for link in patient["link"]):
@@ -120,9 +125,9 @@ def patient_of(resource: object, faults: list[Fault], path: str | None = None) -
 
 
 def _names_nobody(identifier: Place) -> bool:
-    """Whether an identifier has no system or no value, or a masked one."""
+    """Whether an identifier has no value, or a masked one."""
     value = identifier["value"].value
-    return not identifier["system"].there or value is None or (isinstance(value, str) and "**" in value)
+    return value is None or (isinstance(value, str) and "**" in value)
 
 
 #: Uses of names that somebody no longer has, or only for a while.

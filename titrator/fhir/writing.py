@@ -14,7 +14,8 @@ from titrator.fhir.codes import OWN
 from titrator.fhir.elements import Place, root
 from titrator.fhir.kinds import KINDS, FactMatch, Kind, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
-from titrator.fhir.search import Match, patient_id, token
+from titrator.fhir.references import beside, local, patient_id
+from titrator.fhir.search import Match, token
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
 from titrator.store.base import Where
 from titrator.store.records import ExternalId, Fact, Identifier, Patient
@@ -23,7 +24,7 @@ from titrator.titration.errors import Fault
 from titrator.workflow import record
 from titrator.workflow.errors import Code, Forbidden, Invalid, Refusal, Unknown, VersionNeeded
 from titrator.workflow.facts import BY_KIND
-from titrator.workflow.record import Which
+from titrator.workflow.record import Source, Which
 from titrator.workflow.sent import Late, lateness, says_the_same, versions_of
 from titrator.workflow.visit import Visit, refuse_outdated
 
@@ -44,10 +45,14 @@ class Written(NamedTuple):
 
 
 class Context(NamedTuple):
-    """Where a resource is written: the address of the service, and what references within a Bundle stand for."""
+    """Where a resource is written: the address of the service, and what references within a Bundle stand for.
+
+    Of an entry of a Bundle it has the `fullUrl`, by which relative references are read.
+    """
 
     base: str
     known: Mapping[str, str] = {}
+    full_url: str | None = None
 
 
 def create(visit: Visit, context: Context, kind: Kind, resource: object, path: str | None = None) -> Written:
@@ -145,7 +150,9 @@ def _update(  # noqa: PLR0913, PLR0917 (as update)
     if patient.id != fact.patient_id:
         raise Invalid(Fault(f"{place}.subject", "is another patient: enter this one in error, and create the other"))
     _refuse_new_names(visit, patient, fact.id, said, place)
-    if says_the_same(fact, said.collection, said.body, said.source):
+    if BY_KIND[fact.kind] is not said.collection:
+        raise Invalid(Fault(f"{place}.code", "is of something else: enter this one in error, and create the other"))
+    if says_the_same(fact, said.collection, said.body, _as_given(fact, said.source)):
         return Written(match, new=False)
     if version is None and fact.status != "entered-in-error":
         _refuse_late(versions, said)
@@ -153,6 +160,12 @@ def _update(  # noqa: PLR0913, PLR0917 (as update)
         visit, which._replace(collection=said.collection), {**said.body, "reason": _why(visit, said)}, said.source
     )
     return Written(read(visit, context.base, kind, ident), new=False)
+
+
+def _as_given(fact: Fact, source: Source) -> Source:
+    """What is said of what waits to be verified: it is given as preliminary, and so it comes back."""
+    waits = fact.status == "unverified" and Code.RESULT_PRELIMINARY not in fact.asked
+    return source._replace(preliminary=False) if waits else source
 
 
 def _refuse_faulty_retraction(  # noqa: PLR0913, PLR0917 (as update, and of which fact)
@@ -225,12 +238,7 @@ def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Faul
         visit.who.must("Patient.s")
     try:
         if subject.reference is not None:
-            reference = context.known.get(subject.reference, subject.reference)
-            if "?" in reference:
-                found = _by_reference(visit, reference)
-            else:
-                of, _, ident = reference.rpartition("/")
-                found = ident if of in ("Patient", f"{context.base}/Patient") else None
+            found = _referred(visit, context, subject.reference)
             if subject.identifier is not None and _named(visit, subject.identifier) not in (None, found):
                 faults.append(Fault(f"{subject.path}.identifier", "is that of another patient than the reference"))
         else:
@@ -239,6 +247,16 @@ def _patient(visit: Visit, context: Context, subject: Subject, faults: list[Faul
     except Unknown:
         faults.append(Fault(subject.path, "names no patient of the clinics of this account"))
         return None
+
+
+def _referred(visit: Visit, context: Context, reference: str) -> str | None:
+    """The id of the patient to whom a reference leads: in the same Bundle, by a condition, or here."""
+    bare = reference.partition("/_history/")[0]
+    reference = context.known.get(beside(context.full_url, bare) or bare, reference)
+    if "?" in reference:
+        return _by_reference(visit, reference)
+    named = local(reference, context.base)
+    return named.ident if named is not None and named.kind == "Patient" else None
 
 
 def _by_reference(visit: Visit, reference: str) -> str | None:
@@ -258,7 +276,7 @@ def _identifier(condition: str) -> Name:
     """The identifier that a condition names, which must be all of it but for the patient; raises BadRequest."""
     given = parse_qsl(condition.rpartition("?")[2], keep_blank_values=True)
     names = [value for key, value in given if key == "identifier"]
-    others = [key for key, _ in given if key not in ("identifier", "patient", "subject")]
+    others = [key for key, _ in given if key not in ("identifier", "patient", "subject", "_format")]
     system, value = token((names or [""])[0])
     if len(names) != 1 or others or not system or not value:
         raise BadRequest(Fault("identifier", "conditions are by identifier=system|value"))
@@ -275,7 +293,7 @@ def _conditional(visit: Visit, context: Context, kind: Kind, resource: object, c
     if patient is None:
         return None  # what is wrong with the subject is told when it is created
     named = [value for key, value in parse_qsl(condition.rpartition("?")[2]) if key in ("patient", "subject")]
-    if any(patient_id(one) != patient.id for one in named):
+    if any(patient_id(one, context.base) != patient.id for one in named):
         raise BadRequest(Fault("patient", "is another one than the subject"))
     known = visit.session.get(ExternalId, patient.id, *name)
     if known is None:
@@ -386,11 +404,13 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
     known: dict[str, str] = {}
     given: dict[int, object] = {}
     refusals: list[tuple[str, Refusal]] = []
+    by: dict[tuple[str, str], Entry] = {}
     _refuse_same_condition(entries)
     for index in sorted(range(len(entries)), key=lambda place: entries[place].kind.name != "Patient"):
         entry = entries[index]
         try:
-            written = carry_out(visit, Context(base, known), entry)
+            written = carry_out(visit, Context(base, known, entry.full_url), entry)
+            _refuse_written(entry, by.setdefault((entry.kind.name, written.match.id), entry))
         except Refusal as refusal:
             refusals.append((entry.path, refusal))
             continue
@@ -409,6 +429,12 @@ def _refuse_same_condition(entries: Sequence[Entry]) -> None:
         if (of := entry.ident or entry.condition) is not None and (entry.kind.name, of) in seen:
             raise Invalid(Fault(f"{entry.path}.request.url", "stands twice"))
         seen |= {(entry.kind.name, of)} if of is not None else set()
+
+
+def _refuse_written(entry: Entry, first: Entry) -> None:
+    """Refuse an entry that wrote what another one did, by another of its names; a create changes nothing there is."""
+    if entry is not first and entry.method == "PUT":
+        raise Invalid(Fault(f"{entry.path}.request.url", f"stands twice: {first.path} writes the same"))
 
 
 def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:

@@ -128,6 +128,8 @@ _COUNTED: Final[Mapping[str, int]] = {
     for word in words.split()
 }
 _LONGEST_UNIT: Final = 60
+#: What UCUM divides by, as a power: `10*3.uL-1`.
+_INVERSE: Final = re.compile(r"(?:^|\.)([A-Za-zµ]+)-1(?!\d)")
 _CELLS: Final = re.compile(r"\b(?:cells?|zellen|platelets?|thrombozyten|plt)\b|\{(?!#)[^}]*\}")
 
 
@@ -141,7 +143,8 @@ def differ(one: str, other: str) -> bool:
 
 def unit_among(written: str, units: Sequence[str]) -> str:
     """A unit as somebody wrote it, by the one of some units that it is; where it is none of them as it was written."""
-    named = WRITTEN.get(written, written)
+    divided = _INVERSE.sub(r"/\1", written) if "-1" in written else written
+    named = WRITTEN.get(divided, divided)
     return named if not units or named in units else same_unit(written, units) or named
 
 
@@ -160,6 +163,7 @@ def _ours(unit: str) -> frozenset[_Unit]:
 def _meant(unit: str) -> frozenset[_Unit]:
     """What a unit may mean, as people write it; nothing if it is not known."""
     text = re.sub(r"\s+(?:per|pro)\s+|^(?:per|pro)\s+", "/", unit.strip().lower().replace("μ", "µ"))
+    text = _INVERSE.sub(r"/\1", text)
     upper, *below = [part.strip() for part in _CELLS.sub("", text).split("/")]
     upper = upper.strip(" .")
     found = {_PARTS[upper]} if upper in _PARTS else set()
