@@ -140,6 +140,8 @@ def refusals(house: House) -> Iterator[tuple[int, Code, Answer]]:  # noqa: PLR09
     yield 422, Code.WEIGHT_UNUSUAL, call("pharmacist", "POST", f"{fresh}/weights", weight(0, 7))
     yield 409, Code.COURSE_NOT_ACTIVE, call("pharmacist", "GET", f"{fresh}/next-dose")
     yield 422, Code.DOSE_WITHOUT_COURSE, call("pharmacist", "POST", f"{fresh}/doses", dose(14))
+    by_vein = dose(14, route="intravenous", **BEFORE_COURSE)
+    yield 422, Code.DOSE_ROUTE, call("pharmacist", "POST", f"{fresh}/doses", by_vein)
     call("pharmacist", "POST", f"{fresh}/doses", dose(14, **BEFORE_COURSE))
     begin = {"protocol": "us-itp-adult"}
     yield 409, Code.DOSES_BEFORE_COURSE, call("pharmacist", "POST", f"{fresh}/course", begin)

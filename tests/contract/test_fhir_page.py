@@ -113,7 +113,7 @@ def test_what_steers_a_search_is_told() -> None:
     text = section("## To search")
     for name in search._CONTROLS:
         assert re.search(rf"`{name}[`=]", text), name
-    assert set(said("**Days** take")) == set(search._PREFIX.pattern.split(")")[0].strip("(").split("|"))
+    assert set(said("**Dates** take")) == set(search._PREFIX.pattern.split(")")[0].strip("(").split("|"))
     assert f"`_count` is {search.PAGE} by default and {search.MOST} at most" in " ".join(text.split())
     assert f"`{search.BY_DEFAULT}`" in text
     assert f"up to {kinds._MOST_TASKS} patients" in " ".join(text.split())

@@ -293,6 +293,7 @@ def test_a_correction_of_what_has_changed_meanwhile_is_refused(house: House) -> 
         ("platelet-counts", count(2, 9500, "/mm3", unreliable=True)),
         ("weights", weight(2, 76, "[lb_av]", confirm=["WEIGHT-FAR-FROM-LAST"])),
         ("doses", dose(2, 75, micrograms_per_kg=1)),
+        ("doses", dose(2, 75, route="intravenous", confirm=["DOSE-ROUTE"])),
         ("doses", {"not_given_on": day(2), "reason_not_given": "absent"}),
         ("events", event(2, "adverse_event", term="Rash", scale="crs", grade=0, resolved_on=day(1))),
         ("events", event(2, "platelet_transfusion")),

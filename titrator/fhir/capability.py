@@ -13,7 +13,7 @@ Resource = dict[str, object]
 
 FHIR_VERSION: Final = "4.0.1"
 #: Of this statement: the day on which what it says was last changed.
-_DATE: Final = "2026-11-29"
+_DATE: Final = "2026-11-30"
 _OAUTH: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
 _SERVICES: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 #: The types that have versions; of those that are no facts only the current one is given.
