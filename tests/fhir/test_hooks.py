@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID, uuid4
 
@@ -1057,6 +1057,23 @@ def test_orders_of_other_medicines_get_no_cards_and_need_no_data(ehr: Ehr) -> No
     for hook, service in (("order-sign", SIGN), ("order-select", SELECT)):
         body = ordering(hook, OTHER, {"resourceType": "ServiceRequest", "id": "order-1"}, draft(300, doNotPerform=True))
         assert ehr.cards(service, body | {"prefetch": {}}) == []
+
+
+BEGUN: Final = ({}, {"medicationCodeableConcept": {}}, {"medicationCodeableConcept": {"coding": [], "text": ""}})
+
+
+@pytest.mark.parametrize("medicine", BEGUN, ids=str)
+def test_an_order_that_names_no_medicine_yet_gets_no_card(ehr: Ehr, medicine: dict[str, Any]) -> None:
+    order = without(draft(1, ident="order-1"), "medicationCodeableConcept") | medicine
+    for hook, service in (("order-sign", SIGN), ("order-select", SELECT)):
+        assert ehr.cards(service, ordering(hook, order)) == []
+    assert len(ehr.cards(SIGN, ordering("order-sign", order, draft(300, ident="order-2")))) == 1
+
+
+def test_what_is_wrong_with_a_dose_is_told_in_the_words_of_an_order(ehr: Ehr) -> None:
+    (card,) = ehr.cards(SIGN, ordering("order-sign", draft(1, "{pill}")))
+    assert "The unit of its dose must be ug, mcg, mg or ug/kg." in card["detail"].replace("\\", "")
+    assert "dosageInstruction" not in card["detail"]
 
 
 def test_an_order_whose_medicine_cannot_be_told_is_told(ehr: Ehr) -> None:

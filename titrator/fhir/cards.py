@@ -515,7 +515,7 @@ def _of_the_rest(basis: Basis, draft: Draft, ordered: Decimal | None, kg: Decima
     elif ordered is not None and days:
         yield from _within_a_week(basis, ordered, min(days), kg)
     if said := [fault for fault in faults if "dosageInstruction" not in fault.path]:
-        yield Finding(" of romiPLOStim cannot be read", f"{escaped(str(said[0]))}.", cured=False)
+        yield Finding(" of romiPLOStim cannot be read", f"{escaped(_in_words(said[0], draft))}.", cured=False)
 
 
 def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]:
@@ -688,11 +688,29 @@ def _ordered(draft: Draft, kg: Decimal | None) -> tuple[Decimal | None, str]:
         order["dosageInstruction"].wrong("must be one dosage with one dose")
     found = [_micrograms(rate.choice("dose", "Quantity"), kg) for rate in rates]
     if faults:
-        return None, str(faults[0])
+        return None, _in_words(faults[0], draft)
     amounts = cast("list[Decimal]", found)
     if any(departs(one, amounts[0]) for one in amounts):
         return None, "The dosage gives several doses, which differ"
     return amounts[0], ""
+
+
+#: What the elements of an order are to whoever writes one.
+_IN_WORDS: Final = {
+    "code": "The unit of its dose",
+    "unit": "The unit of its dose",
+    "value": "Its dose",
+    "comparator": "A comparator of its dose",
+    "dosageInstruction": "Its dosage",
+    "modifierExtension": "A modifier extension",
+}
+
+
+def _in_words(fault: Fault, draft: Draft) -> str:
+    """What is wrong with an order, to whoever writes it: not where it stood in what was sent."""
+    within = fault.path.removeprefix(f"{draft.path}.")
+    what = _IN_WORDS.get(within.rpartition(".")[2])
+    return f"{within}: {fault.message}" if what is None else f"{what} {fault.message}"
 
 
 def _is_volume(quantity: Place) -> bool:

@@ -369,7 +369,7 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
     for entry in place["entry"]:
         order = entry["resource"]
         kind = order["resourceType"].required(order["resourceType"].text())
-        if kind != "MedicationRequest" or order["doNotPerform"].flag():
+        if kind != "MedicationRequest" or order["doNotPerform"].flag() or _names_nothing(order):
             continue
         told = romiplostim(order, medications)
         if told is not False and (selections is None or not _names(entry).isdisjoint(map(_relative, selections))):
@@ -381,6 +381,14 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
     if faults:
         raise BadRequest(*faults)
     return tuple(found)
+
+
+def _names_nothing(order: Place) -> bool:
+    """Whether an order names no medicine yet: it has just been begun."""
+    medicine = order.choice("medication", "CodeableConcept", "Reference")
+    said = "reference", "identifier", "display", "text", "coding"
+    named = isinstance(medicine.value, dict) and any(medicine[key].value for key in said)
+    return not (named or order["medication"].there)
 
 
 def _medications(bundle: Place) -> dict[str, object]:
