@@ -11,7 +11,7 @@ from schemas.fact import Corrects, FactIn, FactOut, Reasoned
 from schemas.fields import Amount, Choice, Day, Many, Schema, Text, keys_of, one_of
 
 #: How a dose was given. The labels know the first alone.
-ROUTES: Final = ("subcutaneous", "intravenous", "intramuscular", "other")
+ROUTES: Final = ("subcutaneous", "intravenous", "intramuscular", "other", "unknown")
 NOT_GIVEN: Final = ("absent", "refused", "on-hold", "adverse-event", "no-supply", "prescriber-decision", "other")
 
 

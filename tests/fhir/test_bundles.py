@@ -390,14 +390,28 @@ def test_one_resource_is_not_written_by_two_of_its_names(house: House) -> None:
     made = created(house, platelets(patient, 1, 40, identifier=[known("t"), known("u")]))
     one = platelets(patient, 1, 50, **known_as("t"))
     by_id = entry({**one, "id": made["id"]}, "PUT", f"Observation/{made['id']}")
-    by_name = [entry(one, "PUT", f"Observation?identifier=urn:lab{bar}t") for bar in ("|", "%7C")]
+    bars = (("|", 51), ("%7C", 52))
+    by_name = [
+        entry(platelets(patient, 1, value, **known_as("t")), "PUT", f"Observation?identifier=urn:lab{bar}t")
+        for bar, value in bars
+    ]
     other = entry(platelets(patient, 1, 60, **known_as("u")), "PUT", "Observation?identifier=urn:lab|u")
-    again = entry(platelets(patient, 1, 40, **known_as("t")))
     before = house.everything()
-    for entries in ((by_id, by_name[0]), (by_name[0], by_name[1]), (by_name[0], other), (again, by_id)):
+    for entries in ((by_id, by_name[0]), (by_name[0], by_name[1]), (by_name[0], other)):
         answer = sent(house, "transaction", *entries)
         assert (answer.status, "Bundle.entry[1].request.url" in places(answer)) == (422, True), answer.text
         assert house.everything() == before
+
+
+def test_what_says_the_same_may_stand_twice_in_any_order(house: House) -> None:
+    patient = house.patient()
+    made = created(house, platelets(patient, 1, 40, identifier=[known("t"), known("u")]))
+    unless = entry(platelets(patient, 1, 99, **known_as("t")), ifNoneExist="identifier=urn:lab|t")
+    by_id = entry({**platelets(patient, 1, 50), "id": made["id"]}, "PUT", f"Observation/{made['id']}")
+    same = entry(platelets(patient, 1, 50, **known_as("u")), "PUT", "Observation?identifier=urn:lab|u")
+    for entries in ((unless, by_id), (by_id, unless), (by_id, same)):
+        assert statuses(sent(house, "transaction", *entries)) == ["200 OK"] * 2
+    assert read(house, f"/Observation/{made['id']}")["valueQuantity"]["value"] == 50
 
 
 def known(value: str) -> Resource:

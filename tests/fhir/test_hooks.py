@@ -1070,6 +1070,13 @@ def test_an_order_that_names_no_medicine_yet_gets_no_card(ehr: Ehr, medicine: di
     assert len(ehr.cards(SIGN, ordering("order-sign", order, draft(300, ident="order-2")))) == 1
 
 
+def test_an_order_whose_medicine_stands_twice_silences_no_other(ehr: Ehr) -> None:
+    for odd in (None, {}, {"display": "Nplate"}):
+        order = draft(300, ident="odd", medicationReference=odd)
+        found = ehr.cards(SIGN, ordering("order-sign", order, draft(300, ident="order-2")))
+        assert any("300 micrograms" in card["summary"] for card in found), odd
+
+
 def test_what_is_wrong_with_a_dose_is_told_in_the_words_of_an_order(ehr: Ehr) -> None:
     (card,) = ehr.cards(SIGN, ordering("order-sign", draft(1, "{pill}")))
     assert "The unit of its dose must be ug, mcg, mg or ug/kg." in card["detail"].replace("\\", "")

@@ -580,7 +580,17 @@ def test_a_format_may_be_asked_for(shared: House, format_: str, status: int) -> 
     form = urlencode({"patient": patient, "_format": format_})
     kind = "application/x-www-form-urlencoded"
     by_form = shared.call("pharmacist", "POST", "/fhir/Observation/_search", raw=form, Content_Type=kind)
-    assert by_form.status == (200 if status == 200 else 400)
+    assert by_form.status == status
+
+
+def test_what_says_how_an_answer_is_written_goes_with_any_request(shared: House) -> None:
+    patient = shared.patient()
+    for asked in ("_pretty=true", "_format=", "_format=JSON&_pretty=false"):
+        made = send(shared, "POST", f"/Observation?{asked}", platelets(patient, 1))
+        assert made.status == 201
+        assert send(shared, "GET", f"/Observation?patient={patient}&{asked}").status == 200
+        by_name = f"/Observation?identifier=urn:lab|p&{asked}"
+        assert send(shared, "PUT", by_name, platelets(patient, 1, **known_as("p"))).status in (200, 201)
 
 
 # Searching
@@ -779,6 +789,41 @@ def test_what_is_of_a_day_comes_in_order_of_its_instants(timed: Shown) -> None:
             following(timed.house, timed.patients["patient"], sort),
         ]
         assert [[one["identifier"][0]["value"] for one in page] for page in pages] == [expected, expected], sort
+
+
+@pytest.mark.parametrize("sort", ["date", "-date"])
+def test_what_comes_in_of_the_day_between_pages_loses_nothing(house: House, sort: str) -> None:
+    patient = house.patient()
+    for name, hour in (("i3", 11), ("i1", 7), ("i2", 9)):
+        at = f"{day(1)}T{hour:02}:00:00Z"
+        created(house, platelets(patient, 1, 60, effectiveDateTime=at, **known_as(name)))
+    found = search(house, "Observation", patient=patient, _sort=sort, _count="1")
+    names = [matches(found)[0]["identifier"][0]["value"]]
+    created(house, platelets(patient, 1, 60, **known_as("new")))
+    while following := [one["url"] for one in found["link"] if one["relation"] == "next"]:
+        found = house.call("pharmacist", "GET", following[0].removeprefix("http://localhost")).json
+        names += [one["identifier"][0]["value"] for one in matches(found)]
+    assert names == (["i1", "i2", "i3"] if sort == "date" else ["i3", "i2", "i1", "new"])
+
+
+def test_an_instant_is_found_after_the_clinic_has_another_time_zone(house: House) -> None:
+    patient = house.patient()
+    created(house, platelets(patient, 4, effectiveDateTime=f"{day(4)}T00:30:00+01:00"))
+    west = {"name": "C", "time_zone": "America/New_York"}
+    assert house.call("admin", "PUT", f"/clinics/{house.clinic}", west, version=1).status == 200
+    for asked in (f"{day(5)}T23:30:00Z", f"lt{day(4)}T00:00:00Z", f"ge{day(5)}T23:30:00Z"):
+        assert search(house, "Observation", patient=patient, date=asked)["total"] == 1, asked
+
+
+def test_what_was_made_comes_in_order_of_its_instants(house: House) -> None:
+    patient = house.patient()
+    for number in range(12):
+        created(house, platelets(patient, 20 - number, 60))
+        house.clock.on(minutes=1)
+    for sort in ("recorded", "-recorded"):
+        found = matches(search(house, "Provenance", patient=patient, _sort=sort))
+        at = [one["recorded"] for one in found]
+        assert at == sorted(at, reverse=sort.startswith("-")), sort
 
 
 def following(house: House, patient: str, sort: str) -> list[Resource]:
@@ -1061,6 +1106,7 @@ def test_patients_have_one_order(searchable: Shown) -> None:
 def test_a_patient_is_named_by_a_reference_to_this_server(searchable: Shown) -> None:
     patient = searchable.patients["patient"]
     here = (patient, f"Patient/{patient}", f"http://localhost/fhir/Patient/{patient}", f"Patient/{patient}/_history/1")
+    here += (f"http://LOCALHOST:80/fhir/Patient/{patient}", f"https://localhost/fhir/Patient/{patient}")
     for one in here:
         assert search(searchable.house, "Observation", patient=one, code="777-3")["total"] == 4, one
     elsewhere = f"http://elsewhere.example/fhir/Patient/{patient}", f"Group/{patient}", f"urn:uuid:{patient}"

@@ -909,7 +909,19 @@ ROUTES: Final[list[tuple[Resource, str | None, str]]] = [
     ({"coding": [{"system": SNOMED, "code": "34206005"}]}, None, "34206005"),
     ({"text": "s.c."}, None, "34206005"),
     ({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0162", "code": "SC"}]}, None, "34206005"),
-    ({"coding": [{"system": "urn:local", "code": "17"}]}, None, "34206005"),
+    ({"coding": [{"system": "urn:local", "code": "17"}], "text": "SUBCUT"}, None, "34206005"),
+    ({"coding": [{"system": SNOMED, "code": "34206005"}], "text": "s.c. im Bauchbereich"}, None, "34206005"),
+    ({"text": "s.c. (nicht i.v.)"}, None, "34206005"),
+    ({"text": "SC (IVIG given before)"}, None, "34206005"),
+    ({"coding": [{"system": SNOMED, "code": "1", "display": "Subcutaneous"}]}, None, "34206005"),
+    ({"coding": [{"system": "http://hl7.org/fhir/v3/RouteOfAdministration", "code": "SQ"}]}, None, "34206005"),
+    ({"coding": [{"system": "urn:local", "code": "17"}]}, "unknown", "Unknown route"),
+    ({"text": "as told"}, "unknown", "Unknown route"),
+    ({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0162", "code": "IO"}]}, "other", "Another"),
+    ({"coding": [{"system": "urn:oid:2.16.840.1.113883.6.96", "code": "47625008"}]}, "intravenous", "47625008"),
+    ({"text": "i. v."}, "intravenous", "47625008"),
+    ({"text": "\u9759\u6ce8"}, "intravenous", "47625008"),
+    ({"text": "Infusion over 30 min"}, "other", "Another"),
     ({"coding": [{"system": SNOMED, "code": "47625008"}]}, "intravenous", "47625008"),
     ({"text": "IV push"}, "intravenous", "47625008"),
     ({"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration", "code": "IM"}]},
@@ -945,6 +957,23 @@ def test_a_dose_by_another_route_waits_for_somebody(
     assert (put(shared, made, who="ehr").status, shared.everything()) == (200, before), "it comes back as it was given"
 
 
+def test_a_route_that_is_told_no_more_is_still_the_same(shared: House) -> None:
+    patient = shared.on_course()
+    vein = {"dosage": {"dose": quantity(75, "ug"), "route": {"text": "i.v."}}}
+    made = created(shared, given(patient, 7, 75, **vein), "ehr")
+    before = shared.everything()
+    without_route = {**made, "dosage": {"dose": quantity(75, "ug")}}
+    assert (put(shared, without_route, who="ehr").status, shared.everything()) == (200, before)
+    for dosage in ({"dose": quantity(80, "ug")}, {"dose": quantity(81, "ug"), "route": {"text": "as told"}}):
+        assert put(shared, {**made, "dosage": dosage}, who="ehr").status == 200
+        (fact,) = shared.get(f"/patients/{patient}/doses")["items"]
+        assert (fact["status"], fact["route"]) == ("unverified", "unknown" if "route" in dosage else "intravenous")
+    subcutaneous = {"dose": quantity(81, "ug"), "route": {"coding": [{"system": SNOMED, "code": "34206005"}]}}
+    assert put(shared, {**made, "dosage": subcutaneous}, who="ehr").status == 200
+    (fact,) = shared.get(f"/patients/{patient}/doses")["items"]
+    assert (fact["status"], "route" in fact) == ("final", False)
+
+
 def test_a_person_says_that_a_dose_was_given_by_another_route(shared: House) -> None:
     patient = shared.on_course()
     sent = given(patient, 7, 75, dosage={"dose": quantity(75, "ug"), "route": {"text": "i.v."}})
@@ -963,9 +992,10 @@ def test_the_outcome_of_an_event_is_not_made_up(shared: House) -> None:
     assert "outcome" not in created(shared, happened(patient, 3, **outcome)), "since when is not told, and so not kept"
     over = {"extension": [{"url": RESOLVED, "valueDate": day(1)}]}
     assert created(shared, happened(patient, 4, **over))["outcome"] == outcome["outcome"]
-    contradicts = {"outcome": {"coding": [{"system": code, "code": "ongoing"}]}}
-    answer = create(shared, happened(patient, 5, **over, **contradicts))
-    assert (answer.status, places(answer)) == (422, ["AdverseEvent.outcome"])
+    for contradicts in ("ongoing", "recovering", "fatal", "unknown"):
+        other = {"outcome": {"coding": [{"system": code, "code": contradicts}]}}
+        answer = create(shared, happened(patient, 5, **over, **other))
+        assert (answer.status, places(answer)) == (422, ["AdverseEvent.outcome"])
 
 
 def test_a_dose_of_a_feed_that_looks_wrong_says_so(shared: House) -> None:

@@ -14,6 +14,7 @@ from titrator.fhir.elements import Place, decoded
 from titrator.fhir.kinds import decided_already
 from titrator.fhir.outcome import BadRequest
 from titrator.fhir.references import patient_id
+from titrator.fhir.search import ANYWHERE
 from titrator.titration.documents import reread
 from titrator.titration.errors import Fault
 from titrator.workflow.errors import Code, Conflict, Unknown
@@ -50,7 +51,7 @@ def read_request(given: list[tuple[str, str]], body: bytes, instance: str | None
     faults: list[Fault] = []
     said = [*given, *(_parameters(body, faults) if body else [])]
     for name, _ in said:
-        if name not in (*_TAKEN, *_WITHOUT_MEANING, "_format"):
+        if name not in (*_TAKEN, *_WITHOUT_MEANING, *ANYWHERE):
             faults.append(Fault(f"Parameters.parameter.where(name = '{name[:40]}')", "is no parameter of $apply here"))
     plans = [value for name, value in said if name == "planDefinition"]
     subjects = [value for name, value in said if name == "subject"]

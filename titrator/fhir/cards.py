@@ -522,7 +522,7 @@ def _of_dosage(instruction: Place, ordered: Decimal | None) -> Iterator[Finding]
     """What there is to say of the route, the units and the words of a dosage."""
     route = route_of(instruction["route"])
     if instruction["route"].there and route != SUBCUTANEOUS:
-        other = route is not None
+        other = route not in (None, "unknown")
         said = "its route is not subcutaneous" if other else "its route is not understood; it must be subcutaneous"
         yield Finding(f" of romiPLOStim: {said}", critical=other)
     if any(instruction[name].value not in (None, False) for name in _AS_NEEDED):

@@ -45,24 +45,46 @@ SUBCUTANEOUS: Final = {"system": SNOMED, "code": "34206005", "display": "Subcuta
 PLATELET_TRANSFUSION: Final = "12719002"
 RED_CELL_TRANSFUSION: Final = "116863004"
 
-_SUBCUTANEOUS: Final = re.compile(
-    r"(?:injection,? |injektion,? |by |via )?(?:sub-?cut(?:aneous(?:ly)?)?|subcutan|subkutan|sous[- ]cutan(?:é|e)e?"
-    r"|subcut(?:á|a)nea|sub-?q|s\.?c\.?|sq|皮下(?:注射?)?)"
-    r"(?:,? ?\(?(?:s\.?c\.?|sq|route|use|injection|administration|qualifier value)\)?)*",
-    re.IGNORECASE,
-)
-_OTHER_ROUTE: Final = re.compile(
-    r"intraven|\bi\.?v\.?\b|intramus|\bi\.?m\.?\b|\boral|by mouth|per os|\bp\.?o\.?\b|intrathec|intraderm|topical"
-    r"|inhal|(?:another|other) route|静脈|筋肉|経口",
-    re.IGNORECASE,
-)
-#: By route of a dose that is not subcutaneous: SNOMED CT codes, and words.
-_ROUTES: Final[Mapping[str, tuple[frozenset[str], re.Pattern[str]]]] = {
-    "intravenous": (frozenset({"47625008"}), re.compile(r"intraven|\bi\.?v\.?\b|\bIV[A-Z]*\b|静脈", re.IGNORECASE)),
-    "intramuscular": (frozenset({"78421000"}), re.compile(r"intramus|\bi\.?m\.?\b|筋肉", re.IGNORECASE)),
+#: By route of a dose: SNOMED CT codes, codes of the tables of HL7 v2 and v3, and words.
+_ROUTES: Final[Mapping[str, tuple[frozenset[str], frozenset[str], re.Pattern[str]]]] = {
+    "subcutaneous": (
+        frozenset({"34206005"}),
+        frozenset({"SC", "SQ", "SQINFUS", "SQSURGINJ"}),
+        re.compile(
+            r"(?i:sub-?[ck]ut|sub-?q\b|\bs\. ?[ck]\.|sous[- ]?cutan|sotto ?cutan|onderhuid|подкож|皮下)|\b(?:SC|SQ)\b"
+            r"|\A(?i:s[ckq])\Z"
+        ),
+    ),
+    "intravenous": (
+        frozenset({"47625008"}),
+        frozenset({"IV", "IVB", "IVP", "IVPB", "IVS", "IVC", "IVCC", "IVCI", "IVINJ", "IVINJBOL", "IVPUSH", "IVRPUSH"}),
+        re.compile(r"(?i:intra[- ]?ven|\bi\. ?v\.|ven(?:ous|ös)|внутривен|静脈|静注|点滴)|\bP?IV\b|\A(?i:iv)\Z"),
+    ),
+    "intramuscular": (
+        frozenset({"78421000"}),
+        frozenset({"IM"}),
+        re.compile(r"(?i:intra[- ]?mus|\bi\. ?m\.|внутримыш|筋肉|筋注)|\bIM\b|\A(?i:im)\Z"),
+    ),
+    "other": (
+        frozenset({"26643006"}),
+        frozenset(),
+        re.compile(
+            r"(?i:\boral|by mouth|per os|\bp\. ?o\.|intra[- ]?(?:thec|derm|kut|cut|perit|osse|art|nas)|topi[ck]al|inhal"
+            r"|rectal|rektal|transderm|sublingual|\binfusion|(?:another|other) route|経口|внутрь)|\bPO\b|\A(?i:po)\Z"
+        ),
+    ),
 }
-#: Systems of routes whose codes are short words, of HL7 v2 and v3.
-_ROUTES_IN_WORDS: Final = re.compile(r"v2-0162\Z|v3-RouteOfAdministration\Z|2\.16\.840\.1\.113883\.5\.112\Z")
+#: Systems of routes of HL7 v2 and v3, by whichever of their names.
+_HL7_ROUTES: Final = re.compile(
+    r"v2[-/]0162\Z|v3[-/]RouteOfAdministration\Z|2\.16\.840\.1\.113883\.(?:12\.162|5\.112)\Z", re.IGNORECASE
+)
+_SNOMED_BY_OID: Final = "urn:oid:2.16.840.1.113883.6.96"
+#: Words that say by which route not.
+_NOT_SO: Final = re.compile(
+    r"\b(?:not|no|never|nicht|kein\w*|nie)\b[ :]*(?:for |by |via |als )?"
+    r"(?:i\. ?[vm]\.|s\. ?c\.|\b(?:iv|im|sc|po)\b|intra\w*|sub[ck]ut\w*|oral\w*)",
+    re.IGNORECASE,
+)
 
 
 #: Units of micrograms, as dose of a dose given: one of each in micrograms, as a power of ten.
@@ -200,21 +222,27 @@ _RAISING_PROCEDURE: Final = re.compile(
 
 
 def route_by(codes: Iterable[tuple[str | None, str]], texts: Iterable[str]) -> str | None:
-    """How something was given or is to be given, by codes and words: one of ROUTES of a dose; None if not understood.
+    """How something was given or is to be given, by codes and words: one of ROUTES of a dose; None if nothing is said.
 
-    It is subcutaneous only if all that is said says so.
+    It is `unknown` where that is not understood, and subcutaneous only if nothing says otherwise.
     """
-    codes = list(codes)
-    snomed = [code for system, code in codes if system == SNOMED]
-    words = [text.strip() for text in texts if text.strip()]
-    words += [code for system, code in codes if system is not None and _ROUTES_IN_WORDS.search(system)]
-    if (snomed or words) and all(map(_SUBCUTANEOUS.fullmatch, words)) and set(snomed) <= {SUBCUTANEOUS["code"]}:
-        return "subcutaneous"
-    said = " ".join(words)
-    for route, (known, named) in _ROUTES.items():
-        if not known.isdisjoint(snomed) or named.search(said):
-            return route
-    return "other" if _OTHER_ROUTE.search(said) or set(snomed) - {SUBCUTANEOUS["code"]} else None
+    codes, words = list(codes), [text.strip() for text in texts if text.strip()]
+    found = {_route_of_code(system, code, alone=not words) for system, code in codes}
+    for text in words:
+        said = _NOT_SO.sub(" ", text).strip()
+        found.update(route for route, (_, _, named) in _ROUTES.items() if named.search(said))
+    told = next((route for route in ("intravenous", "intramuscular", "other", "subcutaneous") if route in found), None)
+    return told or ("unknown" if codes or words else None)
+
+
+def _route_of_code(system: str | None, code: str, *, alone: bool) -> str | None:
+    """The route of a code, None where it is not known; of a table that we know it is another one, if it is `alone`."""
+    if system in (SNOMED, _SNOMED_BY_OID):
+        known = next((route for route, (snomed, _, _) in _ROUTES.items() if code in snomed), None)
+        return known or ("other" if alone else None)
+    if system is None or not _HL7_ROUTES.search(system):
+        return None
+    return next((route for route, (_, hl7, _) in _ROUTES.items() if code.upper() in hl7), "other")
 
 
 def looks_like(codes: Iterable[tuple[str | None, str]], words: str) -> str | None:

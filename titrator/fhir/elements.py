@@ -115,7 +115,8 @@ class Place:
     def choice(self, name: str, *types: str) -> Place:
         """The element of a choice of types, as `valueQuantity`, by the name without the type; one that is taken."""
         parent = self.value if isinstance(self.value, dict) else {}
-        keys = [key for key in parent if key.startswith(name) and key[len(name) : len(name) + 1].isupper()]
+        there = (key for key, value in parent.items() if value is not None)
+        keys = [key for key in there if key.startswith(name) and key[len(name) : len(name) + 1].isupper()]
         if len(keys) == 1 and keys[0][len(name) :] in types:
             return Place(parent[keys[0]], name, self.faults, self)
         absent = Place(None, name, self.faults, self)

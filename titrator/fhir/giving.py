@@ -62,6 +62,7 @@ _ROUTES: Final[Mapping[str | None, Resource]] = {
     "intravenous": {"coding": [{"system": SNOMED, "code": "47625008", "display": "Intravenous route"}]},
     "intramuscular": {"coding": [{"system": SNOMED, "code": "78421000", "display": "Intramuscular route"}]},
     "other": {"text": "Another route"},
+    "unknown": {"text": "Unknown route"},
 }
 #: Of an order whose facts were corrected and that nobody has looked at since.
 OPEN_AGAIN: Final = "on-hold"

@@ -369,9 +369,12 @@ def _drafts(bundle: object, selections: list[str] | None) -> tuple[Draft, ...]:
     for entry in place["entry"]:
         order = entry["resource"]
         kind = order["resourceType"].required(order["resourceType"].text())
-        if kind != "MedicationRequest" or order["doNotPerform"].flag() or _names_nothing(order):
+        if kind != "MedicationRequest" or order["doNotPerform"].flag():
             continue
-        told = romiplostim(order, medications)
+        apart = Place(order.value, order.path, unread := list[Fault]())
+        if _names_nothing(apart):
+            continue
+        told = romiplostim(apart, medications) if not unread else None  # whose medicine cannot be read is told, too
         if told is not False and (selections is None or not _names(entry).isdisjoint(map(_relative, selections))):
             found.append(Draft(cast("Mapping[str, object]", order.value), order.path, told is True))
     named = set[str]().union(*map(_names, place["entry"]))
@@ -388,7 +391,7 @@ def _names_nothing(order: Place) -> bool:
     medicine = order.choice("medication", "CodeableConcept", "Reference")
     said = "reference", "identifier", "display", "text", "coding"
     named = isinstance(medicine.value, dict) and any(medicine[key].value for key in said)
-    return not (named or order["medication"].there)
+    return not (named or order.faults or order["medication"].there)
 
 
 def _medications(bundle: Place) -> dict[str, object]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, timedelta
 from functools import partial
-from itertools import groupby
 from typing import Final, cast
 from zoneinfo import ZoneInfo
 
@@ -32,6 +31,7 @@ from titrator.fhir.search import (
     meeting,
     place_text,
     read_query,
+    sort_key,
 )
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
@@ -205,6 +205,10 @@ class FactMatch:
         return self.fact.taken_at
 
     @property
+    def zone(self) -> None:
+        """That of the search, which is of its patient."""
+
+    @property
     def version(self) -> int:
         """The version of the fact."""
         return self.fact.version
@@ -337,7 +341,9 @@ def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
         else:  # what is of its day has to be looked at
             spans.append((name, some))
             within = {"gt": "ge", "sa": "ge", "lt": "le", "eb": "le"}.get(some[0].prefix, some[0].prefix)
-            where += _bounds("day", Span(within, *days))
+            first, last = (date.fromisoformat(day) for day in days)  # a clinic may have had another time zone
+            one_day = timedelta(days=1)
+            where += _bounds("day", Span(within, (first - one_day).isoformat(), (last + one_day).isoformat()))
     of = [] if any(one.column == "kind" for one in where) else [Where("kind", "in", kinds)]
     return [*of, *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
 
@@ -354,17 +360,11 @@ def _order(query: Query) -> tuple[str, ...]:
 
 
 def _in_order_of_day(query: Query, matches: list[Match]) -> list[Match]:
-    """Facts that are in the order of their days, those of a day in that of their instants, if all of them have one."""
+    """Facts that are in the order of their days, those of a day in that of their instants, if any has one."""
     first = query.sort[0] if query.sort else BY_DEFAULT
-    if first.lstrip("-") in ("_lastUpdated", "_id") or all(one.at is None for one in matches):
-        return matches
-    found: list[Match] = []
-    for _, group in groupby(matches, key=lambda one: one.day):
-        of_day = list(group)
-        if len(of_day) > 1 and all(one.at for one in of_day):
-            of_day.sort(key=lambda one: datetime.fromisoformat(one.at or ""), reverse=first.startswith("-"))
-        found += of_day
-    return found
+    if first.lstrip("-") not in ("_lastUpdated", "_id") and any(one.at for one in matches):
+        matches.sort(key=lambda one: sort_key(one, first.lstrip("-")), reverse=first.startswith("-"))
+    return matches
 
 
 def _codes(values: Sequence[tuple[str | None, str]]) -> list[Where] | None:
@@ -662,16 +662,17 @@ def _day(at: str, of: ZoneInfo) -> str:
 def _tasks(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     del base, query
     row = visit.session.get(Waiting, patient.id)
-    yield from () if row is None else _waiting(row)
+    yield from () if row is None else _waiting(row, zone(visit, patient))
     of = zone(visit, patient)
     for reminder in visit.session.find(Reminder, Where("patient_id", "=", patient.id)):
         yield _reminder(reminder, of)
 
 
-def _waiting(row: Waiting) -> Iterator[Match]:
+def _waiting(row: Waiting, of: ZoneInfo) -> Iterator[Match]:
     for task in row.tasks:
         resource = giving.work_task(row.patient_id, task, row.day)
-        yield Made(cast(str, resource["id"]), partial(encode, resource), "", row.day, _task_tokens(task, "requested"))
+        tokens = _task_tokens(task, "requested")
+        yield Made(cast(str, resource["id"]), partial(encode, resource), "", row.day, tokens, zone=of)
 
 
 def _reminder(reminder: Reminder, of: ZoneInfo) -> Match:
@@ -702,8 +703,9 @@ def _search_tasks(visit: Visit, base: str, query: Query) -> str:
     )
     if max(len(rows), len(reminders)) > _MOST_TASKS:
         raise BadRequest(Fault("patient", f"required where more than {_MOST_TASKS} patients wait"))
-    zones = {one: ZoneInfo(visit.clinic(one).time_zone) for one in {reminder.clinic_id for reminder in reminders}}
-    found = [task for row in rows for task in _waiting(row)]
+    clinics = {one.clinic_id for one in rows} | {one.clinic_id for one in reminders}
+    zones = {one: ZoneInfo(visit.clinic(one).time_zone) for one in clinics}
+    found = [task for row in rows for task in _waiting(row, zones[row.clinic_id])]
     found += [_reminder(one, zones[one.clinic_id]) for one in reminders]
     matches = meeting(query, found)
     visit.note("search", "fhir/Task", found=sorted({one.id.partition("-")[0] for one in matches}))

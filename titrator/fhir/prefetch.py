@@ -425,7 +425,7 @@ class _Reader:
         if self.unnamed:
             cautions.append(f"Given, and which medicine it was cannot be told: {_listed(self.unnamed)}.")
         if self.routes:
-            cautions.append(f"A dose was given otherwise than subcutaneously: {_listed(self.routes)}.")
+            cautions.append(f"A dose may not have been given subcutaneously: {_listed(self.routes)}.")
         cautions += self._unlikely()
         return Made(
             document,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 
 class Local(NamedTuple):
@@ -24,8 +25,18 @@ def local(reference: str, base: str) -> Local | None:
 
 
 def within(reference: str, base: str) -> str:
-    """A reference without the address of the server at `base`, if it has it."""
-    return reference.removeprefix(f"{base}/")
+    """A reference without the address of the server at `base`, if it has it, by whichever scheme."""
+    if "://" not in reference:
+        return reference
+    own, other = urlsplit(base), urlsplit(reference)
+    here = own.path.rstrip("/") + "/"
+    same = _host(own) == _host(other) and other.path.startswith(here)
+    return other.path.removeprefix(here) if same else reference
+
+
+def _host(address: SplitResult) -> str:
+    """The host in small letters, with its port if that is not the usual one."""
+    return address.netloc.lower().removesuffix({"http": ":80", "https": ":443"}.get(address.scheme, ""))
 
 
 def patient_id(reference: str, base: str) -> str:

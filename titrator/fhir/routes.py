@@ -22,7 +22,7 @@ from titrator.fhir.elements import Place, decoded
 from titrator.fhir.hooks import terms
 from titrator.fhir.kinds import KINDS, Kind, ask, read
 from titrator.fhir.outcome import MEDIA_TYPE, BadRequest, Failed, Refused, of_input, outcome, status_of, told
-from titrator.fhir.search import FORMATS, Match, is_json
+from titrator.fhir.search import ANYWHERE, FORMATS, Match, is_json
 from titrator.fhir.smart import token_url
 from titrator.fhir.writing import Context, Written
 from titrator.security.permissions import Permission
@@ -38,6 +38,7 @@ PATH: Final = "/fhir"
 
 blueprint = Blueprint("fhir", __name__, url_prefix=PATH)
 
+_ONLY_JSON: Final = "Only JSON is given: application/fhir+json."
 _OLDER: Final = "application/json+fhir"
 _JSON: Final = frozenset({*FORMATS, "*/*", "application/*", "text/json"})
 #: The types of issues, by status, for what the framework refuses.
@@ -83,13 +84,13 @@ def _negotiated(view: View) -> View:
 
 def _refuse_other_format() -> None:
     """Refuse to give anything but JSON. What the address asks for goes before what the header does."""
-    if (asked := request.args.get("_format")) is not None:
+    if asked := request.args.get("_format"):
         given = is_json(asked)
     else:
         accepted = [kind.partition(";")[0].strip() for kind, _ in request.accept_mimetypes]
         given = not accepted or not _JSON.isdisjoint(accepted)
     if not given:
-        raise NotAcceptable("Only JSON is given: application/fhir+json.")
+        raise NotAcceptable(_ONLY_JSON)
 
 
 # Out
@@ -199,6 +200,8 @@ def _before(kind: Kind) -> None:
 def _search(kind: Kind, given: Callable[[], list[tuple[str, str]]]) -> Response:
     _before(kind)
     asked, lenient = given(), _preferred("handling") == "lenient"
+    if not all(is_json(value) for name, value in asked if name == "_format"):
+        raise NotAcceptable(_ONLY_JSON)
     return _sent(done(lambda visit: ask(visit, base(), kind, asked, lenient=lenient), writes=False, drafts=False))
 
 
@@ -226,7 +229,7 @@ def _write(kind: Kind, step: Callable[[Visit], Written], *, drafts: bool = False
 
 def _create(kind: Kind) -> Response:
     resource, unless, context = _body(), request.headers.get("If-None-Exist"), Context(base())
-    if wrong := [name for name in request.args if name != "_format"]:
+    if wrong := [name for name in request.args if name not in ANYWHERE]:
         raise BadRequest(*(Fault(name, "does not go with a create") for name in wrong))
     if unless is not None:
         g.actor.must(f"{kind.name}.s")

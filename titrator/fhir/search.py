@@ -31,7 +31,9 @@ MOST_ALTERNATIVES: Final = 50
 _OF_WORDS: Final = ("given",)
 #: The newest first.
 BY_DEFAULT: Final = "-_lastUpdated"
-_CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_summary", "_total")
+_CONTROLS: Final = ("_count", "_sort", "_page", "_format", "_pretty", "_summary", "_total")
+#: Parameters of any request, that say how an answer is written.
+ANYWHERE: Final = ("_format", "_pretty")
 _PREFIX: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb)?([0-9].*)", re.ASCII)
 _PARTIAL: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?", re.ASCII)
 _COMMA: Final = re.compile(r"(?<!\\),")
@@ -67,6 +69,11 @@ class Match(Protocol):
         ...
 
     @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of its day, where the search is of no patient's."""
+        ...
+
+    @property
     def version(self) -> int | None:
         """Its version, if it has any."""
         ...
@@ -96,6 +103,7 @@ class Made:
     texts: Mapping[str, str] = field(default_factory=dict)
     version: int | None = None
     at: str | None = None
+    zone: ZoneInfo | None = None
 
     def tokens(self, name: str) -> Sequence[tuple[str, str]]:
         """The codes that it has by the parameter of a name."""
@@ -229,7 +237,6 @@ class _Reading:
         sort, count = _sort(self.controls, self.terms, faults), _count(self.controls, faults)
         page = _place(self.controls.get("_page"), faults)
         only_total = _summary(self.controls, faults)
-        _refuse_format(self.controls, faults)
         if faults:
             raise BadRequest(*faults)
         return Query(
@@ -281,7 +288,7 @@ def meeting(query: Query, found: Iterable[Match], *, in_order: bool = False) -> 
 
 def _sort_by(matches: list[Match], name: str) -> None:
     by = name.lstrip("-")
-    matches.sort(key=lambda one: _sort_key(one, by), reverse=name.startswith("-"))
+    matches.sort(key=lambda one: sort_key(one, by), reverse=name.startswith("-"))
 
 
 def bundle(
@@ -324,21 +331,21 @@ def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
     if query.page is not None:
         by = _first_sort(query).lstrip("-")
         at = next(
-            (index for index, one in enumerate(rest) if (_sort_key(one, by), one.id) == query.page),
+            (index for index, one in enumerate(rest) if (sort_key(one, by), one.id) == query.page),
             None,
         )
         rest = rest[at + 1 :] if at is not None else [one for one in rest if _after(query, one)]
     page = rest[: query.most]
     if len(rest) <= len(page):
         return page, ""
-    return page, place_text(_sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
+    return page, place_text(sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
 
 
 def _after(query: Query, one: Match) -> bool:
     """Whether a match may stand after a place where the resource no longer is; rather twice than never."""
     key, _ = query.page or ("", "")
     by = _first_sort(query)
-    mine = _sort_key(one, by.lstrip("-"))
+    mine = sort_key(one, by.lstrip("-"))
     return mine <= key if by.startswith("-") else mine >= key
 
 
@@ -346,8 +353,11 @@ def _first_sort(query: Query) -> str:
     return query.sort[0] if query.sort else BY_DEFAULT
 
 
-def _sort_key(one: Match, name: str) -> str:
-    return {"_lastUpdated": one.updated, "_id": one.id}.get(name, one.day)
+def sort_key(one: Match, name: str) -> str:
+    """By what a resource is in order: of what has a day that, and the instant, if it is known, after what has none."""
+    if name in ("_lastUpdated", "_id"):
+        return one.updated if name == "_lastUpdated" else one.id
+    return f"{one.day} {_meant(one.at)[0]}" if one.at else one.day
 
 
 def _meets(query: Query, one: Match) -> bool:
@@ -375,7 +385,7 @@ def _extent(query: Query, one: Match, name: str, *, exact: bool) -> tuple[str, s
         return one.day, one.day
     if one.at:
         return _meant(one.at)
-    begin = datetime.combine(date.fromisoformat(one.day), time(), query.zone or UTC)
+    begin = datetime.combine(date.fromisoformat(one.day), time(), query.zone or one.zone or UTC)
     return stored(begin), stored(begin + timedelta(days=1, microseconds=-1))
 
 
@@ -497,14 +507,9 @@ def _summary(controls: Mapping[str, str], faults: list[Fault]) -> bool:
     return asked == "count"
 
 
-def _refuse_format(controls: Mapping[str, str], faults: list[Fault]) -> None:
-    if not is_json(controls.get("_format", "json")):
-        faults.append(Fault("_format", "only JSON is given"))
-
-
 def is_json(format_: str) -> bool:
-    """Whether a format that is asked for by `_format` is JSON; a plus may have come as a space."""
-    return format_.replace(" ", "+").partition(";")[0].strip() in FORMATS
+    """Whether a format that is asked for by `_format` is JSON, or any; a plus may have come as a space."""
+    return format_.replace(" ", "+").partition(";")[0].strip().lower() in ("", *FORMATS)
 
 
 #: Media types and short names of JSON, the older one of FHIR among them.

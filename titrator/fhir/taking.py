@@ -422,15 +422,15 @@ def _adverse_event(place: Place, zone: ZoneInfo) -> Said | None:
     if (resolved := _resolved(place, zone)) is not None:
         body["resolved_on"] = resolved
         if any(code in _GOES_ON for _, code in coding_codes(place["outcome"])):
-            place["outcome"].wrong("says that it goes on, and the extension that it is over")
+            place["outcome"].wrong("contradicts the extension, by which it is over")
     if event == "adverse_event" and body.get("term") is None and "scale" not in body:
         place["event"].wrong("required: what it was, in words")
     taken = _said(place, EVENTS, body, when, None)
     return taken and taken._replace(source=taken.source._replace(suspected=suspected is not None))
 
 
-#: Outcomes of an AdverseEvent that has not ended.
-_GOES_ON: Final = ("ongoing", "recovering")
+#: Outcomes of an AdverseEvent that do not say that it is over.
+_GOES_ON: Final = ("ongoing", "recovering", "fatal", "unknown")
 
 
 def _graded(place: Place) -> dict[str, Any]:

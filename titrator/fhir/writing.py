@@ -15,7 +15,7 @@ from titrator.fhir.elements import Place, root
 from titrator.fhir.kinds import KINDS, FactMatch, Kind, patient_match, read, zone
 from titrator.fhir.outcome import BadRequest, Refused, Several, located, outcome, status_of
 from titrator.fhir.references import beside, local, patient_id
-from titrator.fhir.search import Match, token
+from titrator.fhir.search import ANYWHERE, Match, token
 from titrator.fhir.taking import Said, Subject, names_of, patient_of, subject_of, take
 from titrator.store.base import Where
 from titrator.store.records import ExternalId, Fact, Identifier, Patient
@@ -276,7 +276,7 @@ def _identifier(condition: str) -> Name:
     """The identifier that a condition names, which must be all of it but for the patient; raises BadRequest."""
     given = parse_qsl(condition.rpartition("?")[2], keep_blank_values=True)
     names = [value for key, value in given if key == "identifier"]
-    others = [key for key, _ in given if key not in ("identifier", "patient", "subject", "_format")]
+    others = [key for key, _ in given if key not in ("identifier", "patient", "subject", *ANYWHERE)]
     system, value = token((names or [""])[0])
     if len(names) != 1 or others or not system or not value:
         raise BadRequest(Fault("identifier", "conditions are by identifier=system|value"))
@@ -404,13 +404,14 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
     known: dict[str, str] = {}
     given: dict[int, object] = {}
     refusals: list[tuple[str, Refusal]] = []
-    by: dict[tuple[str, str], Entry] = {}
+    by: dict[tuple[str, str], tuple[Entry, int | None]] = {}
     _refuse_same_condition(entries)
     for index in sorted(range(len(entries)), key=lambda place: entries[place].kind.name != "Patient"):
         entry = entries[index]
         try:
             written = carry_out(visit, Context(base, known, entry.full_url), entry)
-            _refuse_written(entry, by.setdefault((entry.kind.name, written.match.id), entry))
+            mine = entry, written.match.version
+            _refuse_written(mine, by.setdefault((entry.kind.name, written.match.id), mine))
         except Refusal as refusal:
             refusals.append((entry.path, refusal))
             continue
@@ -431,10 +432,11 @@ def _refuse_same_condition(entries: Sequence[Entry]) -> None:
         seen |= {(entry.kind.name, of)} if of is not None else set()
 
 
-def _refuse_written(entry: Entry, first: Entry) -> None:
-    """Refuse an entry that wrote what another one did, by another of its names; a create changes nothing there is."""
-    if entry is not first and entry.method == "PUT":
-        raise Invalid(Fault(f"{entry.path}.request.url", f"stands twice: {first.path} writes the same"))
+def _refuse_written(later: tuple[Entry, int | None], first: tuple[Entry, int | None]) -> None:
+    """Refuse an update of what another one in the same transaction has written otherwise, by another of its names."""
+    (entry, version), (other, then) = later, first
+    if entry.method == other.method == "PUT" and version != then:
+        raise Invalid(Fault(f"{entry.path}.request.url", f"stands twice: {other.path} writes the same"))
 
 
 def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:

@@ -134,6 +134,7 @@ ROUTES: Final[Mapping[str, Any]] = {
     "intravenous": _l("intravenously"),
     "intramuscular": _l("intramuscularly"),
     "other": _l("by another route"),
+    "unknown": _l("by a route that was not understood"),
 }
 EVENTS: Final[Mapping[str, Any]] = {
     "platelet_transfusion": _l("Platelet transfusion"),

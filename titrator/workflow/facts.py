@@ -161,6 +161,12 @@ def read_draft(collection: Collection, body: Body) -> tuple[Draft, list[Fault]]:
     return draft if note is None else draft._replace(detail=(*draft.detail, ("note", note))), faults
 
 
+def as_told(fact: Fact, body: Body) -> Body:
+    """An entry in place of a fact, with the route of a dose that it does not tell: it is not another one for that."""
+    route = fact.detail.get("route")
+    return {**body, "route": route} if route and "given_on" in body and body.get("route") is None else body
+
+
 def show(fact: Fact) -> dict[str, object]:
     """A fact as it is sent: its content, and how and by whom it came to be."""
     collection = BY_KIND[fact.kind]

@@ -228,12 +228,15 @@ def _close(draft: Draft, same: Iterable[Fact]) -> list[Question]:
     return [(Code.DOSES_TOO_CLOSE, f"{found} is recorded, less than {CLOSEST_DOSES} days from {draft.day}.")]
 
 
+_OTHER_ROUTES: Final = {"other": "by another route", "unknown": "by a route that was not understood"}
+
+
 def _route(draft: Draft) -> list[Question]:
     """The question of a dose that was given otherwise than the labels say."""
     route = dict(draft.detail).get("route")
     if route is None:
         return []
-    how = "by another route" if route == "other" else f"by the {route} route"
+    how = _OTHER_ROUTES.get(str(route), f"by the {route} route")
     return [(Code.DOSE_ROUTE, f"It was given {how}; the labels know romiplostim as a subcutaneous injection only.")]
 
 

@@ -26,6 +26,7 @@ from titrator.workflow.facts import (
     SAFETY_EVENTS,
     Collection,
     Draft,
+    as_told,
     course_fact,
     draft_fact,
     read_draft,
@@ -350,7 +351,7 @@ def _recorded(visit: Visit, patient: Patient, draft: Draft, body: Body, source: 
 def correct(visit: Visit, which: Which, body: Body, source: Source = NO_SOURCE) -> Fact:
     """A new version of a fact with other content, for a reason."""
     patient, fact = _changeable(visit, which)
-    draft = _draft(visit, patient, which.collection, body, source)
+    draft = _draft(visit, patient, which.collection, as_told(fact, body), source)
     if draft.kind != fact.kind:
         raise Invalid(
             Fault("", f"cannot turn a {fact.kind} into a {draft.kind}: enter it in error and record the other")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from titrator.store.base import Where
 from titrator.store.records import Fact
 from titrator.workflow.errors import Code
-from titrator.workflow.facts import Collection, read_draft
+from titrator.workflow.facts import Collection, as_told, read_draft
 from titrator.workflow.record import NO_SOURCE, Source
 from titrator.workflow.visit import Visit
 
@@ -53,7 +53,7 @@ def versions_of(visit: Visit, patient_id: str, fact_id: int) -> list[Fact]:
 
 def says_the_same(fact: Fact, collection: Collection, body: Mapping[str, Any], source: Source) -> bool:
     """Whether a fact says already what is sent: the same content, as certain."""
-    draft, _ = read_draft(collection, body)
+    draft, _ = read_draft(collection, as_told(fact, body))
     as_sure = source.preliminary == (Code.RESULT_PRELIMINARY in fact.asked)
     return (
         as_sure
