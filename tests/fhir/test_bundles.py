@@ -397,6 +397,9 @@ def test_one_resource_is_not_written_by_two_of_its_names(house: House) -> None:
     ]
     other = entry(platelets(patient, 1, 60, **known_as("u")), "PUT", "Observation?identifier=urn:lab|u")
     before = house.everything()
+    created_first = entry(platelets(patient, 1, 40, **known_as("t")), ifNoneExist="identifier=urn:lab|t")
+    answer = sent(house, "transaction", created_first, by_id, by_name[0])
+    assert (answer.status, "Bundle.entry[2].request.url" in places(answer)) == (422, True), answer.text
     for entries in ((by_id, by_name[0]), (by_name[0], by_name[1]), (by_name[0], other)):
         answer = sent(house, "transaction", *entries)
         assert (answer.status, "Bundle.entry[1].request.url" in places(answer)) == (422, True), answer.text

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.sign_off import REASONS
 from titrator.fhir.codes import LEVELS, MICROGRAMS, OWN
-from titrator.fhir.elements import Place, moment_of, texts_of
+from titrator.fhir.elements import Place, day_of, texts_of
 from titrator.fhir.giving import NEVER_AN_ORDER, dosage, proposal
 from titrator.fhir.taking import route_of
 from titrator.titration.codes import Action, Reason
@@ -586,7 +586,7 @@ def _one_day(timing: Place, zone: str) -> str | None:
         and set(value) <= {"repeat", "code"}
         and (bounds := _once(value.get("repeat"))) is not None
     ):
-        return bounds and _day_at(bounds, zone)
+        return bounds and (day_of(bounds, ZoneInfo(zone)) or None)
     events = value.get("event") if isinstance(value, dict) else None
     others = set(value) - {"event", "code"} if isinstance(value, dict) else {""}
     if others or not isinstance(events, list) or len(events) != 1:
@@ -609,12 +609,6 @@ def _once(repeat: object) -> str | None:
     daily = repeat.get("frequency") == 1 and repeat.get("period") == 1 and repeat.get("periodUnit") == "d"
     more = set(repeat) - {"boundsPeriod", "frequency", "period", "periodUnit", "timeOfDay"}
     return cast(str, start) if one_day and daily and not more else None
-
-
-def _day_at(text: str, zone: str) -> str | None:
-    """The day of a date or an instant at a clinic; None if it is neither."""
-    found = moment_of(text, ZoneInfo(zone))
-    return None if found is None else found.day
 
 
 def _units_disagree(quantity: Place) -> bool:

@@ -42,31 +42,33 @@ _SPELT: Final = ("romiplostim", "romiplate", "ромиплостим")
 _LEAST_LETTERS: Final = 9
 _LIKE: Final = 0.88
 SUBCUTANEOUS: Final = {"system": SNOMED, "code": "34206005", "display": "Subcutaneous route"}
+INTRAVENOUS: Final = {"system": SNOMED, "code": "47625008", "display": "Intravenous route"}
+INTRAMUSCULAR: Final = {"system": SNOMED, "code": "78421000", "display": "Intramuscular route"}
 PLATELET_TRANSFUSION: Final = "12719002"
 RED_CELL_TRANSFUSION: Final = "116863004"
 
 #: By route of a dose: SNOMED CT codes, codes of the tables of HL7 v2 and v3, and words.
 _ROUTES: Final[Mapping[str, tuple[frozenset[str], frozenset[str], re.Pattern[str]]]] = {
     "subcutaneous": (
-        frozenset({"34206005"}),
-        frozenset({"SC", "SQ", "SQINFUS", "SQSURGINJ"}),
+        frozenset({SUBCUTANEOUS["code"]}),
+        frozenset({"SC", "SQ"}),
         re.compile(
             r"(?i:sub-?[ck]ut|sub-?q\b|\bs\. ?[ck]\.|sous[- ]?cutan|sotto ?cutan|onderhuid|подкож|皮下)|\b(?:SC|SQ)\b"
             r"|\A(?i:s[ckq])\Z"
         ),
     ),
     "intravenous": (
-        frozenset({"47625008"}),
-        frozenset({"IV", "IVB", "IVP", "IVPB", "IVS", "IVC", "IVCC", "IVCI", "IVINJ", "IVINJBOL", "IVPUSH", "IVRPUSH"}),
+        frozenset({INTRAVENOUS["code"]}),
+        frozenset({"IV", "IVINJ"}),
         re.compile(r"(?i:intra[- ]?ven|\bi\. ?v\.|ven(?:ous|ös)|внутривен|静脈|静注|点滴)|\bP?IV\b|\A(?i:iv)\Z"),
     ),
     "intramuscular": (
-        frozenset({"78421000"}),
+        frozenset({INTRAMUSCULAR["code"]}),
         frozenset({"IM"}),
         re.compile(r"(?i:intra[- ]?mus|\bi\. ?m\.|внутримыш|筋肉|筋注)|\bIM\b|\A(?i:im)\Z"),
     ),
     "other": (
-        frozenset({"26643006"}),
+        frozenset(),
         frozenset(),
         re.compile(
             r"(?i:\boral|by mouth|per os|\bp\. ?o\.|intra[- ]?(?:thec|derm|kut|cut|perit|osse|art|nas)|topi[ck]al|inhal"

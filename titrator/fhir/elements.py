@@ -193,6 +193,12 @@ def moment_of(text: str, zone: tzinfo) -> Moment | None:
     return None
 
 
+def day_of(text: str, zone: tzinfo) -> str:
+    """The day of a date or an instant at a clinic; empty if it is neither."""
+    found = moment_of(text, zone)
+    return "" if found is None else found.day
+
+
 def root(resource: object, kind: str, faults: list[Fault], path: str | None = None) -> Place:
     """A resource of a type; raises nothing, but tells what of it could not be understood as that type at all."""
     place = Place(resource, path or kind, faults)

@@ -17,6 +17,8 @@ from titrator.fhir.codes import (
     BY_CONTENT,
     CATEGORIES,
     EVENT_TEXT,
+    INTRAMUSCULAR,
+    INTRAVENOUS,
     LOINC,
     NOT_GIVEN_TEXT,
     OWN,
@@ -59,8 +61,8 @@ _ORDERS: Final = {
 #: By what is kept of a route: subcutaneous where it is nothing.
 _ROUTES: Final[Mapping[str | None, Resource]] = {
     None: {"coding": [SUBCUTANEOUS]},
-    "intravenous": {"coding": [{"system": SNOMED, "code": "47625008", "display": "Intravenous route"}]},
-    "intramuscular": {"coding": [{"system": SNOMED, "code": "78421000", "display": "Intramuscular route"}]},
+    "intravenous": {"coding": [INTRAVENOUS]},
+    "intramuscular": {"coding": [INTRAMUSCULAR]},
     "other": {"text": "Another route"},
     "unknown": {"text": "Unknown route"},
 }

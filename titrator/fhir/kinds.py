@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from titrator.fhir import giving
 from titrator.fhir.codes import ATC, BY_CONTENT, BY_LOINC, LOINC, OWN, ROMIPLOSTIM, SNOMED, TRANSFUSIONS, V3
 from titrator.fhir.collecting import indication
-from titrator.fhir.elements import moment_of
+from titrator.fhir.elements import day_of
 from titrator.fhir.outcome import BadRequest, Gone
 from titrator.fhir.references import patient_id
 from titrator.fhir.search import (
@@ -31,7 +31,6 @@ from titrator.fhir.search import (
     meeting,
     place_text,
     read_query,
-    sort_key,
 )
 from titrator.security.permissions import Permission
 from titrator.security.trail import SYSTEM
@@ -261,7 +260,7 @@ def _fact_kind(name: str, says: str, kinds: tuple[str, ...]) -> Kind:
             facts = visit.session.find(Fact, *mine, *where, order=_order(query))
             there = (fact for fact in facts if belongs(fact) and not _is_gone(name, fact))
             matches = [FactMatch(name, fact, names.get(fact.id, ())) for fact in there]
-        found = _in_order_of_day(query, meeting(rest, matches, in_order=True))
+        found = meeting(rest, matches, in_order=True)
         visit.note("search", f"patient/{patient.id}/fhir/{name}", patient=patient, found=len(found))
         return bundle(base, query, found)
 
@@ -336,14 +335,13 @@ def _pushed(query: Query, kinds: tuple[str, ...]) -> tuple[list[Where], Query]:
     for name, some in query.spans:
         if name == "_lastUpdated" or len(some) != 1 or some[0].prefix == "ne":
             spans.append((name, some))
-        elif (days := some[0].days) is None:
+        elif (day := some[0].day) is None:
             where += _bounds("day", some[0])
-        else:  # what is of its day has to be looked at
+        else:  # what is of its day, or of one beside it if the clinic had another time zone, has to be looked at
             spans.append((name, some))
             within = {"gt": "ge", "sa": "ge", "lt": "le", "eb": "le"}.get(some[0].prefix, some[0].prefix)
-            first, last = (date.fromisoformat(day) for day in days)  # a clinic may have had another time zone
-            one_day = timedelta(days=1)
-            where += _bounds("day", Span(within, (first - one_day).isoformat(), (last + one_day).isoformat()))
+            before, after = (date.fromisoformat(day) + timedelta(days=days) for days in (-1, 1))
+            where += _bounds("day", Span(within, before.isoformat(), after.isoformat()))
     of = [] if any(one.column == "kind" for one in where) else [Where("kind", "in", kinds)]
     return [*of, *where], query._replace(tokens=tuple(tokens), spans=tuple(spans))
 
@@ -357,14 +355,6 @@ def _order(query: Query) -> tuple[str, ...]:
         found.append(f"{sign}{columns.get(name.lstrip('-'), 'day')}")
     last = "-id" if found[-1].startswith("-") else "id"
     return (*found, last)
-
-
-def _in_order_of_day(query: Query, matches: list[Match]) -> list[Match]:
-    """Facts that are in the order of their days, those of a day in that of their instants, if any has one."""
-    first = query.sort[0] if query.sort else BY_DEFAULT
-    if first.lstrip("-") not in ("_lastUpdated", "_id") and any(one.at for one in matches):
-        matches.sort(key=lambda one: sort_key(one, first.lstrip("-")), reverse=first.startswith("-"))
-    return matches
 
 
 def _codes(values: Sequence[tuple[str | None, str]]) -> list[Where] | None:
@@ -606,7 +596,7 @@ def _conditions(visit: Visit, base: str, patient: Patient, query: Query | None) 
             cast(str, resource["id"]),
             partial(encode, resource),
             course.changed_at,
-            _day(course.changed_at, of),
+            day_of(course.changed_at, of),
             {
                 "clinical-status": [(f"{V3}/condition-clinical", clinical)],
                 "category": [(f"{V3}/condition-category", "problem-list-item")],
@@ -647,13 +637,7 @@ def _provenance(  # noqa: PLR0913, PLR0917 (all that it is made of)
     target = f"{about}/_history/{version}"
     resource = giving.provenance(ident, target, at, who, names[who], change)
     targets = [("", about), ("", target), ("", bare)]
-    return Made(ident, partial(encode, resource), at, _day(at, of), {"target": targets}, at=at)
-
-
-def _day(at: str, of: ZoneInfo) -> str:
-    """The day of an instant, as it is stored, in a time zone."""
-    moment = moment_of(at, of)
-    return at[:10] if moment is None else moment.day
+    return Made(ident, partial(encode, resource), at, day_of(at, of), {"target": targets}, at=at)
 
 
 # Tasks
@@ -661,9 +645,8 @@ def _day(at: str, of: ZoneInfo) -> str:
 
 def _tasks(visit: Visit, base: str, patient: Patient, query: Query | None) -> Iterator[Match]:
     del base, query
-    row = visit.session.get(Waiting, patient.id)
-    yield from () if row is None else _waiting(row, zone(visit, patient))
-    of = zone(visit, patient)
+    row, of = visit.session.get(Waiting, patient.id), zone(visit, patient)
+    yield from () if row is None else _waiting(row, of)
     for reminder in visit.session.find(Reminder, Where("patient_id", "=", patient.id)):
         yield _reminder(reminder, of)
 
@@ -681,7 +664,7 @@ def _reminder(reminder: Reminder, of: ZoneInfo) -> Match:
         giving.reminder_id(reminder),
         partial(encode, resource),
         reminder.changed_at,
-        _day(reminder.made_at, of),
+        day_of(reminder.made_at, of),
         _task_tokens(reminder.kind, cast(str, resource["status"]), "reminder"),
         version=reminder.version,
         at=reminder.made_at,

@@ -19,6 +19,7 @@ from titrator.fhir.references import patient_id, within
 from titrator.titration.documents import quote
 from titrator.titration.errors import Fault
 from titrator.workflow.record import searched
+from titrator.workflow.visit import instant
 
 Type = Literal["token", "reference", "date", "instant", "string", "uri"]
 Given = Sequence[tuple[str, str]]
@@ -121,13 +122,13 @@ class Made:
 class Span(NamedTuple):
     """A comparison with a day or an instant, as texts that sort: the prefix, the first and the last that it means.
 
-    One of instants with what is of a day has the days of both at the clinic, too.
+    One of an instant with what is of a day has the day of it at the clinic, too.
     """
 
     prefix: str
     first: str
     last: str
-    days: tuple[str, str] | None = None
+    day: str | None = None
 
     def meets(self, begin: str, end: str) -> bool:
         """Whether something that lasts from the first to the last of two texts meets it; nothing unknown does.
@@ -276,19 +277,21 @@ class _Reading:
 
 
 def meeting(query: Query, found: Iterable[Match], *, in_order: bool = False) -> list[Match]:
-    """What meets all conditions of a search, in its order, which it may be in already."""
+    """What meets all conditions of a search, in its order; that of days it may be in already, or any other."""
     conditions = query.tokens or query.spans or query.strings
     matches = [one for one in found if _meets(query, one)] if conditions else list(found)
     if not in_order:
         names = query.sort or (BY_DEFAULT,)
         for name in reversed([*names, "-_id" if names[-1].startswith("-") else "_id"]):
             _sort_by(matches, name)
+    elif (first := _first_sort(query)).lstrip("-") not in ("_lastUpdated", "_id") and any(one.at for one in matches):
+        _sort_by(matches, first)  # within its day
     return matches
 
 
 def _sort_by(matches: list[Match], name: str) -> None:
     by = name.lstrip("-")
-    matches.sort(key=lambda one: sort_key(one, by), reverse=name.startswith("-"))
+    matches.sort(key=lambda one: _sort_key(one, by), reverse=name.startswith("-"))
 
 
 def bundle(
@@ -331,21 +334,21 @@ def _cut(query: Query, matches: Sequence[Match]) -> tuple[list[Match], str]:
     if query.page is not None:
         by = _first_sort(query).lstrip("-")
         at = next(
-            (index for index, one in enumerate(rest) if (sort_key(one, by), one.id) == query.page),
+            (index for index, one in enumerate(rest) if (_sort_key(one, by), one.id) == query.page),
             None,
         )
         rest = rest[at + 1 :] if at is not None else [one for one in rest if _after(query, one)]
     page = rest[: query.most]
     if len(rest) <= len(page):
         return page, ""
-    return page, place_text(sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
+    return page, place_text(_sort_key(page[-1], _first_sort(query).lstrip("-")), page[-1].id)
 
 
 def _after(query: Query, one: Match) -> bool:
     """Whether a match may stand after a place where the resource no longer is; rather twice than never."""
     key, _ = query.page or ("", "")
     by = _first_sort(query)
-    mine = sort_key(one, by.lstrip("-"))
+    mine = _sort_key(one, by.lstrip("-"))
     return mine <= key if by.startswith("-") else mine >= key
 
 
@@ -353,7 +356,7 @@ def _first_sort(query: Query) -> str:
     return query.sort[0] if query.sort else BY_DEFAULT
 
 
-def sort_key(one: Match, name: str) -> str:
+def _sort_key(one: Match, name: str) -> str:
     """By what a resource is in order: of what has a day that, and the instant, if it is known, after what has none."""
     if name in ("_lastUpdated", "_id"):
         return one.updated if name == "_lastUpdated" else one.id
@@ -364,7 +367,7 @@ def _meets(query: Query, one: Match) -> bool:
     return (
         all(any(_is(value, one, name) for value in values) for name, values in query.tokens)
         and all(
-            any(span.meets(*_extent(query, one, name, exact=span.days is not None)) for span in some)
+            any(span.meets(*_extent(query, one, name, exact=span.day is not None)) for span in some)
             for name, some in query.spans
         )
         and all(any(_begins(one, name, searched(value)) for value in values) for name, values in query.strings)
@@ -386,21 +389,15 @@ def _extent(query: Query, one: Match, name: str, *, exact: bool) -> tuple[str, s
     if one.at:
         return _meant(one.at)
     begin = datetime.combine(date.fromisoformat(one.day), time(), query.zone or one.zone or UTC)
-    return stored(begin), stored(begin + timedelta(days=1, microseconds=-1))
+    return instant(begin), instant(begin + timedelta(days=1, microseconds=-1))
 
 
 def _meant(at: str) -> tuple[str, str]:
     """The first and the last instant that a text means: without a fraction the whole second, or minute."""
     first = datetime.fromisoformat(at)
     if at[16:17] != ":":  # YYYY-MM-DDThh:mm and then the offset
-        return stored(first), stored(first.replace(second=59, microsecond=999_999))
-    return stored(first), stored(first if "." in at else first.replace(microsecond=999_999))
-
-
-def stored(at: datetime) -> str:
-    """An instant as it is stored, in UTC: as texts, they sort."""
-    utc = at.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond:06d}Z"
+        return instant(first), instant(first.replace(second=59, microsecond=999_999))
+    return instant(first), instant(first if "." in at else first.replace(microsecond=999_999))
 
 
 def _is(value: tuple[str | None, str], one: Match, name: str) -> bool:
@@ -424,9 +421,9 @@ def _plain(text: str) -> str:
 
 
 def _token(text: str, kind: str, base: str) -> tuple[str | None, str]:
-    return (
-        token(text) if kind == "token" else (None, within(_plain(text), base) if kind == "reference" else _plain(text))
-    )
+    if kind == "token":
+        return token(text)
+    return None, within(_plain(text), base) if kind == "reference" else _plain(text)
 
 
 def token(text: str) -> tuple[str | None, str]:
@@ -458,7 +455,7 @@ def _span(prefix: str, text: str, kind: str, zone: ZoneInfo | None) -> Span:
         if moment.at is None:
             begin = end = date.fromisoformat(moment.day)
         else:
-            return Span(prefix, *_meant(text), (moment.day, moment.day) if kind == "date" else None)
+            return Span(prefix, *_meant(text), moment.day if kind == "date" else None)
     else:
         raise ValueError(text)
     if kind == "date":

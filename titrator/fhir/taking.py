@@ -328,7 +328,7 @@ def micrograms_of(dose: Place) -> Decimal | None:
 
 
 def route_of(route: Place) -> str | None:
-    """How something was given or is to be given, one of ROUTES of a dose; None where it is not said or understood."""
+    """How something was given or is to be given, one of ROUTES of a dose; None where it is not said."""
     displays = (coding["display"].text() for coding in route["coding"])
     return route_by(coding_codes(route), filter(None, (route["text"].text(), *displays)))
 

@@ -404,14 +404,15 @@ def transaction(visit: Visit, base: str, document: object, *, whole: bool) -> li
     known: dict[str, str] = {}
     given: dict[int, object] = {}
     refusals: list[tuple[str, Refusal]] = []
-    by: dict[tuple[str, str], tuple[Entry, int | None]] = {}
+    updated: dict[tuple[str, str], tuple[str, int | None]] = {}
     _refuse_same_condition(entries)
     for index in sorted(range(len(entries)), key=lambda place: entries[place].kind.name != "Patient"):
         entry = entries[index]
         try:
             written = carry_out(visit, Context(base, known, entry.full_url), entry)
-            mine = entry, written.match.version
-            _refuse_written(mine, by.setdefault((entry.kind.name, written.match.id), mine))
+            if entry.method == "PUT":
+                mine = entry.path, written.match.version
+                _refuse_written(mine, updated.setdefault((entry.kind.name, written.match.id), mine))
         except Refusal as refusal:
             refusals.append((entry.path, refusal))
             continue
@@ -432,11 +433,14 @@ def _refuse_same_condition(entries: Sequence[Entry]) -> None:
         seen |= {(entry.kind.name, of)} if of is not None else set()
 
 
-def _refuse_written(later: tuple[Entry, int | None], first: tuple[Entry, int | None]) -> None:
-    """Refuse an update of what another one in the same transaction has written otherwise, by another of its names."""
-    (entry, version), (other, then) = later, first
-    if entry.method == other.method == "PUT" and version != then:
-        raise Invalid(Fault(f"{entry.path}.request.url", f"stands twice: {other.path} writes the same"))
+def _refuse_written(later: tuple[str, int | None], first: tuple[str, int | None]) -> None:
+    """Refuse an update of what another one in the same transaction has written otherwise, by another of its names.
+
+    Of both it has the path of the entry and the version that came of it.
+    """
+    (path, version), (other, then) = later, first
+    if version != then:
+        raise Invalid(Fault(f"{path}.request.url", f"stands twice: {other} writes the same"))
 
 
 def batch(step: Step, base: str, document: object, *, whole: bool) -> list[object]:
