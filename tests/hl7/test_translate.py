@@ -33,7 +33,7 @@ def told(*segments: str) -> list[Observation]:
 def test_a_message_is_read_whole() -> None:
     (group,) = translate(read_message(message(head(), pid(), obr(), obx())), FEED).groups
     assert (group.subject.identifiers, group.subject.born_on) == ((("urn:mrn", "17"),), "1960-05-01")
-    sent = group.observations[0].sent(None, BERLIN)
+    sent = group.observations[0].sent(lambda: None, BERLIN)
     assert (sent.collection.name, sent.saying, dict(sent.body)) == (
         "platelet-counts",
         Saying.RESULT,
@@ -168,14 +168,14 @@ def test_a_lower_limit_is_read_of_the_range() -> None:
 )
 def test_days_are_those_of_the_clinic(text: str, day: str, at: str | None) -> None:
     (one,) = told(pid(), obr(when=""), obx(f14=text))
-    sent = one.sent(None, BERLIN)
+    sent = one.sent(lambda: None, BERLIN)
     assert (sent.body["collected_on"], sent.source.at) == (day, at)
 
 
 def test_times_without_offset_are_of_the_feeds_zone() -> None:
     (one,) = told(pid(), obr(when="202603082330"), obx())
-    assert one.sent(ZoneInfo("America/New_York"), BERLIN).body["collected_on"] == "2026-03-09"
-    assert one.sent(None, BERLIN).body["collected_on"] == "2026-03-08"
+    assert one.sent(lambda: ZoneInfo("America/New_York"), BERLIN).body["collected_on"] == "2026-03-09"
+    assert one.sent(lambda: None, BERLIN).body["collected_on"] == "2026-03-08"
 
 
 #: HL7's table 0085 to the end: what each does here.

@@ -118,6 +118,8 @@ def _part(raw: str, by: Separators, component: int, subcomponent: int) -> str:
     """A component's subcomponent of a field as it was sent; of most fields there is just one."""
     if not raw:
         return ""
+    if raw.isalnum():  # nothing separates it and nothing in it is escaped: no mark is a letter or a digit
+        return raw if component == subcomponent == 1 else ""
     _, component_mark, repetition_mark, escape, subcomponent_mark = by
     if repetition_mark in raw:
         raw = raw.split(repetition_mark, 1)[0]
@@ -137,7 +139,7 @@ def _part(raw: str, by: Separators, component: int, subcomponent: int) -> str:
     return "" if text == '""' else text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Segment:
     """A segment: its name, the how manieth of that name it is in the message, its fields as they were sent."""
 
@@ -224,9 +226,17 @@ def _message(lines: Sequence[str], by: Separators) -> Message:
 def _separators(first: str) -> Separators:
     """What MSH-1 and MSH-2 say; raises Unreadable."""
     signs = first[3:4] + first[4:].split(first[3:4], 1)[0] if len(first) > 4 else ""
-    fits = len(signs) in (5, 6) and len(set(signs)) == len(signs)  # a sixth stands for what was cut off
-    if not first.startswith("MSH") or not fits or any(sign.isalnum() or not sign.isprintable() for sign in signs):
+    by = _separators_of(signs) if first.startswith("MSH") else None
+    if by is None:
         raise Unreadable(_NO_HEAD)
+    return by
+
+
+@lru_cache(maxsize=64)
+def _separators_of(signs: str) -> Separators | None:
+    fits = len(signs) in (5, 6) and len(set(signs)) == len(signs)  # a sixth stands for what was cut off
+    if not fits or any(sign.isalnum() or not sign.isprintable() for sign in signs):
+        return None
     return Separators(*signs[:5])
 
 

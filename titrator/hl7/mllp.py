@@ -1,8 +1,8 @@
 """The MLLP server: connections of laboratories that stay open, a message in a frame, its acknowledgement in another.
 
-One thread reads and writes all connections, another one carries messages out, as many together as wait: they share a
-commit. Where several came at once a moment ago, those that lack are waited for, for less than they would cost by
-themselves. So a peer that is slow, half or silent holds up nothing but itself, and it is let go after a while:
+One thread does all of it: it reads and writes the connections, and carries out as many messages together as wait; they
+share a commit. Where several came at once a moment ago, those that lack are waited for, for less than they would cost
+by themselves. So a peer that is slow, half or silent holds up nothing but itself, and it is let go after a while:
 
     from no feed's address           let go before a byte is read
     without a client certificate     let go at the handshake, where there is TLS
@@ -21,10 +21,8 @@ import gc
 import signal
 import socket
 import ssl
-import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, cast
@@ -44,7 +42,7 @@ _RETURN: Final = 0x0D
 #: Messages that share a commit at the most.
 _TOGETHER: Final = 64
 #: How long at the most is waited for as many messages as there were a moment ago.
-_GATHERS_FOR: Final = 0.0003  # seconds
+_GATHERS_FOR: Final = 0.001  # seconds
 #: So many messages of a connection wait before nothing more is read of it.
 _WAITING: Final = 16
 _LOOKS_EVERY: Final = 0.25  # seconds
@@ -108,7 +106,7 @@ def serve(services: Services, listener: socket.socket, terms: Terms, ready: Call
 
 
 class _Server:
-    """All connections, and the thread that carries out what they bring."""
+    """All connections, and what they bring."""
 
     def __init__(self, services: Services, listener: socket.socket, terms: Terms) -> None:
         self.services = services
@@ -119,8 +117,8 @@ class _Server:
         self._held: Counter[str] = Counter()
         self._waiting: deque[tuple[_Connection, bytes]] = deque()
         self._expected = 1
-        self._complete = threading.Event()
         self._some = asyncio.Event()
+        self._complete = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -224,25 +222,26 @@ class _Server:
 
     async def _carry_out(self) -> None:
         """Carry out what waits, some at a time, in the order in which it came."""
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="hl7") as pool:
-            while True:
-                await self._some.wait()
-                self._some.clear()
-                while self._waiting:
-                    if len(self._waiting) < self._expected:
-                        self._complete.clear()
-                    answers = await loop.run_in_executor(pool, self._next)
-                    self._expected = min(len(answers) + len(self._waiting), _TOGETHER)
-                    for connection, answer in answers:
-                        connection.answer(answer)
-                self._idle.set()
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            while self._waiting:
+                await self._gather()
+                some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+                answers = self._answers(some)
+                self._expected = min(len(some) + len(self._waiting), _TOGETHER)
+                for (connection, _), answer in zip(some, answers, strict=True):
+                    connection.answer(answer)
+                await asyncio.sleep(0)  # what has come meanwhile is read, whoever has sent it
+            self._idle.set()
 
-    def _next(self) -> list[tuple[_Connection, Answer | None]]:
-        """Those who sent what waits, each with the acknowledgement."""
-        self._complete.wait(_GATHERS_FOR)
-        some = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
-        return [*zip((connection for connection, _ in some), self._answers(some), strict=True)]
+    async def _gather(self) -> None:
+        """Wait for as many messages as there were a moment ago, not for long."""
+        self._complete.clear()
+        if len(self._waiting) < self._expected:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GATHERS_FOR):
+                    await self._complete.wait()
 
     def _answers(self, some: list[tuple[_Connection, bytes]]) -> list[Answer | None]:
         """The acknowledgements of some messages; None where not even that can be told."""
@@ -253,12 +252,16 @@ class _Server:
             return [None] * len(some)
 
     async def _watch(self) -> None:
-        """Let go of peers whose time is over."""
+        """Let go of peers whose time is over. Time in which nothing could be read, for the store took it, is not."""
         loop = asyncio.get_running_loop()
+        slept_at = loop.time()
         while True:
             await asyncio.sleep(_LOOKS_EVERY)
             now = loop.time()
+            late, slept_at = now - slept_at - _LOOKS_EVERY, now
             for connection in list(self._open):
+                if late > _LOOKS_EVERY:
+                    connection.excuse(late)
                 connection.look(now)
 
 
@@ -387,6 +390,14 @@ class _Connection(asyncio.Protocol):
         elif self._reads and not reads:
             self.transport.pause_reading()
         self._reads = reads
+
+    def excuse(self, seconds: float) -> None:
+        """Give it some time more."""
+        self._last += seconds
+        if self._frame_began is not None:
+            self._frame_began += seconds
+        if self._write_stuck is not None:
+            self._write_stuck += seconds
 
     def look(self, now: float) -> None:
         """Let it go if its time is over."""

@@ -89,10 +89,11 @@ def answer_all(services: Services, sent: Sequence[tuple[Sender, bytes]]) -> list
     now, actors = services.clock(), dict[str, Actor]()
     works = [_Work(services, sender, raw, now, actors) for sender, raw in sent]
     _carry_out(services, [work for work in works if work.answer is None])
+    log = structlog.get_logger().bind()
     for work in works:
-        work.tell()
+        work.tell(log)
     told = Counter(f"{work.code}-again" if work.again else work.code for work in works)
-    structlog.get_logger().info("hl7-messages", **told)
+    log.info("hl7-messages", **told)
     return [work.answer or work.failed() for work in works]
 
 
@@ -266,23 +267,26 @@ class _Work:
         """Take all that the message says, if anything; its acknowledgement. Raises _AtFault, and the store's errors."""
         visit, wrong, self.again = self._visit(session, kept), list[Wrong](), False
         self.taken.clear()
-        named = self.known.time_zone
-        local = ZoneInfo(named) if named is not None else offset_of(cast(Segment, self.head))
         for group in self.said.groups:
             match = match_of(visit, group.subject, cast(Clinic, clinic), ahead)
-            wrong += self._take_group(visit, match, group, local, ahead)
+            wrong += self._take_group(visit, match, group, ahead)
         if wrong:
             raise _AtFault([*wrong, *self.said.wrong])
         made = self.made = self._acknowledge(ACCEPTED, self.said.wrong)
         kept.rows[self.key] = self._row(made)
         return made
 
-    def _take_group(self, visit: Visit, match: Match, group: Group, local: tzinfo | None, ahead: Ahead) -> list[Wrong]:
+    def _local(self) -> tzinfo | None:
+        """The zone of times that tell no offset, if the feed or the message names one."""
+        named = self.known.time_zone
+        return ZoneInfo(named) if named is not None else offset_of(cast(Segment, self.head))
+
+    def _take_group(self, visit: Visit, match: Match, group: Group, ahead: Ahead) -> list[Wrong]:
         wrong: list[Wrong] = []
         for place, one in enumerate(group.observations):
             try:
                 as_now = seen_again(visit, match) if place else match
-                self.taken[str(take(visit, as_now, partial(one.sent, local), ahead))] += 1
+                self.taken[str(take(visit, as_now, partial(one.sent, self._local), ahead))] += 1
             except Refusal as refusal:
                 wrong += _located(refusal, one)
         return wrong
@@ -321,9 +325,8 @@ class _Work:
         said = "something went wrong here, nothing is stored: send it again later"
         return self._acknowledge(TURNED_AWAY, [Wrong(Spot("MSH", 1), 207, said)])
 
-    def tell(self) -> None:
+    def tell(self, log: structlog.typing.FilteringBoundLogger) -> None:
         """Say in the log what came of it, without what it says."""
-        log = structlog.get_logger()
         (log.debug if self.answer and self.answer.code == ACCEPTED else log.info)(
             "hl7-message",
             feed=self.feed and self.feed.name,

@@ -7,9 +7,10 @@ say. What is ours must be whole: an exact number, its unit, its status, the orde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone, tzinfo
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -68,7 +69,9 @@ _NAMED: Final = IdentifierPart().fields
 _LONGEST_NOTE: Final = 1000
 _NUMBER: Final = re.compile(r"[+]?(?:\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})", re.ASCII)
 _RANGE: Final = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*-\s*\d{1,12}(?:\.\d{1,6})?\s*", re.ASCII)
-_TIME: Final = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,4})?)?)?)?([+-]\d{4})?", re.ASCII)
+_TIME: Final = re.compile(
+    r"(\d{8})(?:(\d{6})\.\d{1,4}|(\d\d(?:\d\d(?:\d\d)?)?))?([+-]\d{4})?", re.ASCII
+)  # a fraction of a second is passed over
 
 
 class Moment(NamedTuple):
@@ -77,11 +80,11 @@ class Moment(NamedTuple):
     at: datetime | None
     day: date
 
-    def read(self, local: tzinfo, clinic: ZoneInfo) -> tuple[str, str | None]:
-        """The day at a clinic, and the instant if there is one; one without offset is of the `local` zone."""
+    def read(self, local: Callable[[], tzinfo | None], clinic: ZoneInfo) -> tuple[str, str | None]:
+        """The day at a clinic, and the instant if there is one; one without offset is of `local`, or of the clinic."""
         if self.at is None:
             return self.day.isoformat(), None
-        at = self.at if self.at.tzinfo is not None else self.at.replace(tzinfo=local)
+        at = self.at if self.at.tzinfo is not None else self.at.replace(tzinfo=local() or clinic)
         return at.astimezone(clinic).date().isoformat(), at.isoformat()
 
 
@@ -111,11 +114,11 @@ class Observation(NamedTuple):
     when: Moment | None
     places: Places
 
-    def sent(self, local: tzinfo | None, clinic: ZoneInfo) -> Sent:
+    def sent(self, local: Callable[[], tzinfo | None], clinic: ZoneInfo) -> Sent:
         """What is sent, by the days of a clinic; times without an offset are of `local`, or of the clinic."""
         body, at = dict(self.body), None
         if self.when is not None:
-            body[_DAY_KEY[self.measured.collection.name]], at = self.when.read(local or clinic, clinic)
+            body[_DAY_KEY[self.measured.collection.name]], at = self.when.read(local, clinic)
         source = Source(preliminary=self.preliminary, corrected=self.corrected, at=at)
         return Sent(self.measured.collection, body, source, self.saying)
 
@@ -276,16 +279,15 @@ class _Reader:
     def _warn_of_count(self, obx: Segment) -> None:
         """Say of what looks like a count, and is not mapped, that it was passed over."""
         code = obx[3]
-        loinc = [code.part(place) for place in (1, 4) if code.part(place + 2) == _LOINC]
+        loinc = [number for number, system in _codes(code) if system == _LOINC]
         if obx.part(2) in ("NM", "SN") and is_like_a_count(loinc, f"{code.part(2)} {code.part(5)}"):
             said = "passed over: it looks like a platelet count, but no code of it is mapped"
             self.wrong.append(Wrong(obx.at(3), 103, said, warning=True))
 
     def _measured(self, obx: Segment) -> Measured | None:
         """What was measured, by LOINC or by the feed's map; None of what is not ours. All codes must say the same."""
-        code, known = obx[3], set()
-        for place in (1, 4):
-            number, system = code.part(place), code.part(place + 2)
+        known = set()
+        for number, system in _codes(obx[3]):
             if system == _LOINC and number in BY_LOINC:
                 known.add(BY_LOINC[number])
             elif number and (meaning := self.feed.codes.get((number, system))) is not None:
@@ -343,7 +345,7 @@ class _Reader:
         if kind not in ("NM", "SN"):
             self._fault(obx.at(2), 102, "must be NM, a number, or a plain SN")
             return None
-        if len(value.repetitions) > 1:
+        if value.by.repetition in value.raw:
             self._fault(obx.at(5), 102, "must be one value")
             return None
         text = value.part(1)
@@ -428,10 +430,17 @@ _MEANT: Final = _meant()
 
 def _identity(code: Field) -> str:
     """By what a result is known beside its order: a LOINC code of ours, wherever it stands; else the first code."""
-    for place in (1, 4):
-        if code.part(place + 2) == _LOINC and (number := code.part(place)) in BY_LOINC:
+    (first, system), (other, its_system) = codes = _codes(code)
+    for number, named in codes:
+        if named == _LOINC and number in BY_LOINC:
             return f"{number}^{_LOINC}"
-    return "^".join((code.part(1) or code.part(4), code.part(3) or code.part(6)))
+    return "^".join((first or other, system or its_system))
+
+
+@lru_cache(maxsize=1024)
+def _codes(code: Field) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The two codes that a coded field may have, each with its system; a feed has some hundreds of such fields."""
+    return (code.part(1), code.part(3)), (code.part(4), code.part(6))
 
 
 def _numbered(order: _Order) -> tuple[str, Spot]:
@@ -469,16 +478,12 @@ def _moment(text: str) -> Moment | None:
     found = _TIME.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second, offset = found.groups()
+    day, to_the_fraction, to_the_second, offset = found.groups()
     try:
-        on = date(int(year), int(month), int(day))
-        if hour is None:
+        on = date.fromisoformat(day)
+        if (time := to_the_fraction or to_the_second) is None:
             return Moment(None, on)
-        zone = None
-        if offset is not None:
-            sign = -1 if offset[0] == "-" else 1
-            zone = timezone(sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[3:])))
-        at = datetime(on.year, on.month, on.day, int(hour), int(minute or 0), int(second or 0), tzinfo=zone)
+        at = datetime.fromisoformat(f"{day}T{time}{offset or ''}")
     except ValueError:
         return None
     return Moment(at, on)
