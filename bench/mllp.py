@@ -2,7 +2,8 @@
 
 Each message brings a platelet count of a patient who has a year of them; each is of another order. The echo decodes a
 frame, inserts it durably and answers a constant of the same size, a thread for each connection. Both have the same
-client with as many connections, each with one message on its way, and run in turn.
+client with as many connections, each with one message on its way, and run in turn: with as many as one address may have,
+for what the program can take in a second, and with eight.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from bench.figures import at_least
 from bench.service import CONNECTIONS, FIRST, SECONDS, WEEKS, Place, _visit, fill, measure
 from titrator.assembly import make_services
+from titrator.hl7.mllp import Terms
 from titrator.settings import Settings
 from titrator.store.records import Clinic
 from titrator.workflow import accounts
 from titrator.workflow.visit import leave
 
 MANY = int(os.environ.get("BENCH_PATIENTS", "10000"))
+#: An address has half of the connections.
+FULL = Terms().connections // 2
 FEED = """[[hl7_feeds]]
 name = "laboratory"
 account = "bench-lis"
@@ -67,10 +72,15 @@ with Server(("127.0.0.1", 0), Echo) as server:
 class Client:
     """Some connections to a port, each with one frame on its way."""
 
-    def __init__(self, port: int) -> None:
-        self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    def __init__(self, port: int, connections: int) -> None:
+        self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(connections)]
         for one in self.sockets:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        """Hang up."""
+        for one in self.sockets:
+            one.close()
 
     def run(self, make: Callable[[], bytes], seconds: float) -> tuple[float, list[float]]:
         """Messages a second, and how long each took."""
@@ -173,13 +183,17 @@ def main() -> None:
             serving(ours, settings, folder / "ours.log") as port,
             serving([sys.executable, str(folder / "bare.py")], bare, folder / "bare.log") as bare_port,
         ):
-            mine, other, make = Client(port), Client(bare_port), messages(place)
-            measure(
-                "ORU^R01 with a platelet count over MLLP",
-                lambda: mine.run(make, SECONDS),
-                lambda: other.run(make, SECONDS),
-                at_least(0.40),
-            )
+            make = messages(place)
+            for connections, goal in ((CONNECTIONS, None), (FULL, at_least(0.40))):
+                mine, other = Client(port, connections), Client(bare_port, connections)
+                measure(
+                    f"ORU^R01 with a platelet count over MLLP, {connections} connections",
+                    partial(mine.run, make, SECONDS),
+                    partial(other.run, make, SECONDS),
+                    goal,
+                )
+                mine.close()
+                other.close()
 
 
 if __name__ == "__main__":

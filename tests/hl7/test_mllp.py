@@ -142,6 +142,23 @@ def test_a_slow_peer_holds_up_nobody(served: Receiver) -> None:
         assert read_all(slow) == b""
 
 
+def test_while_the_store_is_taken_no_peer_loses_its_time(served: Receiver) -> None:
+    """Another process writes for longer than a frame may take: what a peer sent meanwhile could not be read."""
+    services: Any = served.services  # type: ignore[attr-defined]
+    sent = framed(one_of())
+    with served.socket() as one, served.socket() as half:
+        half.sendall(sent[:60])
+        half.settimeout(1.5)
+        with services.store.writing():
+            one.sendall(framed(one_of()))
+            with pytest.raises(TimeoutError):
+                half.recv(1)
+            half.sendall(sent[60:90])
+        assert [said.code for said in acknowledged(one.recv(65536))] == ["AA"]
+        half.sendall(sent[90:])
+        assert [said.code for said in acknowledged(half.recv(65536))] == ["AA"]
+
+
 def test_a_peer_that_sends_hundreds_at_once_waits_for_its_turn(served: Receiver) -> None:
     """One read may bring twenty thousand empty frames: all the others waited for seconds until these were answered."""
     with served.socket() as many, served.socket() as other:
