@@ -106,7 +106,7 @@ class Field(NamedTuple):
 
     def part(self, component: int, subcomponent: int = 1) -> str:
         """A component's subcomponent, without spaces around it; empty where there is none, or HL7's null."""
-        return _part(self.raw, self.by, component, subcomponent)
+        return _part(self.raw, self.by, component, subcomponent) if self.raw else ""
 
     @property
     def components(self) -> int:
@@ -115,9 +115,7 @@ class Field(NamedTuple):
 
 
 def _part(raw: str, by: Separators, component: int, subcomponent: int) -> str:
-    """A component's subcomponent of a field as it was sent; of most fields there is just one."""
-    if not raw:
-        return ""
+    """A component's subcomponent of a field as it was sent, which says something; of most there is just one."""
     if raw.isalnum():  # nothing separates it and nothing in it is escaped: no mark is a letter or a digit
         return raw if component == subcomponent == 1 else ""
     _, component_mark, repetition_mark, escape, subcomponent_mark = by
@@ -155,7 +153,8 @@ class Segment:
     def part(self, field: int, component: int = 1, subcomponent: int = 1) -> str:
         """A part of a field, as `self[field].part` gives it."""
         fields = self.fields
-        return _part(fields[field], self.by, component, subcomponent) if field < len(fields) else ""
+        raw = fields[field] if field < len(fields) else ""
+        return _part(raw, self.by, component, subcomponent) if raw else ""
 
     def at(self, field: int = 0) -> Spot:
         """The place of a field."""

@@ -273,6 +273,7 @@ class _Connection(asyncio.Protocol):
         self.was_open = False
         self._server = server
         self._terms = server.terms
+        self._now = asyncio.get_running_loop().time
         self._buffer = bytearray()
         self._looked = 1
         self._pending = 0
@@ -282,10 +283,6 @@ class _Connection(asyncio.Protocol):
         self._reads = True
         self._may_read = True
         self._ends = self._was_let_go = False
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""

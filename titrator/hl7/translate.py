@@ -144,8 +144,7 @@ NOTHING_SAID: Final = Translated((), ())
 def refusals(message: Message) -> list[Wrong]:
     """Why a message is turned away, whatever stands in it: another kind, a test, no control id."""
     head, found = message.head, []
-    kind = head[9]
-    if (kind.part(1), kind.part(2)) != ("ORU", "R01"):
+    if (head.part(9, 1), head.part(9, 2)) != ("ORU", "R01"):
         found.append(Wrong(Spot("MSH", 1, 9), 200, "only ORU^R01, results of observations, is taken"))
     control_id = message.control_id
     if not 0 < len(control_id) <= LONGEST_CONTROL_ID or not control_id.isprintable():
@@ -401,7 +400,8 @@ class _Reader:
             self._fault(spot, 101, "required: a filler or placer order number, by which a correction finds its result")
             return None
         code = _identity(obx[3])
-        name = "|".join([number, code, *([sub] if (sub := obx[4].text.strip()) else [])])
+        sub = obx[4].text.strip()
+        name = f"{number}|{code}|{sub}" if sub else f"{number}|{code}"
         if name in self._names:
             self._fault(obx.at(4), 205, f"the same order, code and sub-id as {self._names[name]}: which is meant?")
             return None
@@ -447,14 +447,10 @@ def _numbered(order: _Order) -> tuple[str, Spot]:
     """The number of an order: the filler's, which is one for each specimen, else the placer's; and where it stands."""
     for field, kind in ((3, "F"), (2, "P")):
         for segment in (order.obr, order.orc):
-            if segment is not None and (number := _entity(segment[field])):
-                return f"{kind}:{number}", segment.at(field)
+            if segment is not None and (number := segment.part(field)):
+                whose = segment.part(field, 2)
+                return f"{kind}:{number}^{whose}" if whose else f"{kind}:{number}", segment.at(field)
     return "", order.obr.at(3)
-
-
-def _entity(field: Field) -> str:
-    """An entity identifier: the number, and whose it is where that is said."""
-    return "^".join([field.part(1), *([field.part(2)] if field.part(2) else [])]) if field.part(1) else ""
 
 
 def _tells_of_clumps(remarks: Iterable[str]) -> bool:
