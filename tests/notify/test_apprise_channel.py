@@ -46,7 +46,7 @@ def web() -> Iterator[Receiver]:
 
 
 def to(port: int, recipients: str = "ward@example.org", more: str = "") -> AppriseChannel:
-    return AppriseChannel(f"mailto://127.0.0.1:{port}/{recipients}?{SENDER}{more}", timeout_seconds=SOON)
+    return AppriseChannel(f"mailto://127.0.0.1:{port}/{recipients}?{SENDER}{more}")
 
 
 def refusal(channel: AppriseChannel, **parts: str) -> NotSent:
@@ -103,7 +103,7 @@ def test_a_line_with_a_point_does_not_end_the_mail(server: MailServer) -> None:
 
 def test_a_person_is_told_by_a_gateway(server: MailServer) -> None:
     gateway = f"mailto://127.0.0.1:{server.port}/{{to}}?{SENDER}"
-    AppriseChannel(with_recipient(gateway, "ann+counts@example.org"), SOON).send(message())
+    AppriseChannel(with_recipient(gateway, "ann+counts@example.org")).send(message())
     assert server.envelopes[0].rcpt_tos == ["ann+counts@example.org"]
     with pytest.raises(Unacceptable):
         AppriseChannel(gateway)
@@ -112,12 +112,10 @@ def test_a_person_is_told_by_a_gateway(server: MailServer) -> None:
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 def test_a_login() -> None:
     with mail_server(login=True) as server:
-        AppriseChannel(f"mailto://clinic:p%40ss@127.0.0.1:{server.port}/ward@example.org?{SENDER}", SOON).send(
-            message()
-        )
+        AppriseChannel(f"mailto://clinic:p%40ss@127.0.0.1:{server.port}/ward@example.org?{SENDER}").send(message())
         assert server.logins == [("clinic", "p@ss")]
         assert len(server.mails) == 1
-        wrong = AppriseChannel(f"mailto://clinic:p%40sst@127.0.0.1:{server.port}/ward@example.org?{SENDER}", SOON)
+        wrong = AppriseChannel(f"mailto://clinic:p%40sst@127.0.0.1:{server.port}/ward@example.org?{SENDER}")
         assert str(refusal(wrong)) == "the mail server refused the login (535)"
         assert "530" in str(refusal(to(server.port)))
 
@@ -154,7 +152,10 @@ def test_one_of_two_recipients_is_refused(server: MailServer) -> None:
 
 def test_a_server_that_hangs() -> None:
     with silent_server() as port:
-        assert str(refusal(to(port))) == "the mail server did not answer in time"
+        assert (
+            str(refusal(AppriseChannel(f"mailto://127.0.0.1:{port}/ward@example.org?{SENDER}", SOON)))
+            == "the mail server did not answer in time"
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,25 +210,25 @@ def test_a_service_that_drips_is_left_behind_a_few_times_and_then_asked_no_more(
         assert str(slow(f"{address}-of-another")) == "the service still holds earlier messages up"
         with receiver() as other:
             other.answer = lambda asked: asked.give(200, b"{}")
-            AppriseChannel(f"ntfy://127.0.0.1:{other.port}/token", SOON).send(message())
+            AppriseChannel(f"ntfy://127.0.0.1:{other.port}/token").send(message())
     for one in left:
         one.join(10)
     with pytest.raises(NotSent, match="could not be reached"):  # it is asked again once they have ended
-        AppriseChannel(address, SOON).send(message())
+        AppriseChannel(address).send(message())
 
 
 def test_a_port_where_nothing_listens(dead_port: int) -> None:
     refused = refusal(to(dead_port))
     assert str(refused) == "the mail server could not be reached"
     assert not refused.lasting
-    ntfy = AppriseChannel(f"ntfy://127.0.0.1:{dead_port}/token", SOON)
+    ntfy = AppriseChannel(f"ntfy://127.0.0.1:{dead_port}/token")
     assert str(refusal(ntfy)) == "the service could not be reached"
 
 
 def test_a_server_without_the_encryption_that_was_promised_gets_nothing(server: MailServer) -> None:
-    channel = AppriseChannel(f"mailtos://clinic:p%40ss@127.0.0.1:{server.port}/ward@example.org?{SENDER}", SOON)
+    channel = AppriseChannel(f"mailtos://clinic:p%40ss@127.0.0.1:{server.port}/ward@example.org?{SENDER}")
     assert "does not offer the encryption" in str(refusal(channel))
-    channel = AppriseChannel(f"mailtos://127.0.0.1:{server.port}/ward@example.org?mode=ssl&{SENDER}", SOON)
+    channel = AppriseChannel(f"mailtos://127.0.0.1:{server.port}/ward@example.org?mode=ssl&{SENDER}")
     assert "no encrypted connection" in str(refusal(channel))
     assert not server.envelopes
     assert not server.logins
@@ -254,7 +255,7 @@ def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_message_by_apprise(web: Receiver) -> None:
     web.answer = lambda asked: asked.give(200, b"{}")
-    AppriseChannel(f"ntfy://user:p%40ss@127.0.0.1:{web.port}/token", SOON).send(message(subject="Due\nX: y"))
+    AppriseChannel(f"ntfy://user:p%40ss@127.0.0.1:{web.port}/token").send(message(subject="Due\nX: y"))
     (asked,) = web.seen
     told = {"topic": "token", "title": "Due X: y", "message": "Zählung ≥ 1 fällig.\nhttps://t.example/7"}
     assert json.loads(asked.body) == told
@@ -264,7 +265,7 @@ def test_a_message_by_apprise(web: Receiver) -> None:
 @pytest.mark.parametrize("status", [302, 403, 429, 500])
 def test_a_service_that_refuses(web: Receiver, status: int) -> None:
     web.answer = lambda asked: asked.give(status, b"no such token", Location="/elsewhere")
-    assert str(refusal(AppriseChannel(f"ntfy://127.0.0.1:{web.port}/token", SOON))) == f"the service answered {status}"
+    assert str(refusal(AppriseChannel(f"ntfy://127.0.0.1:{web.port}/token"))) == f"the service answered {status}"
     assert len(web.seen) == 1
 
 
