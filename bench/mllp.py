@@ -2,8 +2,8 @@
 
 Each message brings a platelet count of a patient who has a year of them; each is of another order. The echo decodes a
 frame, inserts it durably and answers a constant of the same size, a thread for each connection. Both have the same
-client with as many connections, each with one message on its way, and run in turn: with as many as one address may have,
-for what the program can take in a second, and with eight.
+client with as many connections, each with one message on its way, and run in turn: with eight, and with as many as one
+address may have, for what the program can take in a second.
 """
 
 from __future__ import annotations
