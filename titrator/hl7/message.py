@@ -225,7 +225,7 @@ def _message(lines: Sequence[str], by: Separators) -> Message:
 def _separators(first: str) -> Separators:
     """What MSH-1 and MSH-2 say; raises Unreadable."""
     signs = first[3:4] + first[4:].split(first[3:4], 1)[0] if len(first) > 4 else ""
-    by = _separators_of(signs) if first.startswith("MSH") else None
+    by = _separators_of(signs) if first.startswith("MSH") and len(signs) in (5, 6) else None
     if by is None:
         raise Unreadable(_NO_HEAD)
     return by
@@ -233,8 +233,8 @@ def _separators(first: str) -> Separators:
 
 @lru_cache(maxsize=64)
 def _separators_of(signs: str) -> Separators | None:
-    fits = len(signs) in (5, 6) and len(set(signs)) == len(signs)  # a sixth stands for what was cut off
-    if not fits or any(sign.isalnum() or not sign.isprintable() for sign in signs):
+    """What five or six signs are; a sixth stands for what was cut off. None where they cannot be told apart."""
+    if len(set(signs)) < len(signs) or any(sign.isalnum() or not sign.isprintable() for sign in signs):
         return None
     return Separators(*signs[:5])
 

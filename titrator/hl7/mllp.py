@@ -2,7 +2,7 @@
 
 One thread does all of it: it reads and writes the connections, and carries out as many messages together as wait; they
 share a commit. Where several came at once a moment ago, those that lack are waited for, for less than they would cost
-by themselves. So a peer that is slow, half or silent holds up nothing but itself, and it is let go after a while:
+by themselves. A peer that is slow, half or silent holds up nothing but itself, and it is let go after a while:
 
     from no feed's address           let go before a byte is read
     without a client certificate     let go at the handshake, where there is TLS

@@ -67,6 +67,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, ma.fields.Field[Any]]]] = {
 }
 _NAMED: Final = IdentifierPart().fields
 _LONGEST_NOTE: Final = 1000
+_LONGEST_KNOWN: Final = 250  # characters of a coded field, of which many are remembered
 _NUMBER: Final = re.compile(r"[+]?(?:\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})", re.ASCII)
 _RANGE: Final = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*-\s*\d{1,12}(?:\.\d{1,6})?\s*", re.ASCII)
 _TIME: Final = re.compile(
@@ -437,10 +438,16 @@ def _identity(code: Field) -> str:
     return "^".join((first or other, system or its_system))
 
 
-@lru_cache(maxsize=1024)
 def _codes(code: Field) -> tuple[tuple[str, str], tuple[str, str]]:
-    """The two codes that a coded field may have, each with its system; a feed has some hundreds of such fields."""
+    """The two codes that a coded field may have, each with its system; a long field is not worth remembering."""
+    return (_known_codes if len(code.raw) <= _LONGEST_KNOWN else _codes_of)(code)
+
+
+def _codes_of(code: Field) -> tuple[tuple[str, str], tuple[str, str]]:
     return (code.part(1), code.part(3)), (code.part(4), code.part(6))
+
+
+_known_codes: Final = lru_cache(maxsize=1024)(_codes_of)
 
 
 def _numbered(order: _Order) -> tuple[str, Spot]:

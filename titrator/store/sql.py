@@ -223,9 +223,6 @@ class SqlSession:
 
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate."""
-        if len(records) == 1:
-            self._insert(type(records[0]), records, "")
-            return
         for kind, some in batches(records):
             self._insert(kind, some, "")
 
@@ -343,8 +340,6 @@ class SqlSession:
         """Insert records in one statement, for each costs a change of thread or a round trip; how many were."""
         self._refuse_unless_writing()
         statements, to_row = self.statements[kind], mapping(kind).to_row
-        if len(records) == 1:
-            return self._write(statements.insert + otherwise, to_row(records[0]))
         sql = f"{statements.insert}{f', {statements.marks}' * (len(records) - 1)}{otherwise}"
         return self._write(sql, list(chain.from_iterable(map(to_row, records))))
 
