@@ -30,12 +30,13 @@ _KEY_BYTES = 32
 _ASKS_EVERY = 1.0
 
 
-def make_services(settings: Settings) -> Services:
+def make_services(settings: Settings, catalogue: Catalogue | None = None) -> Services:
     """The services of an installation; the database, its tables and the audit key are made if they are not there.
 
-    The shipped protocols run their worked examples here. Raises Unusable; Unavailable where a server does not answer.
+    The shipped protocols run their worked examples here, but for those of a `catalogue` that has been tested. Raises
+    Unusable; Unavailable where a server does not answer.
     """
-    catalogue = Catalogue(settings.local_protocols)
+    catalogue = catalogue or Catalogue(settings.local_protocols)
     store = open_store(
         settings.database_url,
         connections=settings.database_connections,
@@ -70,14 +71,14 @@ def make_services(settings: Settings) -> Services:
     )
 
 
-def awaited_services(settings: Settings) -> Services:
+def awaited_services(settings: Settings, catalogue: Catalogue | None = None) -> Services:
     """The services of an installation, as soon as its database answers: for who is to serve. Raises Unusable.
 
     A process that ended instead would end its server, for none of whose others the database may be away.
     """
     while True:
         try:
-            return make_services(settings)
+            return make_services(settings, catalogue)
         except Unavailable as error:
             structlog.get_logger().error("database", error=str(error))
             time.sleep(_ASKS_EVERY)

@@ -1,7 +1,8 @@
 """The web server: gunicorn with threads, in the settings of the installation.
 
 The first process opens and migrates the database before there are others, and holds nothing of it when they start; it
-hears signals and replaces a process that dies. Each of the others has an app, a store and a metronome of its own, which
+hears signals and replaces a process that dies. The protocols, too, are read and tested before, so that all of them have
+the same, one that is started later as well. Each of the others has an app, a store and a metronome of its own, which
 asks once in a while whether the day's housekeeping is due, and calls the reminders.
 """
 
@@ -33,9 +34,9 @@ from prometheus_client import values
 from titrator.app import create_app
 from titrator.assembly import awaited_services
 from titrator.logs import configure_logs
+from titrator.protocols import Catalogue
 from titrator.scheduler import Importing, Reminding, behind
 from titrator.settings import Settings
-from titrator.web.charts import warm_up
 from titrator.workflow.housekeeping import keep_house, settle_now
 from titrator.workflow.visit import Services
 
@@ -51,7 +52,7 @@ _WARM_UP_AFTER: Final = 15.0  # seconds: who waits for the service to be there c
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunicorn must not wait for a disk)
 
 
-def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+def serve(settings: Settings, catalogue: Catalogue, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until a signal ends it: SIGTERM gracefully, SIGINT at once. The database must be there and migrated.
 
     `ready` is called once signals are heard.
@@ -62,7 +63,7 @@ def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
     try:
-        _Server(settings, listener.detach(), Path(counts), ready).run()
+        _Server(settings, catalogue, listener.detach(), Path(counts), ready).run()
     finally:
         if os.getpid() == first:  # the others come by here, too, when they end
             shutil.rmtree(counts, ignore_errors=True)
@@ -123,8 +124,13 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, told everything here: it reads no file, no command line and no environment of its own."""
 
-    def __init__(self, settings: Settings, listener: int, counts: Path, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, listener: int, counts: Path, ready: Callable[[], None]
+    ) -> None:
         self.settings = settings
+        self.catalogue = catalogue
+        for ident in catalogue.ids():
+            catalogue.fault(ident)  # read and tested, those of the clinic, too
         self.ready = ready
         self.listener = listener
         self.counts = counts
@@ -159,7 +165,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
     def load(self) -> Flask:
         """The app of one process, with services of its own."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-        self.services = awaited_services(self.settings)
+        self.services = awaited_services(self.settings, self.catalogue)
         app = create_app(self.settings, self.services, gathers=True)
         app.wsgi_app = partial(_with_body, app.wsgi_app)  # type: ignore[method-assign]
         return app
@@ -171,7 +177,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def _begin(self, worker: object) -> None:
         del worker
-        self.warming = threading.Timer(_WARM_UP_AFTER, warm_up)  # or the first chart waits for what it draws with
+        self.warming = threading.Timer(_WARM_UP_AFTER, _warm_up)  # or the first chart waits for what it draws with
         self.warming.daemon = True
         self.warming.start()
         calls: list[tuple[Callable[[], object], float]] = [
@@ -198,6 +204,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
         del first
         for file in self.counts.glob(f"gauge_live*_{worker.pid}.db"):
             file.unlink(missing_ok=True)
+
+
+def _warm_up() -> None:
+    """Have what draws charts ready."""
+    from titrator.web.charts import warm_up  # noqa: PLC0415 (as in web/patients.py)
+
+    warm_up()
 
 
 def _with_body(app: Callable[..., Any], environ: dict[str, Any], start_response: Any) -> Any:

@@ -17,6 +17,7 @@ import click
 from titrator import console, doctor, server
 from titrator.listening import Unbound, is_loopback, listen, url_of
 from titrator.local import NOT_DONE, WRONG_INPUT, opened, refuse, refusing, settings, table
+from titrator.protocols import Catalogue
 from titrator.settings import Settings
 from titrator.store.base import Unusable, Where
 from titrator.store.connect import is_there, name_of
@@ -49,8 +50,8 @@ def serve_command(host: str, port: int, demo: bool) -> None:
             if demo:
                 _serve_demonstration(chosen, listener, address)
             else:
-                said = _look_over(chosen, address, beyond=not loopback)
-                server.serve(chosen, listener, lambda: click.echo("\n".join(said)))
+                said, catalogue = _look_over(chosen, address, beyond=not loopback)
+                server.serve(chosen, catalogue, listener, lambda: click.echo("\n".join(said)))
 
 
 def _serve_demonstration(chosen: Settings, listener: socket.socket, address: str) -> None:
@@ -58,11 +59,14 @@ def _serve_demonstration(chosen: Settings, listener: socket.socket, address: str
         demo = replace(chosen, instance=folder, database="", audit_key_file="", base_url=address)
         with opened(demo, anew=True) as services:
             made = furnish(services)
-        server.serve(demo, listener, lambda: _show_demonstration(made, address))
+        server.serve(demo, services.catalogue, listener, lambda: _show_demonstration(made, address))
 
 
-def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
-    """Open and migrate the database before there are other processes, and tell what an administrator should know."""
+def _look_over(chosen: Settings, address: str, *, beyond: bool) -> tuple[list[str], Catalogue]:
+    """Open and migrate the database before there are other processes, and tell what an administrator should know.
+
+    With it the protocols, read and tested.
+    """
     is_new = not is_there(chosen.database_url)
     with opened(chosen, anew=True) as services, services.store.reading() as session:
         if not trail.fits(session, services.audit_key):
@@ -79,7 +83,7 @@ def _look_over(chosen: Settings, address: str, *, beyond: bool) -> list[str]:
     said += [f"{found.what} {found.todo}" for found in doctor.proxy(chosen) if found.severity is Severity.FAULT]
     if beyond:
         said.append("Others can reach this address, without TLS: put a TLS proxy before it, and listen on 127.0.0.1.")
-    return [*said, f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it."]
+    return [*said, f"titrator serves {address} from {chosen.instance}. Ctrl-C ends it."], services.catalogue
 
 
 @contextmanager

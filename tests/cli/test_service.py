@@ -25,7 +25,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import PollableMethodQueue
 
-from tests.support import words
+from tests.support import local_protocol, words, write_local
 from titrator.app import LARGEST_BODY
 from titrator.server import GRACEFUL_SECONDS, _Worker
 from titrator.serving import MARKER
@@ -152,6 +152,7 @@ def secret(text: str) -> str:
 # titrator init
 
 
+@pytest.mark.slow
 def test_init_makes_an_installation_and_a_link_until_an_administrator_is_active(
     titrator: Run, serve: Serve, instance: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_init_makes_an_installation_and_a_link_until_an_administrator_is_active(
     }
 
 
+@pytest.mark.slow
 def test_two_inits_at_once_make_one_installation(titrator: Run, instance: Path) -> None:
     both = [
         subprocess.Popen([TITRATOR, "init", "--json"], stdout=subprocess.PIPE, text=True, env=environment(instance))
@@ -197,6 +199,7 @@ def test_the_link_leads_where_the_installation_says(titrator: Run) -> None:
     assert "\nhttps://dose.example/activate/titr_" in out
 
 
+@pytest.mark.slow
 def test_init_says_when_the_first_account_may_no_longer_administer(titrator: Run) -> None:
     done(titrator("init"))
     done(titrator("users", "disable", "admin"))
@@ -313,6 +316,7 @@ def test_a_body_that_is_none_is_the_fault_of_who_sends_it(demonstration: Served)
     assert demonstration.log.read_text().count('"unforeseen"') == before
 
 
+@pytest.mark.slow
 def test_a_demonstration_is_made_anew_each_time(serve: Serve, instance: Path) -> None:
     first = serve("--demo")
     assert first.end() == 0
@@ -337,6 +341,7 @@ def test_a_folder_that_is_no_demonstration_is_not_touched(titrator: Run, instanc
     assert [path.name for path in folder.iterdir()] == ["precious"]
 
 
+@pytest.mark.slow
 def test_a_running_demonstration_is_not_pulled_away(titrator: Run, serve: Serve, instance: Path) -> None:
     served = serve("--demo")
     code, _, err = titrator("serve", "--demo", "--port", "0")
@@ -362,6 +367,7 @@ def test_a_port_that_is_taken_is_told(titrator: Run, instance: Path) -> None:
     assert not instance.exists()
 
 
+@pytest.mark.slow
 def test_requests_under_way_are_answered_when_it_is_ended(made: Run, serve: Serve) -> None:
     """A body is half sent when SIGTERM comes: it is read to its end, answered, and the process ends with 0."""
     served = serve(TITRATOR_LOG_LEVEL="debug")
@@ -383,6 +389,7 @@ def test_requests_under_way_are_answered_when_it_is_ended(made: Run, serve: Serv
         ask_get(served.url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_within_seconds_and_leaves_nothing(
     made: Run, serve: Serve, tmp_path: Path, how: signal.Signals
@@ -398,6 +405,7 @@ def test_it_ends_within_seconds_and_leaves_nothing(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_body_in_chunks_is_refused_and_not_cut_where_it_is_too_long(made: Run, serve: Serve) -> None:
     """What was cut would be read as if it were whole: here as a login, and of a laboratory as a message."""
     served = serve()
@@ -425,6 +433,7 @@ def test_a_thread_that_outlives_the_loop_writes_into_no_file_of_others() -> None
     worker.tmp.close()
 
 
+@pytest.mark.slow
 def test_it_ends_at_once_though_requests_are_under_way(made: Run, serve: Serve) -> None:
     served = serve()
     assert ask_get(f"{served.url}/readyz").status_code == 200
@@ -455,6 +464,7 @@ def test_a_process_told_to_end_at_once_waits_for_no_lock() -> None:
     worker.method_queue.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_can_be_ended_while_it_starts(made: Run, serve: Serve, how: signal.Signals) -> None:
     """A process that is just being started hears of it, too; else it would be waited for until it is killed."""
@@ -473,6 +483,30 @@ def test_a_worker_that_dies_is_replaced_and_housekeeping_is_not_done_again(made:
     assert served.log.read_text().count('"event": "housekeeping"') == 1
 
 
+@pytest.mark.slow
+def test_who_takes_the_place_of_a_worker_has_the_protocols_of_the_start(
+    made: Run, serve: Serve, instance: Path
+) -> None:
+    """Or two who ask one service would be answered by two editions."""
+    done(made("users", "add", "lab", "--name", "Lab", "--role", "ehr", "--clinic", "Day Unit"))
+    issued = done(made("tokens", "issue", "lab", "--label", "feed", "--days", "30", "--permission", "protocols:read"))
+    bearer = {"Authorization": f"Bearer {issued.split()[-1]}"}
+    (instance / "protocols").mkdir(exist_ok=True)
+    file = write_local(instance / "protocols", "ours")
+    served = serve(TITRATOR_WORKERS="1")
+    url = f"{served.url}/api/v1/protocols/ours"
+    at_the_start = ask_get(url, headers=bearer)
+    assert at_the_start.status_code == 200
+    file.write_text(local_protocol("ours", title='"Another edition"'))
+    write_local(instance / "protocols", "later")
+    (worker,) = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGKILL)
+    eventually(lambda: ready(served.url))
+
+    assert ask_get(url, headers=bearer).json() == at_the_start.json()
+    assert ask_get(f"{served.url}/api/v1/protocols/later", headers=bearer).status_code == 404
+
+
 def test_systemd_is_told_when_it_is_ready(made: Run, serve: Serve, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
@@ -481,6 +515,7 @@ def test_systemd_is_told_when_it_is_ready(made: Run, serve: Serve, tmp_path: Pat
         assert systemd.recv(1000).startswith(b"READY=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hops", "believed"), [("0", False), ("1", True)])
 def test_a_proxy_is_believed_only_if_the_settings_say_so(made: Run, serve: Serve, hops: str, *, believed: bool) -> None:
     """Of what a client claims about itself nothing is believed; a proxy's word that TLS is used shows in a header."""
@@ -529,6 +564,7 @@ def test_a_key_of_another_installation_is_refused(made: Run, instance: Path) -> 
 # titrator backup and restore, beside a service
 
 
+@pytest.mark.slow
 def test_backup_and_restore_while_it_is_served_and_after(made: Run, serve: Serve, instance: Path) -> None:
     served = serve()
     backup = instance.with_name("backup.db")
