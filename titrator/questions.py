@@ -24,7 +24,6 @@ from titrator.store.base import Store, Where
 from titrator.store.connect import open_store
 from titrator.titration.errors import Fault
 from titrator.titration.quantities import plain
-from titrator.web.cohort_charts import CHARTS, chart
 from titrator.workflow.cohort import Numbers, Question
 from titrator.workflow.cohort_report import WORDS, Line, Report, asked, report, responded
 from titrator.workflow.errors import Invalid
@@ -81,6 +80,8 @@ def audit_titration_command(  # noqa: PLR0913, PLR0917 (its options)
                 visit.note("audit-titration", subject, asked=asked(question), patients=numbers["patients",], file=file)
         found = report(question, numbers)
         if charts is not None:
+            from titrator.web.cohort_charts import CHARTS, chart  # noqa: PLC0415 (as in web/patients.py)
+
             charts.mkdir(parents=True, exist_ok=True)
             for name in CHARTS:
                 (charts / f"{name}.svg").write_text(chart(name, found, responded(numbers)), encoding="utf-8")

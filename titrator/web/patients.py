@@ -14,7 +14,7 @@ from titrator.store.base import CourseFact, Where
 from titrator.store.records import Decision, Patient
 from titrator.titration.errors import InvalidProtocol
 from titrator.titration.protocol import Protocol
-from titrator.web import chart_words, charts
+from titrator.web import chart_words
 from titrator.web.chart_cache import chart_svg
 from titrator.web.chart_data import ChartData, chart_data
 from titrator.web.decide import accepting
@@ -98,11 +98,17 @@ def chart(visit: Visit, patient_id: str) -> Response:
     drawn = chart_svg(
         Path(current_app.instance_path) / "charts",
         key,
-        lambda: charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis)),
+        lambda: _draw(visit, patient, axis),
     )
     response = Response(drawn, content_type="image/svg+xml; charset=utf-8")
     response.set_etag(key)
     return response
+
+
+def _draw(visit: Visit, patient: Patient, axis: str) -> str:
+    from titrator.web import charts  # noqa: PLC0415 (Altair takes a third of the time in which the service starts)
+
+    return charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis))
 
 
 def _axis() -> str:
