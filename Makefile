@@ -16,10 +16,6 @@ PROJECT := .venv/project-$(KEY)
 # version is published.
 PIP_INSTALL := $(RUN) pip install --quiet --disable-pip-version-check --no-deps
 PYTEST := $(RUN) pytest -n auto --dist worksteal --basetemp=.cache/pytest
-# Of the doors and reminders, what shows soon whether PostgreSQL does as SQLite does; that of the store runs on both.
-ON_POSTGRES := $(addprefix tests/,api/test_database.py api/test_delivery.py api/test_imports.py api/test_reminders.py \
-	api/test_sign_off_at_once.py fhir/test_bundles.py workflow/reminders/test_beat.py workflow/reminders/test_keep.py \
-	workflow/test_housekeeping.py workflow/test_standing.py)
 DOCS_TESTS := $(wildcard tests/contract tests/docs tests/test_docs*.py)
 LOCK := env -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_INDEX $(BIN)/uv --no-config pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' \
@@ -30,7 +26,7 @@ unexport PIP_PREFIX PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH VIRTUAL_ENV
 # Where Python keeps nothing of what it has compiled, each of the hundreds of processes of the tests compiles it anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-long test-postgres check bench screenshots mutants lock sbom clean
+.PHONY: help run test test-slow test-long test-postgres check bench screenshots mutants lock sbom clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -43,9 +39,12 @@ run: $(RUNTIME) $(PROJECT) ## serve a demonstration on http://127.0.0.1:8000, wi
 # To measure coverage makes all that runs a third slower, so it is done only of the tests that must cover the medicine.
 test: $(DEV) $(PROJECT) ## the tests, and that those of the medicine cover it
 	@mkdir -p .cache
-	$(PYTEST) -m 'not long' tests/titration --cov
-	TITRATOR_TEST_STORE=postgresql $(PYTEST) -m 'not long' $(ON_POSTGRES)
-	$(PYTEST) -m 'not long' --ignore=tests/titration
+	$(PYTEST) -m 'not long and not slow' tests/titration --cov
+	$(PYTEST) -m 'not long and not slow' --ignore=tests/titration
+
+test-slow: $(DEV) $(PROJECT) ## the tests that take many seconds each: every page, every kind of request, servers killed
+	@mkdir -p .cache
+	$(PYTEST) -m 'slow and not long'
 
 test-long: $(DEV) $(PROJECT) ## the tests that take longer
 	@mkdir -p .cache

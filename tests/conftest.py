@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from werkzeug.routing import Rule
 
 from tests import backends, passwords
+from titrator import protocols
 from titrator.protocols import Catalogue
+from titrator.protocols.examples import Outcome
+from titrator.titration.protocol import Protocol
 
 # The same examples every time, so that a red test is red for everybody; `long` searches anew each time.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,6 +47,23 @@ def _compiled_once(rule: Rule) -> None:
 
 Rule.compile = _compiled_once  # type: ignore[method-assign]
 passwords.be_quick()
+
+
+# Hundreds of tests make the services of an installation, or a catalogue, each of which reads the shipped protocols and
+# runs their examples: the same files with the same outcome.
+_load = protocols.load
+_loaded: dict[Path, tuple[Protocol, list[Outcome]]] = {}
+
+
+def _loaded_once(path: Path) -> tuple[Protocol, list[Outcome]]:
+    if path.parent != protocols.SHIPPED:
+        return _load(path)
+    if path not in _loaded:
+        _loaded[path] = _load(path)
+    return _loaded[path]
+
+
+protocols.load = _loaded_once
 
 
 @pytest.fixture(scope="session")

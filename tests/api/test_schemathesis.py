@@ -22,6 +22,8 @@ from tests.api.support import COLLECTIONS, ENTRY, House, build
 from titrator.security.permissions import Role
 from titrator.workflow import accounts
 
+pytestmark = pytest.mark.slow
+
 #: Its checks that are not asked, and why.
 NOT_ASKED: Final = {
     "positive_data_acceptance": (

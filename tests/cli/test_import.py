@@ -222,6 +222,7 @@ def test_a_bundle_is_imported_from_its_file(made: Run, tmp_path: Path) -> None: 
     assert (ran.code, "protocol: required" in ran.err) == (3, True)
 
 
+@pytest.mark.slow
 def test_an_import_that_is_killed_is_simply_run_again(made: Run, tmp_path: Path, instance: Path) -> None:  # noqa: F811
     """By SIGKILL, after more and more patients, with processes of its own; in the end each fact is there, once."""
     rows = [visit(f"{number:04}", "2025-01-06", 70, 20, 70) for number in range(1500)]

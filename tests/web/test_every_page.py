@@ -31,6 +31,8 @@ from titrator.workflow import accounts
 
 __all__ = ["chromium"]
 
+pytestmark = pytest.mark.slow
+
 #: What is filled into a field, by what it is for: none of it can be taken.
 BAD: Final = {"date": "2026-02-30", "decimal": "12,5", "text": "x" * 4001, "password": "short"}
 #: What of an installation a refused form must leave as it was.

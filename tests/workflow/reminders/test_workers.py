@@ -47,6 +47,8 @@ from titrator.workflow.reminders.days import WEEKDAYS
 from titrator.workflow.reminders.work import HEARTBEAT, SENT, health
 from titrator.workflow.visit import instant
 
+pytestmark = pytest.mark.slow
+
 ROOT: Final = Path(__file__).parents[3]
 WORKER: Final = Path(__file__).with_name("worker.py")
 TITRATOR: Final = str(Path(sys.executable).with_name("titrator"))
