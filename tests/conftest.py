@@ -51,12 +51,12 @@ passwords.be_quick()
 
 # Hundreds of tests make the services of an installation, or a catalogue, each of which reads the shipped protocols and
 # runs their examples: the same files with the same outcome.
-_load = protocols.load
+_load, _SHIPPED = protocols.load, protocols.SHIPPED
 _loaded: dict[Path, tuple[Protocol, list[Outcome]]] = {}
 
 
 def _loaded_once(path: Path) -> tuple[Protocol, list[Outcome]]:
-    if path.parent != protocols.SHIPPED:
+    if path.parent != _SHIPPED:
         return _load(path)
     if path not in _loaded:
         _loaded[path] = _load(path)
