@@ -106,7 +106,7 @@ def chart(visit: Visit, patient_id: str) -> Response:
 
 
 def _draw(visit: Visit, patient: Patient, axis: str) -> str:
-    from titrator.web import charts  # noqa: PLC0415 (Altair takes a third of the time in which the service starts)
+    from titrator.web import charts  # noqa: PLC0415 (Altair takes a third of a second to import, at each start)
 
     return charts.draw(_drawn_of(visit, patient), _translated(), charts.Axis(axis))
 
