@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,19 +52,14 @@ passwords.be_quick()
 
 # Hundreds of tests make the services of an installation, or a catalogue, each of which reads the shipped protocols and
 # runs their examples: the same files with the same outcome.
-_load, _SHIPPED = protocols.load, protocols.SHIPPED
-_loaded: dict[Path, tuple[Protocol, list[Outcome]]] = {}
+_load, _load_once, _SHIPPED = protocols.load, cache(protocols.load), protocols.SHIPPED
 
 
-def _loaded_once(path: Path) -> tuple[Protocol, list[Outcome]]:
-    if path.parent != _SHIPPED:
-        return _load(path)
-    if path not in _loaded:
-        _loaded[path] = _load(path)
-    return _loaded[path]
+def _loaded(path: Path) -> tuple[Protocol, list[Outcome]]:
+    return (_load_once if path.parent == _SHIPPED else _load)(path)
 
 
-protocols.load = _loaded_once
+protocols.load = _loaded
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,8 @@ _ASKS_EVERY = 1.0
 def make_services(settings: Settings, catalogue: Catalogue | None = None) -> Services:
     """The services of an installation; the database, its tables and the audit key are made if they are not there.
 
-    The shipped protocols run their worked examples here, but for those of a `catalogue` that has been tested. Raises
-    Unusable; Unavailable where a server does not answer.
+    All protocols are read and run their worked examples here, unless a `catalogue` of services that were made before is
+    given, which has them already. Raises Unusable; Unavailable where a server does not answer.
     """
     catalogue = catalogue or Catalogue(settings.local_protocols)
     store = open_store(

@@ -55,7 +55,8 @@ _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 (the heartbeats of gunico
 def serve(settings: Settings, catalogue: Catalogue, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until a signal ends it: SIGTERM gracefully, SIGINT at once. The database must be there and migrated.
 
-    `ready` is called once signals are heard.
+    The catalogue is that of services that were made before, which has read and tested all protocols. `ready` is called
+    once signals are heard.
     """
     configure_logs(settings.log_level)
     first = os.getpid()
@@ -129,8 +130,6 @@ class _Server(BaseApplication):  # type: ignore[misc]
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
-        for ident in catalogue.ids():
-            catalogue.fault(ident)  # read and tested, those of the clinic, too
         self.ready = ready
         self.listener = listener
         self.counts = counts

@@ -483,6 +483,12 @@ def test_a_worker_that_dies_is_replaced_and_housekeeping_is_not_done_again(made:
     assert served.log.read_text().count('"event": "housekeeping"') == 1
 
 
+def test_it_starts_without_what_only_charts_need() -> None:
+    """Altair takes a third of a second to import."""
+    asks = "import sys, titrator.serving; sys.exit('altair' in sys.modules or 'vl_convert' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asks], check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_who_takes_the_place_of_a_worker_has_the_protocols_of_the_start(
     made: Run, serve: Serve, instance: Path
