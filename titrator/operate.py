@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,8 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from titrator import console, doctor
-from titrator.assembly import audit_key, make_services, now
-from titrator.hl7 import mllp
+from titrator.assembly import audit_key, awaited_services, make_services, now
+from titrator.hl7 import accepting, mllp
+from titrator.hl7.accepting import Laboratory
 from titrator.listening import Unbound, is_loopback, listen
 from titrator.local import (
     NOT_DONE,
@@ -35,7 +37,9 @@ from titrator.local import (
 )
 from titrator.logs import configure_logs
 from titrator.people import link, tell_link
+from titrator.protocols import Catalogue
 from titrator.scheduler import forever
+from titrator.settings import Settings
 from titrator.store.base import Session, Store, StoreError, Unusable, Where
 from titrator.store.connect import is_server, is_there, look_at_store, name_of, open_store, restore
 from titrator.store.copying import Copied, Copyable, copy, rows_of
@@ -46,6 +50,7 @@ from titrator.workflow.condition import Finding, Severity, fine, many, odd, wron
 from titrator.workflow.evidence import replay_decisions
 from titrator.workflow.reminders import manage
 from titrator.workflow.reminders.work import beat, health
+from titrator.workflow.silence import know_feeds
 from titrator.workflow.visit import Services
 
 _SHOWN_FAULTS: Final = 100
@@ -89,28 +94,36 @@ def mllp_command(host: str, port: int) -> None:
     with refusing():
         chosen = settings()
         configure_logs(chosen.log_level)
-        with opened(chosen) as services:
-            if faults := mllp.unusable(services):
-                refuse(WRONG_INPUT, "the feeds of hl7_feeds cannot be received", faults)
-            terms = mllp.Terms.of(
-                chosen.mllp_files,
-                connections=chosen.mllp_connections,
-                idle_seconds=chosen.mllp_idle_seconds,
-                frame_seconds=chosen.mllp_frame_seconds,
-                frame_bytes=chosen.mllp_frame_bytes,
-            )
-            try:
-                beyond = not is_loopback(host)
-                listener = listen(host, port)
-            except Unbound as error:
-                refuse(NOT_DONE, str(error))
-            with listener:
-                if beyond and terms.tls is None:
-                    click.echo("Others can reach this address, without TLS: set mllp_certificate, _key and _client_ca.")
-                at = f"{host}, port {listener.getsockname()[1]}"
-                tls = "with" if terms.tls else "without"
-                said = f"titrator receives HL7 v2 at {at}, {tls} TLS, from {chosen.instance}. Ctrl-C ends it."
-                mllp.serve(services, listener, terms, lambda: click.echo(said))
+        laboratory = Laboratory(partial(awaited_services, chosen, _known_feeds(chosen)), chosen.hl7_feeds)
+        terms = mllp.Terms.of(
+            chosen.mllp_files,
+            processes=chosen.mllp_processes,
+            connections=chosen.mllp_connections,
+            idle_seconds=chosen.mllp_idle_seconds,
+            frame_seconds=chosen.mllp_frame_seconds,
+            frame_bytes=chosen.mllp_frame_bytes,
+        )
+        try:
+            beyond = not is_loopback(host)
+            listener = listen(host, port)
+        except Unbound as error:
+            refuse(NOT_DONE, str(error))
+        with listener:
+            if beyond and terms.tls is None:
+                click.echo("Others can reach this address, without TLS: set mllp_certificate, _key and _client_ca.")
+            at = f"{host}, port {listener.getsockname()[1]}"
+            tls = "with" if terms.tls else "without"
+            said = f"titrator receives HL7 v2 at {at}, {tls} TLS, from {chosen.instance}. Ctrl-C ends it."
+            accepting.serve(laboratory, listener, terms, lambda: click.echo(said))
+
+
+def _known_feeds(chosen: Settings) -> Catalogue:
+    """Look at the feeds before there are other processes, and keep since when they are known; the protocols, read."""
+    with opened(chosen) as services:
+        if faults := mllp.unusable(services):
+            refuse(WRONG_INPUT, "the feeds of hl7_feeds cannot be received", faults)
+        know_feeds(services, services.clock())
+        return services.catalogue
 
 
 @click.command("remind")

@@ -71,6 +71,7 @@ class Settings:
     mllp_certificate: str = ""
     mllp_key: str = ""
     mllp_client_ca: str = ""
+    mllp_processes: int = 2
     mllp_connections: int = 64
     mllp_idle_seconds: int = 3600
     mllp_frame_seconds: int = 30
@@ -165,6 +166,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "activation_days": (1, 90),
     "emergency_minutes": (1, 24 * 60),
     "reminder_seconds": (0, 3600),
+    "mllp_processes": (1, 64),
     "mllp_connections": (1, 1000),
     "mllp_idle_seconds": (1, 7 * 86400),
     "mllp_frame_seconds": (1, 600),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -171,6 +173,7 @@ class Receiver:
 
     def __init__(self, instance: Path, **more: str) -> None:
         self.log = instance.with_name("mllp.log")
+        self._before = len(self.log.read_text().splitlines()) if self.log.exists() else 0
         kept = {key: value for key, value in os.environ.items() if not key.startswith("TITRATOR_")}
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
@@ -179,6 +182,7 @@ class Receiver:
                 stderr=log,
                 text=True,
                 env=kept | {"TITRATOR_INSTANCE": str(instance), "TITRATOR_LOG_LEVEL": "debug"} | more,
+                start_new_session=True,
             )
         assert self.process.stdout is not None
         self.said = self.process.stdout.readline()
@@ -195,8 +199,22 @@ class Receiver:
     def told(self, text: str) -> None:
         eventually(lambda: text in self.log.read_text())
 
+    @property
+    def others(self) -> list[int]:
+        """The processes that serve connections, those that are no more among them, in the order of their start."""
+        told = [json.loads(line) for line in self.log.read_text().splitlines()[self._before :]]
+        return [one["process"] for one in told if one["event"] == "mllp-process-ready"]
+
+    def signal_all(self, how: int) -> None:
+        """To all of its processes, as a terminal does, and a service manager."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
+
     def end(self, how: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
+        """End the first process, with SIGKILL all of them."""
+        if how == signal.SIGKILL:
+            self.signal_all(how)
+        elif self.process.poll() is None:
             self.process.send_signal(how)
         code = self.process.wait(PATIENCE)
         assert self.process.stdout is not None

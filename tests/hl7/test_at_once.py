@@ -116,11 +116,11 @@ def test_a_commit_for_all_leaves_what_a_commit_for_each_would(tmp_path: Path, se
         lab.patient("17")
         lab.patient("18")
         codes = [one.code for start in range(0, len(sent), size) for one in together(lab, sent[start : start + size])]
-        left.append((codes, _left(lab)))
+        left.append((codes, left_of(lab)))
     assert left[0] == left[1] == left[2]
 
 
-def _left(lab: Ward) -> list[object]:
+def left_of(lab: Ward) -> list[object]:
     """What is stored, but for what chance has made."""
     with lab.house.services.store.reading() as session:
         told = [

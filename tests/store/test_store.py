@@ -536,6 +536,22 @@ def test_a_draft_refuses(store: Store, refused: Callable[[Draft], object]) -> No
         refused(Draft(session))
 
 
+def test_a_draft_sees_a_patient_as_it_would_change_him(filled: Store) -> None:
+    """So he can be changed twice; what it rests on is the patient as he was."""
+    with filled.reading() as session:
+        made, patient = Draft(session), session.find(Patient)[0]
+        for revision in (1, 2):
+            seen = made.get(Patient, patient.id)
+            assert seen is not None
+            changed = replace(seen, revision=patient.revision + revision)
+            made.change(changed, Where("revision", "=", seen.revision), old=seen)
+    with filled.writing() as session:
+        made.carry_out(session)
+        assert session.get(Patient, patient.id) == replace(patient, revision=patient.revision + 2)
+    with filled.writing() as session, pytest.raises(Stale):
+        made.carry_out(session)
+
+
 def test_remove_tells_how_many_they_were(store: Store) -> None:
     add(store, *(sample(Job, name=str(number)) for number in range(5)))
     with store.writing() as session:

@@ -1,28 +1,30 @@
-"""The MLLP server: connections of laboratories that stay open, a message in a frame, its acknowledgement in another.
+"""A process of the MLLP server: connections that stay open, a message in a frame, its acknowledgement in another.
 
-One thread does all of it: it reads and writes the connections, and carries out as many messages together as wait; they
-share a commit. Where several came at once a moment ago, those that lack are waited for, for less than they would cost
-by themselves. A peer that is slow, half or silent holds up nothing but itself, and it is let go after a while:
+It is one of several, and is handed its connections by the first process (accepting.py). One thread does all of it: it
+reads and writes the connections, and carries out as many messages together as wait; they share a commit. Where several
+came at once a moment ago, those that lack are waited for, for less than they would cost by themselves. A peer that is
+slow, half or silent holds up nothing but itself, and it is let go after a while:
 
-    from no feed's address           let go before a byte is read
     without a client certificate     let go at the handshake, where there is TLS
     a frame that does not end        let go when its time, or its size, is over; nothing of it is read
     bytes outside of frames          let go: what the peer means cannot be told
     no frame for long                let go
     acknowledgements are not read    nothing more is read of it, and it is let go when the time of a frame is over
 
-On SIGTERM nothing new is read; what has come whole is carried out and acknowledged, then the connections are closed.
+When its line ends, or on SIGTERM, nothing new is read; what has come whole is carried out and acknowledged, then the
+connections are closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import os
 import signal
 import socket
 import ssl
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, cast
@@ -30,10 +32,10 @@ from typing import Final, NamedTuple, cast
 import structlog
 
 from titrator.hl7.receiving import Answer, Sender, Unusable, answer_all, senders_at, usable
+from titrator.hl7.records import LENGTH, READY, recorded, told
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Unauthorised
-from titrator.workflow.silence import know_feeds
 from titrator.workflow.visit import Services
 
 BEGINS: Final = b"\x0b"
@@ -46,14 +48,18 @@ _GATHERS_FOR: Final = 0.001  # seconds
 #: So many messages of a connection wait before nothing more is read of it.
 _WAITING: Final = 16
 _LOOKS_EVERY: Final = 0.25  # seconds
-_STOPS_WITHIN: Final = 30.0
-_CLOSES_WITHIN: Final = 2.0
+STOPS_WITHIN: Final = 30.0
+CLOSES_WITHIN: Final = 2.0
 
 
 class Terms(NamedTuple):
-    """What a peer may do: how many connections there are, how long one may be silent, a frame take, and be."""
+    """What a peer may do: how many connections there are, how long one may be silent, a frame take, and be.
+
+    So many `processes` serve them.
+    """
 
     tls: ssl.SSLContext | None = None
+    processes: int = 2
     connections: int = 64
     idle_seconds: float = 3600
     frame_seconds: float = 30
@@ -98,23 +104,22 @@ def unusable(services: Services) -> list[Fault]:
     return faults
 
 
-def serve(services: Services, listener: socket.socket, terms: Terms, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called once signals are heard and peers may come."""
-    know_feeds(services, services.clock())
+def work(services: Services, line: socket.socket, terms: Terms) -> None:
+    """Serve the connections that come over a line, until it ends, or SIGTERM."""
     gc.freeze()  # what is there by now stays: it need not be looked through for what could be let go
-    asyncio.run(_Server(services, listener, terms).run(ready))
+    asyncio.run(_Server(services, line, terms).run())
 
 
 class _Server:
     """All connections, and what they bring."""
 
-    def __init__(self, services: Services, listener: socket.socket, terms: Terms) -> None:
+    def __init__(self, services: Services, line: socket.socket, terms: Terms) -> None:
         self.services = services
-        self.listener = listener
+        self.line = line
         self.terms = terms
         self.stopping = asyncio.Event()
         self._open: set[_Connection] = set()
-        self._held: Counter[str] = Counter()
+        self._opening: set[asyncio.Task[None]] = set()
         self._waiting: deque[tuple[_Connection, bytes]] = deque()
         self._expected = 1
         self._some = asyncio.Event()
@@ -122,22 +127,20 @@ class _Server:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def run(self, ready: Callable[[], None]) -> None:
+    async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(one, self.stopping.set)
-        self.listener.setblocking(False)
-        tasks = [loop.create_task(step) for step in (self._accept(), self._carry_out(), self._watch())]
-        ready()
+        loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
+        loop.add_reader(self.line, self._take_over)
+        tasks = [loop.create_task(step) for step in (self._carry_out(), self._watch())]
+        self._tell(READY)
         await self.stopping.wait()
-        tasks[0].cancel()
-        self.listener.close()
+        loop.remove_reader(self.line)
         for connection in list(self._open):
             connection.read_no_more()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), _STOPS_WITHIN)
+            await asyncio.wait_for(self._idle.wait(), STOPS_WITHIN)
         await self._close()
-        for task in tasks[1:]:
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -145,7 +148,7 @@ class _Server:
         """Close what is open, once what was written is sent; what takes long is cut off."""
         for connection in list(self._open):
             connection.transport.close()
-        for _ in range(int(_CLOSES_WITHIN / 0.05)):
+        for _ in range(int(CLOSES_WITHIN / 0.05)):
             if not self._open:
                 return
             await asyncio.sleep(0.05)
@@ -153,35 +156,35 @@ class _Server:
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        opening: set[asyncio.Task[None]] = set()
-        while True:
-            try:
-                peer, address = await loop.sock_accept(self.listener)
-            except OSError as error:  # too many open files, or a peer that is gone already
-                structlog.get_logger().error("mllp-accept", why=error.strerror)
-                await asyncio.sleep(_LOOKS_EVERY)
-                continue
-            if (why := self._refusal(str(address[0]))) is not None:
-                structlog.get_logger().warning("mllp-refused", address=str(address[0]), why=why)
-                peer.close()
-                continue
-            self._held[str(address[0])] += 1
-            task = loop.create_task(self._open_one(peer, str(address[0])))
-            opening.add(task)
-            task.add_done_callback(opening.discard)
+    def _take_over(self) -> None:
+        """Take a connection over; the line may be at its end, too."""
+        try:
+            said, files, _, _ = socket.recv_fds(self.line, LENGTH, 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            said, files = b"", []
+        if not said:
+            self.stopping.set()
+            return
+        address = told(said)
+        if not files:  # there was no room for one more
+            structlog.get_logger().error("mllp-accept", why=os.strerror(errno.EMFILE))
+            self._tell(address)
+            return
+        peer = socket.socket(fileno=files[0])
+        peer.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._open_one(peer, address))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
-    def _refusal(self, address: str) -> str | None:
-        """Why a peer may not connect. One address never holds more than half, for others to have a place."""
-        if not senders_at(self.services, address):
-            return "no feed comes from there"
-        if self._held.total() >= self.terms.connections or self._held[address] >= (self.terms.connections + 1) // 2:
-            return "too many connections"
-        return None
+    def _tell(self, said: str) -> None:
+        """Tell the first process, if it is still there."""
+        with suppress(OSError):
+            self.line.sendall(recorded(said))
 
     async def _open_one(self, peer: socket.socket, address: str) -> None:
-        connection = _Connection(self, address, Sender(senders_at(self.services, address)))
+        connection = _Connection(self, address, Sender(senders_at(self.services.feeds, address)))
         tls = self.terms.tls
         limit = None if tls is None else self.terms.frame_seconds
         try:
@@ -194,7 +197,7 @@ class _Server:
             structlog.get_logger().warning("mllp-no-handshake", address=address, why=reason)
             peer.close()
             if connection not in self._open and not connection.was_open:
-                self._release(address)
+                self._tell(address)
 
     def opened(self, connection: _Connection) -> None:
         """Hear that a connection is open."""
@@ -205,12 +208,7 @@ class _Server:
     def closed(self, connection: _Connection) -> None:
         """Hear that a connection is closed."""
         self._open.discard(connection)
-        self._release(connection.address)
-
-    def _release(self, address: str) -> None:
-        self._held[address] -= 1
-        if not self._held[address]:
-            del self._held[address]
+        self._tell(connection.address)
 
     def submit(self, connection: _Connection, frame: bytes) -> None:
         """Have a message carried out."""

@@ -2,7 +2,8 @@
 
 1. what is no result for patients is turned away (AR) before anything is looked up
 2. the others are carried out in order, in one durable commit: each all or nothing, its acknowledgement kept with it.
-   What is there of all of them is looked up together, and their entries and acknowledgements are written together
+   What is there of all of them is looked up together, and their entries and acknowledgements are written together.
+   That is drafted while others write; where one has to see what another does, all is done with the writer's turn
 3. of one at fault the same commit keeps that it came, and what was answered (AE); one that only the record finds at
    fault is undone alone, and that it came is kept by a second commit
 
@@ -13,7 +14,7 @@ at fault is looked at anew when it comes again: what was wrong may have been the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from functools import partial
@@ -27,11 +28,13 @@ import structlog
 from titrator.hl7.message import Segment, Spot, Unreadable, Wrong, acknowledge, read_message
 from titrator.hl7.translate import NOTHING_SAID, Group, Observation, Translated, offset_of, refusals, translate
 from titrator.security.secrets import new_id
-from titrator.store.base import Session, StoreError
-from titrator.store.records import Clinic, ReceivedMessage
+from titrator.store.base import Session, Stale, StoreError, Unavailable
+from titrator.store.draft import Draft
+from titrator.store.records import Clinic, Patient, ReceivedMessage
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Code, Refusal, Unauthorised
+from titrator.workflow.facts import OBSERVATIONS
 from titrator.workflow.feeds import Feed
 from titrator.workflow.results import Ahead, Match, match_of, seen_again, take
 from titrator.workflow.visit import Actor, Entry, Services, Visit, enter, instant
@@ -77,11 +80,11 @@ class _AtFault(Exception):
         self.wrong = wrong
 
 
-def senders_at(services: Services, address: str) -> list[Feed]:
-    """The feeds that may come from an address."""
+def senders_at(feeds: Iterable[Feed], address: str) -> list[Feed]:
+    """The feeds of some that may come from an address."""
     peer = ip_address(address.partition("%")[0])
     mapped = getattr(peer, "ipv4_mapped", None)
-    return [feed for feed in services.feeds if feed.may_come_from(mapped or peer)]
+    return [feed for feed in feeds if feed.may_come_from(mapped or peer)]
 
 
 def answer_all(services: Services, sent: Sequence[tuple[Sender, bytes]]) -> list[Answer]:
@@ -102,11 +105,39 @@ def _carry_out(services: Services, works: Sequence[_Work]) -> None:
     if not works:
         return
     try:
-        _each(services, works, _take_all)
+        if not _drafted(services, works):
+            _each(services, works, _take_all)
         if faulty := [work for work in works if work.wrong and work.answer is None]:
             _each(services, faulty, _note_faults)
     except StoreError:
         structlog.get_logger().exception("hl7-store")
+
+
+def _drafted(services: Services, works: Sequence[_Work]) -> bool:
+    """Whether messages are carried out that were prepared while others may write; raises Unavailable.
+
+    Not where one of them has to see what another one does, or is at fault, or somebody else was faster.
+    """
+    try:
+        with services.store.reading() as session:
+            draft = Draft(session)
+            ahead, kept = _take(works, draft, apart=True)
+        services.store.carry_out(partial(_write, services, draft, ahead, kept))
+    except Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever it is, it comes up again where each is carried out for itself)
+        structlog.get_logger().debug("hl7-not-drafted", why=type(error).__name__)
+        return False
+    for work in works:
+        work.ended(None)
+    return True
+
+
+def _write(services: Services, draft: Draft, ahead: Ahead, kept: _Kept, session: Session) -> None:
+    """Write what was drafted; raises Stale, Duplicate where what it rests on is not so any more."""
+    ahead.refuse_changed(session)
+    draft.carry_out(session)
+    kept.write(services, session)
 
 
 def _each(services: Services, works: Sequence[_Work], step: _Step) -> None:
@@ -118,9 +149,16 @@ def _each(services: Services, works: Sequence[_Work], step: _Step) -> None:
 
 
 def _take_all(services: Services, works: Sequence[_Work], session: Session) -> None:
-    """Take all that messages say, and keep their acknowledgements; raises _AtFault, Unusable, the store's errors.
+    """Take all that messages say, and keep their acknowledgements; raises _AtFault, Unusable, the store's errors."""
+    _, kept = _take(works, session)
+    kept.write(services, session)
 
-    One that was accepted before, or that is among them twice, gets the same acknowledgement again.
+
+def _take(works: Sequence[_Work], session: Session, *, apart: bool = False) -> tuple[Ahead, _Kept]:
+    """Take all that messages say; what was looked up, and what is still to be written: acknowledgements and entries.
+
+    One that was accepted before, or that is among them twice, gets the same acknowledgement again. Raises _AtFault,
+    Unusable, the store's errors; Stale where they are to be `apart` and several say something of the same patient.
     """
     before = session.get_all(ReceivedMessage, [work.key for work in works])
     accepted = {key: Answer(one.code, one.acknowledgement) for key, one in before.items() if one.code == ACCEPTED}
@@ -132,7 +170,7 @@ def _take_all(services: Services, works: Sequence[_Work], session: Session) -> N
         [name for work in some for name in work.names],
         {one.id for one in clinics.values()},
     )
-    kept = _Kept({one.id: one for one in clinics.values()}, [], {})
+    kept = _Kept({one.id: one for one in clinics.values()}, frozenset(before), set() if apart else None, [], {})
     for work in works:
         if (answer := accepted.get(work.key)) is not None:
             work.made, work.again = answer, True
@@ -141,28 +179,48 @@ def _take_all(services: Services, works: Sequence[_Work], session: Session) -> N
             work.refuse(session, kept)
         else:
             accepted[work.key] = work.take(session, kept, clinics.get(work.known.name), ahead)
-    kept.write(services, session)
+    return ahead, kept
 
 
 def _note_faults(services: Services, works: Sequence[_Work], session: Session) -> None:
     """Write down that messages came, and were at fault; what they say is not kept."""
-    kept = _Kept({}, [], {})
+    kept = _Kept({}, frozenset(work.key for work in works), None, [], {})
     for work in works:
         work.refuse(session, kept)
     kept.write(services, session)
 
 
 class _Kept(NamedTuple):
-    """What messages that are carried out together have in common: the clinics that were read, what is to be written."""
+    """What messages that are carried out together have in common.
+
+    The clinics that were read; the keys of those that may have come before; where they are to be apart, the patients of
+    whom one of them says something; what is to be written.
+    """
 
     clinics: dict[str, Clinic]
+    before: frozenset[tuple[object, ...]]
+    patients: set[str] | None
     entries: list[Entry]
     rows: dict[_Key, ReceivedMessage]
 
     def write(self, services: Services, session: Session) -> None:
-        """Write it."""
-        session.put(*self.rows.values())
+        """Write it; raises Duplicate where a message has come elsewhere meanwhile."""
+        session.add(*(row for key, row in self.rows.items() if key not in self.before))
+        session.put(*(row for key, row in self.rows.items() if key in self.before))
         enter(services.audit_key, session, self.entries)
+
+    def refuse_again(self, match: Match, group: Group) -> None:
+        """Where messages are to be apart, raise Stale for a result that must see another one of its patient.
+
+        That is one of another message, one of the same kind, and of two by which doses are computed the second.
+        """
+        if self.patients is None or match.patient is None:
+            return
+        measured = [one.measured for one in group.observations]
+        dosing = [one for one in measured if one.collection is not OBSERVATIONS]
+        if match.patient.id in self.patients or len(set(measured)) < len(measured) or len(dosing) > 1:
+            raise Stale(Patient.TABLE)
+        self.patients.add(match.patient.id)
 
 
 def usable(session: Session, feed: Feed, actor: Actor) -> Clinic:
@@ -269,6 +327,7 @@ class _Work:
         self.taken.clear()
         for group in self.said.groups:
             match = match_of(visit, group.subject, cast(Clinic, clinic), ahead)
+            kept.refuse_again(match, group)
             wrong += self._take_group(visit, match, group, ahead)
         if wrong:
             raise _AtFault([*wrong, *self.said.wrong])

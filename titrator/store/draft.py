@@ -2,7 +2,7 @@
 
 Only one transaction writes at a time, so the shorter it is the less the others wait. What has been read of a patient
 must be the same still when the draft is carried out: whatever is recorded of a patient raises the revision, each
-decision `decided`, and other changes the version. A draft does not see what it would write.
+decision `decided`, and other changes the version. Of what it would write a draft sees the patient only.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Draft:
         """Replace the record of the same key, later."""
         if isinstance(old, Patient) and self._seen.get(old.id) is old:
             self._changed.add(old.id)
+            self._seen[old.id] = cast(Patient, record)
         self._steps.append(lambda session: session.change(record, *where, old=old))
 
     def put(self, *records: Record) -> None:

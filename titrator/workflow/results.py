@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from titrator.security.secrets import new_id
-from titrator.store.base import Session, Where
+from titrator.store.base import Session, Stale, Where
 from titrator.store.records import Clinic, ExternalId, Fact, Identifier, Patient, UnmatchedResult
 from titrator.titration.documents import encode, join, reread
 from titrator.titration.errors import Fault
@@ -89,22 +89,40 @@ class Ahead:
     ) -> None:
         """Look up who the subjects are and, patients being held, what has the external ids; what waits, by clinic."""
         self._session = session
+        self._names = list(dict.fromkeys(names))
         identifiers = list(dict.fromkeys(name for subject in subjects for name in subject.identifiers))
         found = session.get_all(Identifier, identifiers)
         self._who = {name: found[name].patient_id if name in found else None for name in identifiers}
         self._patients = session.get_all(Patient, [(one.patient_id,) for one in found.values()])
-        among = sorted({*clinics, *(one.clinic_id for one in self._patients.values())})
-        self._facts: dict[Name, list[ExternalId]] = {name: [] for name in names}
+        self._clinics = tuple(sorted({*clinics, *(one.clinic_id for one in self._patients.values())}))
+        self._found = self._look_up(session)
+        self._facts: dict[Name, list[ExternalId]] = {name: [] for name in self._names}
         self._rows: dict[tuple[str, Name], UnmatchedResult | None] = {
-            (clinic, name): None for name in self._facts for clinic in among
+            (clinic, name): None for name in self._names for clinic in self._clinics
         }
-        for system in dict.fromkeys(system for system, _ in self._facts):
-            values = tuple(value for of, value in self._facts if of == system)
-            for one in session.find(ExternalId, Where("system", "=", system), Where("value", "in", values)):
-                self._facts[system, one.value].append(one)
+        for one in self._found[0]:
+            self._facts[one.system, one.value].append(one)
+        for row in self._found[1]:
+            self._rows[row.clinic_id, (cast(str, row.external_system), cast(str, row.external_value))] = row
+
+    def _look_up(self, session: Session) -> tuple[list[ExternalId], list[UnmatchedResult]]:
+        """What has the external ids, and what waits under them."""
+        facts: list[ExternalId] = []
+        rows: list[UnmatchedResult] = []
+        for system in dict.fromkeys(system for system, _ in self._names):
+            values = tuple(value for of, value in self._names if of == system)
+            facts += session.find(ExternalId, Where("system", "=", system), Where("value", "in", values))
             same = Where("external_system", "=", system), Where("external_value", "in", values)
-            for row in session.find(UnmatchedResult, Where("clinic_id", "in", tuple(among)), *same):
-                self._rows[row.clinic_id, (system, cast(str, row.external_value))] = row
+            rows += session.find(UnmatchedResult, Where("clinic_id", "in", self._clinics), *same)
+        return facts, rows
+
+    def refuse_changed(self, session: Session) -> None:
+        """Raise Stale where external ids were given, or results held under them, since it was looked up."""
+        (facts, rows), (facts_now, rows_now) = self._found, self._look_up(session)
+        if set(facts) != set(facts_now) or {(row.id, row.version) for row in rows} != {
+            (row.id, row.version) for row in rows_now
+        }:
+            raise Stale(ExternalId.TABLE)
 
     def patients(self, names: Iterable[Name]) -> list[Patient]:
         """Who has any of some identifiers of a subject."""

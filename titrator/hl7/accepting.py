@@ -1,0 +1,248 @@
+"""The first process of the MLLP server: it accepts the connections of laboratories, and others serve them.
+
+Each connection is handed to the process that has fewest, over a line (a pair of sockets) on which that one tells when a
+connection is over. So the limits hold however many processes there are. The first one opens no database.
+
+    a process dies              its connections are gone, their peers connect again; another takes its place
+    this one is told to end     nobody is accepted any more; the others end as soon as what has come is acknowledged
+    this one dies               their lines end, and so do they
+
+On a line all is said in records of one length: from here an address, with the connection that came from there; from
+there an address of which a connection is over, and first of all READY.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final, NamedTuple
+
+import structlog
+
+from titrator.hl7.mllp import CLOSES_WITHIN, STOPS_WITHIN, Terms, work
+from titrator.hl7.receiving import senders_at
+from titrator.hl7.records import LENGTH, READY, recorded, told
+from titrator.workflow.feeds import Feed
+from titrator.workflow.visit import Services
+
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+#: How long after one process died another is started: not to do nothing else where none can live.
+_AGAIN_AFTER: Final = 1.0  # seconds
+#: How long nobody is accepted where that failed, as with too many open files.
+_PAUSES_FOR: Final = 0.25
+_FORKED: Final = multiprocessing.get_context("fork")
+
+
+class Laboratory(NamedTuple):
+    """What processes need to receive: the services, made by the one that uses them, and the feeds that there are."""
+
+    services: Callable[[], Services]
+    feeds: tuple[Feed, ...]
+
+
+def serve(laboratory: Laboratory, listener: socket.socket, terms: Terms, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is called once peers are served. The caller has no database open."""
+    sys.stdout.flush()  # or each process would write what waits
+    gc.freeze()  # or a collection in another process would copy all that they have in common
+    with _First(laboratory, listener, terms) as first:
+        first.run(ready)
+
+
+class _Other:
+    """A process that serves connections: its line, and whose connections it has."""
+
+    def __init__(self, process: multiprocessing.process.BaseProcess, line: socket.socket) -> None:
+        self.process = process
+        self.line = line
+        self.ready = False
+        self.held: Counter[str] = Counter()
+        self.heard = b""
+
+
+class _First:
+    """The process that accepts."""
+
+    def __init__(self, laboratory: Laboratory, listener: socket.socket, terms: Terms) -> None:
+        self._laboratory = laboratory
+        self._listener = listener
+        self._terms = terms
+        self._others: list[_Other] = []
+        self._stopping = False
+        self._start_at = self._accept_at = 0.0
+        self._accepts = False
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wakes = socket.socketpair()
+
+    def __enter__(self) -> _First:
+        """Hear signals."""
+        for one in (self._woken, self._wakes, self._listener):
+            one.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._hear_signals)
+        self._before = signal.set_wakeup_fd(self._wakes.fileno())
+        self._handlers = [signal.signal(one, self._stop) for one in _STOPS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Have all others end, and wait for them."""
+        self._listener.close()
+        for other in self._others:
+            with suppress(OSError):
+                other.line.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + STOPS_WITHIN + 2 * CLOSES_WITHIN
+        for other in self._others:
+            other.process.join(max(0.0, until - time.monotonic()))
+            if other.process.is_alive():
+                structlog.get_logger().error("mllp-process-killed", process=other.process.pid)
+                other.process.kill()
+                other.process.join()
+            other.line.close()
+        signal.set_wakeup_fd(self._before)
+        for one, handler in zip(_STOPS, self._handlers, strict=True):
+            signal.signal(one, handler)
+        self._selector.close()
+        self._woken.close()
+        self._wakes.close()
+
+    def run(self, ready: Callable[[], None]) -> None:
+        """Accept until told to end."""
+        begun = False
+        while not self._stopping:
+            now = time.monotonic()
+            if now >= self._start_at:
+                self._start_missing()
+            self._accept_or_not(now)
+            for key, _ in self._selector.select(_PAUSES_FOR):
+                key.data()
+            if not begun and all(other.ready for other in self._others) and self._others:
+                begun = True
+                ready()
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _hear_signals(self) -> None:
+        with suppress(BlockingIOError):
+            self._woken.recv(4096)
+
+    def _start_missing(self) -> None:
+        while len(self._others) < self._terms.processes:
+            mine, theirs = socket.socketpair()
+            process = _FORKED.Process(target=self._begin, args=(mine, theirs), name="mllp")
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # one that came before it can be heard would be lost
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+            theirs.close()
+            mine.setblocking(False)
+            other = _Other(process, mine)
+            self._others.append(other)
+            self._selector.register(mine, selectors.EVENT_READ, partial(self._hear, other))
+
+    def _begin(self, other_end: socket.socket, line: socket.socket) -> None:
+        """Be one of the others, from the start of its process to its end."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes, and this one hears of it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        self._selector.close()
+        for one in (self._listener, self._woken, self._wakes, other_end, *(other.line for other in self._others)):
+            one.close()  # or it would keep lines open, its own among them, when the first process has died
+        try:
+            work(self._laboratory.services(), line, self._terms)
+        except Exception:  # noqa: BLE001 (told without what it says, which may be of patients)
+            structlog.get_logger().exception("mllp-process")
+            os._exit(1)
+
+    def _hear(self, other: _Other) -> None:
+        """Hear what one of the others says; that it is no more, if so."""
+        try:
+            heard = other.line.recv(64 * LENGTH)
+        except BlockingIOError:
+            return
+        except OSError:
+            heard = b""
+        if not heard:
+            self._lost(other)
+            return
+        other.heard += heard
+        while len(other.heard) >= LENGTH:
+            said, other.heard = told(other.heard[:LENGTH]), other.heard[LENGTH:]
+            if said == READY:
+                other.ready = True
+                structlog.get_logger().info("mllp-process-ready", process=other.process.pid)
+            else:
+                other.held -= Counter((said,))
+
+    def _lost(self, other: _Other) -> None:
+        """Do without a process that has ended, until another takes its place."""
+        self._selector.unregister(other.line)
+        other.line.close()
+        other.process.join(CLOSES_WITHIN)
+        if other.process.is_alive():
+            other.process.kill()
+            other.process.join()
+        self._others.remove(other)
+        self._start_at = time.monotonic() + _AGAIN_AFTER
+        if other.process.exitcode or not self._stopping:
+            structlog.get_logger().error("mllp-process-ended", process=other.process.pid, code=other.process.exitcode)
+
+    def _accept_or_not(self, now: float) -> None:
+        """Listen only while there is somebody who serves: until then peers wait."""
+        accepts = now >= self._accept_at and any(other.ready for other in self._others)
+        if accepts and not self._accepts:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        elif self._accepts and not accepts:
+            self._selector.unregister(self._listener)
+        self._accepts = accepts
+
+    def _accept(self) -> None:
+        try:
+            peer, (address, *_) = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # too many open files, or a peer that is gone already
+            structlog.get_logger().error("mllp-accept", why=error.strerror)
+            self._accept_at = time.monotonic() + _PAUSES_FOR
+            return
+        with peer:
+            if (why := self._refusal(str(address)) or self._handed_on(peer, str(address))) is not None:
+                structlog.get_logger().warning("mllp-refused", address=str(address), why=why)
+
+    def _refusal(self, address: str) -> str | None:
+        """Why a peer may not connect. One address never holds more than half, for others to have a place."""
+        if not senders_at(self._laboratory.feeds, address):
+            return "no feed comes from there"
+        all_ones, of_address = _totals(self._others, address)
+        if all_ones >= self._terms.connections or of_address >= (self._terms.connections + 1) // 2:
+            return "too many connections"
+        return None
+
+    def _handed_on(self, peer: socket.socket, address: str) -> str | None:
+        """Have one of the others serve a peer; why not, if it cannot."""
+        ready = [other for other in self._others if other.ready]
+        if not ready:
+            return "nobody serves now"
+        other = min(ready, key=lambda one: one.held.total())
+        try:
+            socket.send_fds(other.line, [recorded(address)], [peer.fileno()])
+        except OSError:
+            return "the process that should serve takes nothing"
+        other.held[address] += 1
+        return None
+
+
+def _totals(others: Iterable[_Other], address: str) -> tuple[int, int]:
+    """How many connections there are, in all and of an address."""
+    held = [other.held for other in others]
+    return sum(one.total() for one in held), sum(one[address] for one in held)
