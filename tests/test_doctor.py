@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.backends import new_database
+from tests.hl7.support import FEED
 from tests.store.samples import sample
 from tests.support import SOUND, local_protocol, write_local
 from titrator import doctor
@@ -193,6 +194,7 @@ def test_address_and_proxies_must_go_together(place: Path, chosen: dict[str, str
     "chosen",
     [
         {"workers": 9},
+        {"mllp_processes": 9, "hl7_feeds": (FEED,)},
         {"requests_per_minute": 1},
         {"logins_per_minute": 1},
         {"logins_before_lock": 21},
@@ -209,10 +211,12 @@ def test_limits_that_do_not_hold_are_told(chosen: dict[str, Any]) -> None:
 def test_limits_at_their_bounds_are_in_order() -> None:
     chosen = Settings(
         instance=Path("x"), workers=8, requests_per_minute=8, logins_per_minute=200, logins_before_lock=20,
-        idle_minutes=60, session_hours=1, log_level="warning",
+        idle_minutes=60, session_hours=1, log_level="warning", mllp_processes=8, hl7_feeds=(FEED,),
     )  # fmt: skip
     (one,) = doctor.limits(chosen, cores=2)
     assert one.severity is OK
+    (one,) = doctor.limits(Settings(instance=Path("x"), mllp_processes=9), cores=2)
+    assert one.severity is OK, "without a laboratory there are none"
 
 
 def test_a_cds_protocol_that_is_none_is_told(place: Path) -> None:

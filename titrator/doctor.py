@@ -201,9 +201,11 @@ def _is_this_computer(host: str | None) -> bool:
 def limits(chosen: Settings, cores: int) -> Iterator[Finding]:
     """Whether workers, limits and spans go together, and with a machine of so many cores."""
     found = []
-    if chosen.workers > 4 * cores:
-        said = f"There are {chosen.workers} workers on {cores} cores: each takes memory, and none is faster for it."
-        found.append(odd("limits", said, f"Set workers to {cores}, or to twice that at the most."))
+    for name in ("workers", "mllp_processes"):
+        many = getattr(chosen, name)
+        if many > 4 * cores and (name == "workers" or chosen.hl7_feeds):
+            said = f"{name} is {many}, on {cores} cores: each takes memory, and none is faster for it."
+            found.append(odd("limits", said, f"Set {name} to {cores}, or to twice that at the most."))
     for name in ("requests_per_minute", "logins_per_minute"):
         limit = getattr(chosen, name)
         if limit < chosen.workers:

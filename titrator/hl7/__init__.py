@@ -4,5 +4,7 @@ message       a message as segments and fields, by its own separators; the ackno
 translate     an ORU^R01 message: what it says of whom, with all its faults. Pure
 receiving     messages in, acknowledgements out, once all is stored
 http          one message, POSTed
-mllp          a server of connections that stay open
+mllp          a process that serves connections that stay open
+accepting     the first process, which accepts them and hands them to those
+records       what these processes say to each other
 """
