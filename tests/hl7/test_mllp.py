@@ -142,35 +142,6 @@ def test_a_slow_peer_holds_up_nobody(served: Receiver) -> None:
         assert read_all(slow) == b""
 
 
-def test_while_the_store_is_taken_no_peer_loses_its_time(served: Receiver) -> None:
-    """Another process writes for longer than a frame may take: what a peer sent meanwhile could not be read."""
-    services: Any = served.services  # type: ignore[attr-defined]
-    sent = framed(one_of())
-    with served.socket() as one, served.socket() as half:
-        half.sendall(sent[:60])
-        half.settimeout(1.5)
-        with services.store.writing():
-            one.sendall(framed(one_of()))
-            with pytest.raises(TimeoutError):
-                half.recv(1)
-            half.sendall(sent[60:90])
-        assert [said.code for said in acknowledged(one.recv(65536))] == ["AA"]
-        half.sendall(sent[90:])
-        assert [said.code for said in acknowledged(half.recv(65536))] == ["AA"]
-
-
-def test_a_peer_that_sends_hundreds_at_once_waits_for_its_turn(served: Receiver) -> None:
-    """One read may bring twenty thousand empty frames: all the others waited for seconds until these were answered."""
-    with served.socket() as many, served.socket() as other:
-        many.sendall(framed(b"") * 400)
-        other.sendall(framed(count("1")))
-        assert b"MSA|AA|1" in other.recv(65536)
-        answered = many.recv(2**22, socket.MSG_PEEK).count(b"\x1c")
-        many.shutdown(socket.SHUT_WR)
-        assert read_all(many).count(b"\x1c") == 400
-        assert answered < 300
-
-
 def test_a_peer_that_reads_nothing_is_let_go(served: Receiver) -> None:
     """Its acknowledgements pile up, nothing more is read of it, and after its time it is cut off."""
     one = socket.socket()
@@ -203,6 +174,41 @@ def running(instance: Path) -> Iterator[list[Receiver]]:
     yield started
     for one in started:
         one.end(signal.SIGKILL)
+
+
+def test_while_the_store_is_taken_no_peer_loses_its_time(instance: Path, running: list[Receiver]) -> None:
+    """Another process writes for longer than a frame may take: what a peer sent meanwhile could not be read."""
+    services = furnish(instance)
+    receiver = Receiver(instance, TITRATOR_MLLP_FRAME_SECONDS="1", TITRATOR_MLLP_PROCESSES="1")
+    running.append(receiver)
+    sent = framed(one_of())
+    with receiver.socket() as one, receiver.socket() as half:
+        half.sendall(sent[:60])
+        half.settimeout(1.5)
+        with services.store.writing():
+            one.sendall(framed(one_of()))
+            with pytest.raises(TimeoutError):
+                half.recv(1)
+            half.sendall(sent[60:90])
+        assert [said.code for said in acknowledged(one.recv(65536))] == ["AA"]
+        half.sendall(sent[90:])
+        assert [said.code for said in acknowledged(half.recv(65536))] == ["AA"]
+    services.store.close()
+
+
+def test_a_peer_that_sends_hundreds_at_once_waits_for_its_turn(instance: Path, running: list[Receiver]) -> None:
+    """One read may bring twenty thousand empty frames: all the others waited for seconds until these were answered."""
+    furnish(instance).store.close()
+    receiver = Receiver(instance, TITRATOR_MLLP_PROCESSES="1")
+    running.append(receiver)
+    with receiver.socket() as many, receiver.socket() as other:
+        many.sendall(framed(b"") * 400)
+        other.sendall(framed(count("1")))
+        assert b"MSA|AA|1" in other.recv(65536)
+        answered = many.recv(2**22, socket.MSG_PEEK).count(b"\x1c")
+        many.shutdown(socket.SHUT_WR)
+        assert read_all(many).count(b"\x1c") == 400
+        assert answered < 300
 
 
 def test_peers_that_are_not_on_the_list_are_not_read(instance: Path, running: list[Receiver]) -> None:
