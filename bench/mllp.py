@@ -95,7 +95,9 @@ class Client:
         while open_ones:
             for key, _ in selector.select(5):
                 one, buffer = key.fileobj, key.data
-                buffer += one.recv(65536)  # type: ignore[union-attr]
+                if not (more := one.recv(65536)):  # type: ignore[union-attr]
+                    raise RuntimeError("a connection was closed")
+                buffer += more
                 if not buffer.endswith(b"\x1c\r"):
                     continue
                 if b"\rMSA|AA|" not in buffer:

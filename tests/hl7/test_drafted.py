@@ -55,6 +55,8 @@ def drafted(lab: Ward, sent: Sequence[bytes]) -> bool:
         ([SOUND], [BORN_OTHERWISE], True),
         ([], [SOUND, ALIKE], False),
         ([], [SOUND, CORRECTS], False),
+        ([], [SOUND, OF_ANOTHER], False),
+        ([], [BORN_OTHERWISE, SOUND], False),
         ([], [WEIGHED], False),
         ([], [TWICE], False),
         ([], [TOMORROW], False),
@@ -63,6 +65,7 @@ def drafted(lab: Ward, sent: Sequence[bytes]) -> bool:
     ids=[
         "a count", "of several patients, one of nobody, some at fault", "the same again", "a correction", "taken back",
         "held, changed", "held beside what is recorded", "two of a patient", "a result and its correction",
+        "a result of two patients", "a result that is held, then not",
         "a count and a weight", "haemoglobin twice", "at fault by the record", "held, and changed at once",
     ],
 )  # fmt: skip
@@ -74,6 +77,18 @@ def test_what_needs_not_see_another_is_drafted(
     for one in before:
         lab.taken(one)
     assert drafted(lab, sent) is can
+
+
+@pytest.mark.parametrize("sent", [[SOUND, OF_ANOTHER], [BORN_OTHERWISE, SOUND]], ids=["of two patients", "held first"])
+def test_a_result_twice_at_once_comes_to_the_same_as_one_after_the_other(tmp_path: Path, sent: list[bytes]) -> None:
+    came = []
+    for name, groups in (("at once", [sent]), ("in turn", [[one] for one in sent])):
+        (tmp_path / name).mkdir()
+        lab = ward(tmp_path / name)
+        for number in ("17", "18"):
+            lab.patient(number)
+        came.append(([one.code for some in groups for one in answers(lab, some)], left_of(lab)))
+    assert came[0] == came[1]
 
 
 def faster(lab: Ward, monkeypatch: pytest.MonkeyPatch, does: Callable[[], object]) -> None:

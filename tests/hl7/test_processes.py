@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -54,6 +55,48 @@ def test_a_process_that_dies_takes_its_share_of_connections_with_it_and_is_repla
         os.kill(receiver.others[-1], signal.SIGKILL)
         assert [read_all(one) for one in anew] == [b"", b""], "the one in its place got them, for it had fewest"
         assert receiver.end() == 0
+
+
+def test_a_process_that_is_told_to_end_is_replaced(receiver: Receiver) -> None:
+    with receiver.socket() as one, receiver.socket() as other:
+        assert [answered(one, "1"), answered(other, "2")] == [True, True]
+        os.kill(receiver.others[0], signal.SIGTERM)
+        receiver.told("mllp-process-ended")
+        assert sorted([answered(one, "3"), answered(other, "4")]) == [False, True]
+        eventually(lambda: len(receiver.others) == 3)
+        with receiver.socket() as anew:
+            assert answered(anew, "5")
+
+
+def test_who_hangs_up_and_connects_again_at_once_finds_a_place(receiver: Receiver) -> None:
+    """Though the first process may hear only later that it hung up."""
+    for turn in range(10):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(receiver.socket()) for _ in range(4)]
+            assert [answered(one, f"{turn}-{place}") for place, one in enumerate(peers)] == [True] * 4
+
+
+def test_where_no_process_can_be_started_those_that_are_there_go_on(receiver: Receiver) -> None:
+    with receiver.socket() as one, receiver.socket() as other:
+        assert [answered(one, "1"), answered(other, "2")] == [True, True]
+        least, most = resource.prlimit(receiver.process.pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{receiver.process.pid}/fd").iterdir()))
+        resource.prlimit(receiver.process.pid, resource.RLIMIT_NOFILE, (used - 2, most))
+        os.kill(receiver.others[0], signal.SIGKILL)
+        receiver.told("mllp-process-not-started")
+        assert sorted([answered(one, "3"), answered(other, "4")]) == [False, True]
+        resource.prlimit(receiver.process.pid, resource.RLIMIT_NOFILE, (least, most))
+        eventually(lambda: len(receiver.others) == 3)
+
+
+def test_hundreds_of_connections_are_closed_at_the_end(instance: Path) -> None:
+    """None of them has to be told to a first process that does not listen any more."""
+    receiver = Receiver(instance, TITRATOR_MLLP_CONNECTIONS="800", TITRATOR_MLLP_PROCESSES="1")
+    with ExitStack() as stack:
+        peers = [stack.enter_context(receiver.socket()) for _ in range(400)]
+        assert answered(peers[-1], "1")
+        assert receiver.end() == 0
+        assert [read_all(one) for one in peers] == [b""] * 400
 
 
 def test_while_nobody_serves_peers_wait(receiver: Receiver) -> None:

@@ -519,6 +519,34 @@ def test_who_takes_records_has_them_until_the_transaction_ends(filled: Store) ->
         assert [one.result() for one in both] == [[0, 1, 2], [3]]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_who_holds_what_another_one_holds_waits_for_its_end(filled: Store, there: bool) -> None:
+    """Whether it is there or not, and in whatever order they name it: none waits for the other for ever."""
+    if there:
+        add(filled, *(sample(Identifier, system="urn:x", value=value) for value in "ab"))
+    keys = [("urn:x", "a"), ("urn:x", "b")]
+    began, has_it = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with filled.writing() as session:
+            session.hold(Identifier, keys)
+            began.set()
+            assert not has_it.wait(0.2)
+        assert has_it.wait(10)
+        filled.close()
+
+    def second() -> None:
+        assert began.wait(10)
+        with filled.writing() as session:
+            session.hold(Identifier, keys[::-1])
+            has_it.set()
+        filled.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        for one in [threads.submit(first), threads.submit(second)]:
+            one.result()
+
+
 @pytest.mark.parametrize(
     "refused",
     [

@@ -8,7 +8,7 @@ connection is over. So the limits hold however many processes there are. The fir
     this one dies               their lines end, and so do they
 
 On a line all is said in records of one length: from here an address, with the connection that came from there; from
-there an address of which a connection is over, and first of all READY.
+there an address of which a connection is over, READY first of all, and LEAVING.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import structlog
 
 from titrator.hl7.mllp import CLOSES_WITHIN, STOPS_WITHIN, Terms, work
 from titrator.hl7.receiving import senders_at
-from titrator.hl7.records import LENGTH, READY, recorded, told
+from titrator.hl7.records import LEAVING, LENGTH, READY, hand_over, told
 from titrator.workflow.feeds import Feed
 from titrator.workflow.visit import Services
 
@@ -40,6 +40,9 @@ _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 _AGAIN_AFTER: Final = 1.0  # seconds
 #: How long nobody is accepted where that failed, as with too many open files.
 _PAUSES_FOR: Final = 0.25
+#: How long a peer waits for a place where there is none.
+_WAITS_FOR: Final = 0.5
+_NO_PLACE: Final = "too many connections"
 _FORKED: Final = multiprocessing.get_context("fork")
 
 
@@ -69,6 +72,14 @@ class _Other:
         self.heard = b""
 
 
+class _Peer(NamedTuple):
+    """A peer that has connected, and until when it waits for a place."""
+
+    socket: socket.socket
+    address: str
+    until: float
+
+
 class _First:
     """The process that accepts."""
 
@@ -77,6 +88,7 @@ class _First:
         self._listener = listener
         self._terms = terms
         self._others: list[_Other] = []
+        self._coming: list[_Peer] = []
         self._stopping = False
         self._start_at = self._accept_at = 0.0
         self._accepts = False
@@ -95,7 +107,11 @@ class _First:
     def __exit__(self, *_: object) -> None:
         """Have all others end, and wait for them."""
         self._listener.close()
+        for peer in self._coming:
+            peer.socket.close()
         for other in self._others:
+            with suppress(OSError):
+                other.line.shutdown(socket.SHUT_RDWR)  # nobody reads here any more, so nobody may wait to be read
             other.process.terminate()  # which ends one that still waits for the database, too
         until = time.monotonic() + STOPS_WITHIN + 2 * CLOSES_WITHIN
         for other in self._others:
@@ -122,6 +138,7 @@ class _First:
             self._accept_or_not(now)
             for key, _ in self._selector.select(_PAUSES_FOR):
                 key.data()
+            self._let_in()
             if not begun and all(other.ready for other in self._others) and self._others:
                 begun = True
                 ready()
@@ -135,18 +152,30 @@ class _First:
 
     def _start_missing(self) -> None:
         while len(self._others) < self._terms.processes:
-            mine, theirs = socket.socketpair()
-            process = _FORKED.Process(target=self._begin, args=(mine, theirs), name="mllp")
-            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # one that came before it can be heard would be lost
             try:
-                process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-            theirs.close()
-            mine.setblocking(False)
-            other = _Other(process, mine)
+                other = self._started()
+            except OSError as error:  # no room for a process, or for files: those that are there go on
+                structlog.get_logger().error("mllp-process-not-started", why=error.strerror)
+                self._start_at = time.monotonic() + _AGAIN_AFTER
+                return
             self._others.append(other)
-            self._selector.register(mine, selectors.EVENT_READ, partial(self._hear, other))
+            self._selector.register(other.line, selectors.EVENT_READ, partial(self._hear, other))
+
+    def _started(self) -> _Other:
+        """Another process; raises OSError."""
+        mine, theirs = socket.socketpair()
+        process = _FORKED.Process(target=self._begin, args=(mine, theirs), name="mllp")
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)  # one that came before it can be heard would be lost
+        try:
+            process.start()
+        except OSError:
+            mine.close()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+            theirs.close()
+        mine.setblocking(False)
+        return _Other(process, mine)
 
     def _begin(self, other_end: socket.socket, line: socket.socket) -> None:
         """Be one of the others, from the start of its process to its end."""
@@ -155,8 +184,10 @@ class _First:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         self._selector.close()
-        for one in (self._listener, self._woken, self._wakes, other_end, *(other.line for other in self._others)):
-            one.close()  # or it would keep lines open, its own among them, when the first process has died
+        # Or it would keep lines open when the first process has died, its own among them, and peers that are let go.
+        lines, peers = [other.line for other in self._others], [peer.socket for peer in self._coming]
+        for one in (self._listener, self._woken, self._wakes, other_end, *lines, *peers):
+            one.close()
         try:
             work(self._laboratory.services(), line, self._terms)
         except Exception:  # noqa: BLE001 (told without what it says, which may be of patients)
@@ -180,6 +211,8 @@ class _First:
             if said == READY:
                 other.ready = True
                 structlog.get_logger().info("mllp-process-ready", process=other.process.pid)
+            elif said == LEAVING:
+                other.ready = False
             else:
                 other.held -= Counter((said,))
 
@@ -214,9 +247,24 @@ class _First:
             structlog.get_logger().error("mllp-accept", why=error.strerror)
             self._accept_at = time.monotonic() + _PAUSES_FOR
             return
-        with peer:
-            if (why := self._refusal(str(address)) or self._handed_on(peer, str(address))) is not None:
-                structlog.get_logger().warning("mllp-refused", address=str(address), why=why)
+        self._coming.append(_Peer(peer, str(address), time.monotonic() + _WAITS_FOR))
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Hand on who may come, and refuse the others. Who comes as there is no place waits a little for one.
+
+        A laboratory that hangs up and connects again may be faster than the news that it hung up.
+        """
+        waiting, self._coming = self._coming, []
+        now = time.monotonic()
+        for peer in waiting:
+            why = self._refusal(peer.address)
+            if why == _NO_PLACE and now < peer.until and len(self._coming) < self._terms.connections:
+                self._coming.append(peer)
+                continue
+            with peer.socket:
+                if (why := why or self._handed_on(peer)) is not None:
+                    structlog.get_logger().warning("mllp-refused", address=peer.address, why=why)
 
     def _refusal(self, address: str) -> str | None:
         """Why a peer may not connect. One address never holds more than half, for others to have a place."""
@@ -224,21 +272,20 @@ class _First:
             return "no feed comes from there"
         all_ones, of_address = _totals(self._others, address)
         if all_ones >= self._terms.connections or of_address >= (self._terms.connections + 1) // 2:
-            return "too many connections"
+            return _NO_PLACE
         return None
 
-    def _handed_on(self, peer: socket.socket, address: str) -> str | None:
-        """Have one of the others serve a peer; why not, if it cannot."""
-        ready = [other for other in self._others if other.ready]
-        if not ready:
-            return "nobody serves now"
-        other = min(ready, key=lambda one: one.held.total())
-        try:
-            socket.send_fds(other.line, [recorded(address)], [peer.fileno()])
-        except OSError:
-            return "the process that should serve takes nothing"
-        other.held[address] += 1
-        return None
+    def _handed_on(self, peer: _Peer) -> str | None:
+        """Have one of the others serve a peer, who has fewest and can take it; why not, if nobody can."""
+        for other in sorted((one for one in self._others if one.ready), key=lambda one: one.held.total()):
+            try:
+                hand_over(other.line, peer.address, peer.socket.fileno())
+            except OSError:  # it is so busy that its line is full, or is no more
+                continue
+            other.held[peer.address] += 1
+            return None
+        self._accept_at = time.monotonic() + _PAUSES_FOR
+        return "nobody serves now"
 
 
 def _totals(others: Iterable[_Other], address: str) -> tuple[int, int]:

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple, cast
 import structlog
 
 from titrator.hl7.receiving import Answer, Sender, Unusable, answer_all, senders_at, usable
-from titrator.hl7.records import LENGTH, READY, recorded, told
+from titrator.hl7.records import LEAVING, READY, recorded, taken_over
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Unauthorised
@@ -135,6 +135,9 @@ class _Server:
         self._tell(READY)
         await self.stopping.wait()
         loop.remove_reader(self.line)
+        self._tell(LEAVING)
+        while self._take_over():
+            pass
         for connection in list(self._open):
             connection.read_no_more()
         with suppress(TimeoutError):
@@ -156,27 +159,28 @@ class _Server:
             connection.transport.abort()
         await asyncio.sleep(0)
 
-    def _take_over(self) -> None:
-        """Take a connection over; the line may be at its end, too."""
+    def _take_over(self) -> bool:
+        """Take a connection over, if one is on the line; the line may be at its end, too."""
         try:
-            said, files, _, _ = socket.recv_fds(self.line, LENGTH, 1, socket.MSG_DONTWAIT)
+            found = taken_over(self.line)
         except BlockingIOError:
-            return
+            return False
         except OSError:
-            said, files = b"", []
-        if not said:
+            found = None
+        if found is None:
             self.stopping.set()
-            return
-        address = told(said)
-        if not files:  # there was no room for one more
+            return False
+        address, file = found
+        if file is None:
             structlog.get_logger().error("mllp-accept", why=os.strerror(errno.EMFILE))
             self._tell(address)
-            return
-        peer = socket.socket(fileno=files[0])
+            return True
+        peer = socket.socket(fileno=file)
         peer.setblocking(False)
         task = asyncio.get_running_loop().create_task(self._open_one(peer, address))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
+        return True
 
     def _tell(self, said: str) -> None:
         """Tell the first process, if it is still there."""

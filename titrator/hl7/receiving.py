@@ -30,7 +30,7 @@ from titrator.hl7.translate import NOTHING_SAID, Group, Observation, Translated,
 from titrator.security.secrets import new_id
 from titrator.store.base import Session, Stale, StoreError, Unavailable
 from titrator.store.draft import Draft
-from titrator.store.records import Clinic, Patient, ReceivedMessage
+from titrator.store.records import Clinic, ExternalId, Patient, ReceivedMessage
 from titrator.titration.errors import Fault
 from titrator.workflow.accounts import actor_of
 from titrator.workflow.errors import Code, Refusal, Unauthorised
@@ -135,6 +135,8 @@ def _drafted(services: Services, works: Sequence[_Work]) -> bool:
 
 def _write(services: Services, draft: Draft, ahead: Ahead, kept: _Kept, session: Session) -> None:
     """Write what was drafted; raises Stale, Duplicate where what it rests on is not so any more."""
+    session.hold(ReceivedMessage, list(kept.rows))
+    draft.hold_seen(session)
     ahead.refuse_changed(session)
     draft.carry_out(session)
     kept.write(services, session)
@@ -158,16 +160,20 @@ def _take(works: Sequence[_Work], session: Session, *, apart: bool = False) -> t
     """Take all that messages say; what was looked up, and what is still to be written: acknowledgements and entries.
 
     One that was accepted before, or that is among them twice, gets the same acknowledgement again. Raises _AtFault,
-    Unusable, the store's errors; Stale where they are to be `apart` and several say something of the same patient.
+    Unusable, the store's errors; Stale where they are to be `apart` and several say something of the same patient or of
+    the same result.
     """
     before = session.get_all(ReceivedMessage, [work.key for work in works])
     accepted = {key: Answer(one.code, one.acknowledgement) for key, one in before.items() if one.code == ACCEPTED}
     some = [work for work in works if work.key not in accepted and work.said.groups and not work.faults]
+    names = [name for work in {work.key: work for work in some}.values() for name in work.names]
+    if apart and len(set(names)) < len(names):
+        raise Stale(ExternalId.TABLE)
     clinics = {name: work.clinic(session) for name, work in {work.known.name: work for work in some}.items()}
     ahead = Ahead(
         session,
         [group.subject for work in some for group in work.said.groups],
-        [name for work in some for name in work.names],
+        names,
         {one.id for one in clinics.values()},
     )
     kept = _Kept({one.id: one for one in clinics.values()}, frozenset(before), set() if apart else None, [], {})

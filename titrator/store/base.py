@@ -93,6 +93,10 @@ class Session(Protocol):
         """The records with those keys, each by its key, as `get` gives one; what is not there is left out."""
         ...
 
+    def hold(self, record: type[Record], keys: Collection[tuple[object, ...]]) -> None:
+        """In a writing transaction, hold the records with those keys as `get_all` does; what is not there, too."""
+        ...
+
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named (`-seq` for descending)."""
         ...

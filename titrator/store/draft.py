@@ -43,6 +43,9 @@ class Draft:
                 self._seen.setdefault(one.id, one)
         return found
 
+    def hold(self, record: type[Record], keys: Collection[tuple[object, ...]]) -> None:
+        """Nothing: what has been read of a patient is looked at again when the draft is carried out."""
+
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
         return self._session.find(record, *where, order=order, limit=limit)
@@ -100,6 +103,10 @@ class Draft:
     def remove(self, record: type[Record], *_: Where) -> int:
         """Not in a draft, which could not say how many they were."""
         raise RuntimeError(f"a draft cannot remove {record.TABLE}")
+
+    def hold_seen(self, session: Session) -> None:
+        """Hold all patients that have been read, in one order: for a draft of several, lest two wait for each other."""
+        session.hold(Patient, [(ident,) for ident in self._seen])
 
     def carry_out(self, session: Session) -> None:
         """Write all of it; raises Stale where a patient has changed since it was drafted, and Duplicate."""

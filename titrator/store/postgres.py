@@ -145,10 +145,20 @@ class PostgresSession(SqlSession):
         holds = _HOLD if self._writes and record.TABLE not in HELD_LOOSELY else ""
         found = self._got(record, wanted, f" order by {', '.join(record.KEY)}{holds}")
         if holds and len(found) < len(wanted) and record.TABLE in _HELD_UNBORN:
-            places = sorted(_place(record, key) for key in wanted if key not in found)
-            self._rows("select pg_advisory_xact_lock(one) from unnest(%s::bigint[]) one", (places,))  # type: ignore[arg-type]
+            self._hold_unborn(record, [key for key in wanted if key not in found])
             found = self._got(record, wanted, f" order by {', '.join(record.KEY)}{holds}")
         return found
+
+    def hold(self, record: type[Record], keys: Collection[tuple[object, ...]]) -> None:
+        """Hold the records with those keys, in their order; of those that are not there, who holds them waits, too."""
+        self._refuse_unless_writing()
+        found = self.get_all(record, keys)
+        if record.TABLE not in _HELD_UNBORN:
+            self._hold_unborn(record, [key for key in keys if key not in found])
+
+    def _hold_unborn(self, record: type[Record], keys: Iterable[tuple[object, ...]]) -> None:
+        if places := sorted(_place(record, key) for key in keys):
+            self._rows("select pg_advisory_xact_lock(one) from unnest(%s::bigint[]) one", (places,))  # type: ignore[arg-type]
 
     def add(self, *records: Record) -> None:
         """Add records; raises Duplicate, after which the transaction goes on if it was one record."""

@@ -186,6 +186,10 @@ class SqlSession:
             found.update((key_of(one), one) for one in map(mapping(record).to_record, rows))
         return found
 
+    def hold(self, record: type[Record], keys: Collection[tuple[object, ...]]) -> None:
+        """Hold the records with those keys."""
+        raise NotImplementedError
+
     def find(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions, in the order of the columns named."""
         rows = self._selected(self.statements[record].select, record, where, order, limit)

@@ -18,7 +18,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache, partial
 from operator import itemgetter
@@ -69,6 +69,9 @@ class SqliteSession(SqlSession):
     def __init__(self, connection: sqlite3.Connection, *, writes: bool) -> None:
         super().__init__(writes=writes)
         self._connection = connection
+
+    def hold(self, record: type[Record], keys: Collection[tuple[object, ...]]) -> None:
+        """Nothing: only one transaction writes at a time."""
 
     def take(self, record: type[R], *where: Where, order: tuple[str, ...] = (), limit: int | None = None) -> list[R]:
         """The records that meet all conditions; only one transaction writes at a time, so no other one takes them."""

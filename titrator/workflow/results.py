@@ -106,7 +106,8 @@ class Ahead:
             self._rows[row.clinic_id, (cast(str, row.external_system), cast(str, row.external_value))] = row
 
     def _look_up(self, session: Session) -> tuple[list[ExternalId], list[UnmatchedResult]]:
-        """What has the external ids, and what waits under them."""
+        """What has the external ids, and what waits under them; nobody else gives them to anybody meanwhile."""
+        session.hold(ExternalId, [("", *name) for name in self._names])
         facts: list[ExternalId] = []
         rows: list[UnmatchedResult] = []
         for system in dict.fromkeys(system for system, _ in self._names):
