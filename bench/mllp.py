@@ -2,8 +2,8 @@
 
 Each message brings a platelet count of a patient who has a year of them; each is of another order. The echo decodes a
 frame, inserts it durably and answers a constant of the same size, a thread for each connection. Both have the same
-client with as many connections, each with one message on its way, and run in turn: with eight, and with as many as one
-address may have, for what the program can take in a second.
+client with as many connections, each with one message on its way, and run in turn. The goal is of what the program can
+take in a second, so of as many connections as one address may have; what eight come to is told beside it.
 """
 
 from __future__ import annotations
@@ -186,13 +186,13 @@ def main() -> None:
             serving([sys.executable, str(folder / "bare.py")], bare, folder / "bare.log") as bare_port,
         ):
             make = messages(place)
-            for connections in (CONNECTIONS, FULL):
+            for connections, goal in ((CONNECTIONS, None), (FULL, at_least(0.40))):
                 mine, other = Client(port, connections), Client(bare_port, connections)
                 measure(
                     f"ORU^R01 with a platelet count over MLLP, {connections} connections",
                     partial(mine.run, make, SECONDS),
                     partial(other.run, make, SECONDS),
-                    at_least(0.40),
+                    goal,
                 )
                 mine.close()
                 other.close()
