@@ -205,13 +205,14 @@ def test_a_peer_that_sends_hundreds_at_once_waits_for_its_turn(instance: Path, r
         for one in (many, other):  # both have come to the process that serves them
             one.sendall(framed(b""))
             assert one.recv(65536).count(b"\x1c") == 1
-        many.sendall(framed(b"") * 4000)
+        many.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 400_000)  # room for all its acknowledgements, unread
+        many.sendall(framed(b"") * 1200)
         other.sendall(framed(count("1")))
         assert b"MSA|AA|1" in other.recv(65536)
         answered = many.recv(2**22, socket.MSG_PEEK).count(b"\x1c")
         many.shutdown(socket.SHUT_WR)
-        assert read_all(many).count(b"\x1c") == 4000
-        assert answered < 3500
+        assert read_all(many).count(b"\x1c") == 1200
+        assert answered < 1000
 
 
 def test_peers_that_are_not_on_the_list_are_not_read(instance: Path, running: list[Receiver]) -> None:
