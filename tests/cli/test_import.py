@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -238,6 +239,9 @@ def test_an_import_that_is_killed_is_simply_run_again(made: Run, tmp_path: Path,
                 there = store.execute("select count(*) from patients").fetchone()[0]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        for left in (instance / "imports").glob("cli-*.stage"):  # until the last of its processes is no more
+            with left.open("rb") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
     assert 0 < there < 1500
     report = json.loads(made("import", file, *SURE, "--json").out)
     assert report["known"] + sum(report["recorded"].values()) == 4500
