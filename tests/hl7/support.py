@@ -201,7 +201,7 @@ class Receiver:
 
     @property
     def others(self) -> list[int]:
-        """The processes that serve connections, those that are no more among them, in the order of their start."""
+        """The processes that serve connections, those that are no more among them, as they came to serve."""
         told = [json.loads(line) for line in self.log.read_text().splitlines()[self._before :]]
         return [one["process"] for one in told if one["event"] == "mllp-process-ready"]
 

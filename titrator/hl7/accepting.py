@@ -1,7 +1,7 @@
 """The first process of the MLLP server: it accepts the connections of laboratories, and others serve them.
 
 Each connection is handed to the process that has fewest, over a line (a pair of sockets) on which that one tells when a
-connection is over. So the limits hold however many processes there are. The first one opens no database.
+connection is over. So the limits hold however many processes there are. The first one has no database open.
 
     a process dies              its connections are gone, their peers connect again; another takes its place
     this one is told to end     nobody is accepted any more; the others end as soon as what has come is acknowledged
@@ -22,7 +22,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
@@ -115,12 +115,7 @@ class _First:
             other.process.terminate()  # which ends one that still waits for the database, too
         until = time.monotonic() + STOPS_WITHIN + 2 * CLOSES_WITHIN
         for other in self._others:
-            other.process.join(max(0.0, until - time.monotonic()))
-            if other.process.is_alive():
-                structlog.get_logger().error("mllp-process-killed", process=other.process.pid)
-                other.process.kill()
-                other.process.join()
-            other.line.close()
+            _await_end(other, until - time.monotonic())
         signal.set_wakeup_fd(self._before)
         for one, handler in zip(_STOPS, self._handlers, strict=True):
             signal.signal(one, handler)
@@ -219,11 +214,7 @@ class _First:
     def _lost(self, other: _Other) -> None:
         """Do without a process that has ended, until another takes its place."""
         self._selector.unregister(other.line)
-        other.line.close()
-        other.process.join(CLOSES_WITHIN)
-        if other.process.is_alive():
-            other.process.kill()
-            other.process.join()
+        _await_end(other, CLOSES_WITHIN)
         self._others.remove(other)
         self._start_at = time.monotonic() + _AGAIN_AFTER
         if other.process.exitcode or not self._stopping:
@@ -248,7 +239,6 @@ class _First:
             self._accept_at = time.monotonic() + _PAUSES_FOR
             return
         self._coming.append(_Peer(peer, str(address), time.monotonic() + _WAITS_FOR))
-        self._let_in()
 
     def _let_in(self) -> None:
         """Hand on who may come, and refuse the others. Who comes as there is no place waits a little for one.
@@ -270,8 +260,8 @@ class _First:
         """Why a peer may not connect. One address never holds more than half, for others to have a place."""
         if not senders_at(self._laboratory.feeds, address):
             return "no feed comes from there"
-        all_ones, of_address = _totals(self._others, address)
-        if all_ones >= self._terms.connections or of_address >= (self._terms.connections + 1) // 2:
+        held = sum((other.held for other in self._others), Counter[str]())
+        if held.total() >= self._terms.connections or held[address] >= (self._terms.connections + 1) // 2:
             return _NO_PLACE
         return None
 
@@ -288,7 +278,11 @@ class _First:
         return "nobody serves now"
 
 
-def _totals(others: Iterable[_Other], address: str) -> tuple[int, int]:
-    """How many connections there are, in all and of an address."""
-    held = [other.held for other in others]
-    return sum(one.total() for one in held), sum(one[address] for one in held)
+def _await_end(other: _Other, seconds: float) -> None:
+    """Wait for the end of a process; one that does not end in time is killed."""
+    other.process.join(max(0.0, seconds))
+    if other.process.is_alive():
+        structlog.get_logger().error("mllp-process-killed", process=other.process.pid)
+        other.process.kill()
+        other.process.join()
+    other.line.close()
